@@ -9,12 +9,16 @@ import { invalid, messageOf } from '../src/common/errors.js';
 import { startHeartbeatIfAsked } from '../src/common/heartbeat.js';
 import { logger } from '../src/common/log.js';
 import { ownSpoolDirectory } from '../src/common/paths.js';
+import { proxySettings } from '../src/common/proxies.js';
 import { writeWhole } from '../src/common/write-whole.js';
 import { Engine } from './docker/engine.js';
 import { dockerApp, listenDocker } from './docker/server.js';
 import {
+  counter,
   type Gateway,
+  GatewayNetworks,
   gatewayNetworks,
+  MachineResolvers,
   OwnGateway,
   PorterGateway,
   PortMapper,
@@ -55,14 +59,33 @@ async function main(): Promise<void> {
     layers: portLayer.layers,
     kv: portLayer.kv,
     registry: config.registry,
+    proxies: proxySettings(config.proxies),
     room: portLayer.room,
     spoolDir: join(ownSpoolDirectory(config.id), 'downloads'),
   });
   const porter = porterChannel();
-  const restorePorts = (): void => void engine.restorePorts();
-  const gateway: Gateway = porter === null ? new OwnGateway(restorePorts) : new PorterGateway(porter, restorePorts);
-  const engine = new Engine(portLayer, images, new PortMapper(gateway, config.publish), config);
+  const serveAgain = (): void => void engine.serveAgain();
+  const gateway: Gateway = porter === null ? new OwnGateway(serveAgain) : new PorterGateway(porter, serveAgain);
+  const nextId = counter();
+  const resolvers = new MachineResolvers(() => void served.follow());
+  const served = new GatewayNetworks(
+    gateway,
+    {
+      networks: () => portLayer.network.list(),
+      hostPorts: config.hostPorts ?? [],
+      resolvers: () => resolvers.list(),
+    },
+    nextId,
+  );
+  const engine = new Engine(
+    portLayer,
+    images,
+    new PortMapper(gateway, config.publish, nextId),
+    config,
+    porter === null ? undefined : served,
+  );
   await gateway.start(gatewayNetworks(portLayer.network.list()));
+  if (porter !== null) await served.follow();
   await engine.restorePorts();
   await engine.recall();
   const app = dockerApp(engine);
@@ -78,6 +101,7 @@ async function main(): Promise<void> {
   const stop = async (): Promise<void> => {
     log.info('the endpoint stops');
     await Promise.all(servers.map((server) => server.close()));
+    resolvers.close();
     gateway.stop();
     await engine.close();
     await images.close();

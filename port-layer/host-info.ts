@@ -6,6 +6,8 @@ export interface HostInfo {
   cpus: number;
   memoryBytes: number;
   product: string;
+  /** `HostAgent` for a single host, `VirtualCenter`. */
+  api: string;
   version: string;
   kernelVersion: string;
   hostName: string;
@@ -40,6 +42,7 @@ export async function hostInfo(client: VimClient): Promise<HostInfo> {
       cpus: hardware.reduce((sum, one) => sum + one.numCpuThreads, 0),
       memoryBytes: hardware.reduce((sum, one) => sum + one.memorySize, 0),
       product: about.fullName,
+      api: about.apiType,
       version: about.version,
       kernelVersion: told('HostKernel'),
       hostName: hosts[0]?.props.name ?? '',

@@ -1,7 +1,7 @@
 /** Puts the Docker engine together over a port layer. What each part does stands in the part. */
 import type { VchConfig } from '../../port-layer/config.js';
 import type { HostInfo, PortLayer } from '../../port-layer/index.js';
-import type { PortMapper } from '../gateway/index.js';
+import type { GatewayNetworks, PortMapper } from '../gateway/index.js';
 import type { ImageService } from '../image/index.js';
 import { ContainerLives } from './containers/container-lives.js';
 import { ContainerObserver } from './containers/container-observer.js';
@@ -16,9 +16,13 @@ import { HealthService } from './health/health-service.js';
 import { ContainerImages } from './images/container-images.js';
 import { LogForwarding } from './logging/log-forwarding.js';
 import { ContainerPorts } from './networks/container-ports.js';
-import { noneId } from './networks/none-network.js';
+import { DockerNetworks } from './networks/docker-networks.js';
+import { publishNetworkChange } from './networks/network-events.js';
 import { RestartSupervisor } from './restart/restart-supervisor.js';
 import { VolumeService } from './volumes/volume-service.js';
+
+/** The gateway is somebody else's. */
+const NO_GATEWAY = { follow: async () => undefined, again: async () => undefined };
 
 export class Engine {
   readonly exec: PortLayer['exec'];
@@ -26,6 +30,7 @@ export class Engine {
   readonly observe: PortLayer['observe'];
   readonly files: PortLayer['files'];
   readonly network: PortLayer['network'];
+  readonly dockerNetworks: DockerNetworks;
   readonly volumeStore: PortLayer['volumes'];
   readonly events = new EventBus();
   readonly publish: PublishContainerEvent;
@@ -37,7 +42,7 @@ export class Engine {
   readonly sizes: ContainerSizes;
   readonly containerImages: ContainerImages;
   readonly views: ViewSources;
-  private readonly ports: ContainerPorts;
+  readonly ports: ContainerPorts;
   private readonly health: HealthService;
   private readonly forwarding: LogForwarding;
   private readonly observer: ContainerObserver;
@@ -48,6 +53,7 @@ export class Engine {
     readonly images: ImageService,
     mapper: PortMapper,
     readonly config: VchConfig,
+    readonly gatewayNetworks: Pick<GatewayNetworks, 'follow' | 'again'> = NO_GATEWAY,
   ) {
     const { exec, interaction, observe, kv, files, network, volumes: volumeStore } = portLayer;
     this.exec = exec;
@@ -56,16 +62,17 @@ export class Engine {
     this.files = files;
     this.network = network;
     this.volumeStore = volumeStore;
-    const publisher = new EventPublisher(this.events, network);
+    this.dockerNetworks = new DockerNetworks(network, exec, config);
+    const publisher = new EventPublisher(this.events, this.dockerNetworks);
     const publish = publisher.container;
     this.publish = publish;
     this.volumes = new VolumeService(volumeStore, exec, this.events, config);
     this.sizes = new ContainerSizes(files);
     this.containerImages = new ContainerImages(images, exec);
-    this.ports = new ContainerPorts(mapper, exec);
+    this.ports = new ContainerPorts(mapper, exec, network);
     this.forwarding = new LogForwarding(interaction, kv, config.syslog);
     this.health = new HealthService({ interaction, kv, publish, resolve: (id) => exec.resolve(id) });
-    const launcher = new Launcher(exec, this.ports, this.forwarding);
+    const launcher = new Launcher(exec, this.ports, this.forwarding, network);
     this.restarts = new RestartSupervisor({
       list: () => exec.list(),
       start: (id, annotations) => launcher.launch(id, annotations),
@@ -98,10 +105,16 @@ export class Engine {
       execIds: (id) => interaction.execIds(id),
       portsOf: (id) => this.ports.of(id),
       sourceOf: this.volumes.sourceOf,
-      networkId: (name) => (name === 'none' ? noneId(config) : network.resolve(name).id),
+      networkId: (name) => this.dockerNetworks.find(name)?.id ?? '',
+      noneEndpointOf: (container) => this.dockerNetworks.noneEndpointOf(container),
     };
     this.stopListening = [
       portLayer.onEvent((event) => this.observer.on(event)),
+      network.onChange((change) => {
+        const { type } = change;
+        publishNetworkChange(this.events, change);
+        if (type === 'made' || type === 'gone') void this.gatewayNetworks.follow();
+      }),
       images.onEvent(({ action, id, name, labels }) =>
         this.events.publish('image', action, action === 'pull' ? name : id, { ...labels, name }),
       ),
@@ -114,9 +127,14 @@ export class Engine {
 
   readonly hostInfo = (): Promise<HostInfo> => this.portLayer.hostInfo();
 
-  /** Before the API is served: publishes the ports of containers that run already. Also after the gateway was started again. */
+  /** Before the API is served: publishes the ports of containers that run already. */
   restorePorts(): Promise<void> {
     return this.ports.restore();
+  }
+
+  /** The gateway was started again and serves nothing yet. */
+  async serveAgain(): Promise<void> {
+    await Promise.all([this.gatewayNetworks.again(), this.ports.republish()]);
   }
 
   /** Before the API is served: reads what the endpoint before this one knew of its containers. */

@@ -2,6 +2,7 @@
 import type { Server } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { unavailable, unsupported } from '../../src/common/errors.js';
+import { logger } from '../../src/common/log.js';
 import {
   type AddressPort,
   type Counter,
@@ -13,23 +14,19 @@ import {
   type ServePlace,
   toldError,
 } from '../../src/porter/messages.js';
-import type { NamesTable } from '../../src/porter/names-table.js';
+import type { NamesAnswer, NamesChange } from '../../src/porter/names-table.js';
 import { WorkerProcess } from '../../src/porter/worker-process.js';
 
+const log = logger('gateway');
 /** hostd ends a porter that hangs long before this (`src/common/watchdog.ts`), and this process with it. */
 const ANSWER_MS = 60_000;
 /** For the first requests: a worker has to be started, on a machine that may be busy starting many. */
 const BEGIN_MS = 300_000;
 
-/** The gateway's place on each network. @param networks in the order of the endpoint VM's cards */
-export function gatewayNetworks(networks: readonly { gateway: string; subnet: string }[]): GatewayNetwork[] {
-  return networks.map(({ gateway, subnet }, card) => ({
-    interface: `eth${card}`,
-    address: `${gateway}/${subnet.split('/')[1]}`,
-  }));
-}
+/** Makes ready what an asker needs to reach the addresses that it is about to be told. */
+export type NamesObserver = (answer: NamesAnswer) => Promise<void> | void;
 
-/** Serves published ports. */
+/** Serves published ports and names, and carries what containers send. */
 export interface Gateway {
   /** @param networks those on which it is the containers' gateway @throws unavailable */
   start(networks: GatewayNetwork[]): Promise<void>;
@@ -55,8 +52,10 @@ export interface Gateway {
   forward(id: number, protocol: Protocol, inner: AddressPort, outer: AddressPort): Promise<number>;
   /** What the relay has carried. */
   counters(): Promise<Counter[]>;
-  /** What containers may look up, from now on. */
-  names(table: NamesTable): void;
+  /** Changes what containers may look up. Resolves when they are answered accordingly. @throws unavailable while nobody answers them */
+  names(change: NamesChange): Promise<void>;
+  /** @param observer is told of the addresses that an asker is about to be told (`NamesChange.reported`); the asker waits for it */
+  onNamesAnswer(observer: NamesObserver): void;
   stop(): void;
 }
 
@@ -98,7 +97,10 @@ export class OwnGateway implements Gateway {
     return [];
   }
 
-  names(): void {}
+  /** Containers have no names there. */
+  async names(): Promise<void> {}
+
+  onNamesAnswer(): void {}
 
   stop(): void {
     this.worker.stop();
@@ -143,22 +145,27 @@ interface Waiting {
 export class PorterGateway implements Gateway {
   private readonly waiting = new Map<number, Waiting>();
   private last = 0;
+  private observer: NamesObserver = nothing;
 
   /**
    * @param onDeath called when all published ports and forwards have to be set up again
-   * @param onNamesDeath called when the table of names has to be sent again
+   * @param onNamesStart called when the table of names has to be sent
    */
   constructor(
     private readonly porter: PorterChannel,
     onDeath: () => void,
     private readonly answerMs = ANSWER_MS,
     private readonly beginMs = BEGIN_MS,
-    onNamesDeath: () => void = nothing,
+    onNamesStart: () => void = nothing,
   ) {
     porter.onMessage((message, socket) => {
       if (message.kind === 'again') {
         if (message.of === 'relay') onDeath();
-        else onNamesDeath();
+        else onNamesStart();
+        return;
+      }
+      if (message.kind === 'report') {
+        void this.report(message.id, message.answer);
         return;
       }
       const waiting = this.waiting.get(message.request);
@@ -213,8 +220,12 @@ export class PorterGateway implements Gateway {
     return answer.counters ?? [];
   }
 
-  names(table: NamesTable): void {
-    this.porter.send({ kind: 'names', table });
+  async names(change: NamesChange): Promise<void> {
+    await this.ask((request) => ({ kind: 'names', request, change }), this.answerMs, nothing);
+  }
+
+  onNamesAnswer(observer: NamesObserver): void {
+    this.observer = observer;
   }
 
   /** The porter ends with this process. */
@@ -229,6 +240,15 @@ export class PorterGateway implements Gateway {
     );
     if (socket === undefined) throw unavailable('the porter sent no socket');
     return socket as Server;
+  }
+
+  private async report(id: number, answer: NamesAnswer): Promise<void> {
+    try {
+      await this.observer(answer);
+    } catch (error) {
+      log.error({ err: error }, 'an answer to a question for a name could not be taken into account');
+    }
+    this.porter.send({ kind: 'reported', id });
   }
 
   /** @param giveUp undoes what an answer that comes too late has done @throws unavailable when no answer comes */

@@ -1,6 +1,8 @@
 /**
- * Published ports: listens on the machine for the ports that containers publish, and carries their traffic to the containers' network. It
- * knows only addresses and ports; which container wants which port is up to the caller.
+ * The containers' gateway: listens on the machine for the ports that containers publish, carries what they send to the world outside, and
+ * follows the networks. It knows only addresses, ports and cards; which container wants what is up to the caller.
  */
-export { type Gateway, gatewayNetworks, OwnGateway, PorterGateway, porterChannel } from './gateway.js';
-export { PortMapper, type PublishedPort, wantedPorts } from './published-ports.js';
+export { type Gateway, OwnGateway, PorterGateway, porterChannel } from './gateway.js';
+export { GatewayNetworks, gatewayNetworks, nameServers } from './gateway-networks.js';
+export { MachineResolvers } from './machine-resolvers.js';
+export { counter, PortMapper, type PublishedPort, wantedPorts } from './published-ports.js';

@@ -74,18 +74,34 @@ export function wantedPorts(bindings: Bindings, exposed: string[], publishAll: b
         wanted.push({ containerPort, protocol, hostIp: '', hostPort: 0 });
     }
   }
-  return wanted;
+  // As in Docker: a range takes what the ports that are asked for by number leave.
+  return wanted.sort((one, other) => Number(isChosen(one)) - Number(isChosen(other)));
+}
+
+/** Whether the port of the machine is up to the engine. */
+const isChosen = ({ hostPort, lastHostPort }: PortRequest): boolean => hostPort === 0 || lastHostPort !== undefined;
+
+/** Where a container is reached; one of them may be ''. */
+export interface ContainerAddresses {
+  address: string;
+  address6: string;
 }
 
 /** Publishes ports. The gateway serves them; this remembers which container each belongs to. */
 export class PortMapper {
   private readonly published = new Map<string, PublishedPort[]>();
-  private next = 1;
+  private readonly targets = new Map<string, ContainerAddresses>();
+  /** How often the gateway has been started again. */
+  private starts = 0;
 
-  /** @param policy where ports may be published */
+  /**
+   * @param policy where ports may be published
+   * @param nextId numbers that nobody else gives to the gateway
+   */
   constructor(
     private readonly gateway: Gateway,
     private readonly policy: PublishPolicy = { lowestPort: 1 },
+    private readonly nextId = counter(),
   ) {}
 
   /** What a container has published. */
@@ -95,20 +111,29 @@ export class PortMapper {
 
   /**
    * Listens for a container's ports. Connections wait until {@link activate}.
+   * @param failed what the message of a failure begins with
    * @throws internal in Docker's words when a port is taken; then none of them is listened on
    */
-  async reserve(containerId: string, name: string, wanted: PortRequest[]): Promise<PublishedPort[]> {
+  async reserve(
+    containerId: string,
+    name: string,
+    wanted: PortRequest[],
+    failed = 'failed to set up container networking: ',
+  ): Promise<PublishedPort[]> {
     const ports: PublishedPort[] = [];
     this.published.set(containerId, ports);
+    const { starts } = this;
     try {
       for (const request of wanted) this.check(request);
       for (const request of wanted) {
         try {
           ports.push(...(await this.listenInRange(request)));
         } catch (error) {
-          throw this.bindError(name, request, error);
+          throw this.bindError(failed, name, request, error);
         }
       }
+      // Those it listened on before may be lost.
+      if (starts !== this.starts) await this.republishOf(containerId);
       return ports;
     } catch (error) {
       this.release(containerId);
@@ -116,15 +141,49 @@ export class PortMapper {
     }
   }
 
-  /** The container now runs at that address, so connections can go there. */
-  activate(containerId: string, address: string): void {
-    for (const { id, containerPort } of this.portsOf(containerId)) this.gateway.target(id, address, containerPort);
+  /** The container is now reached at these addresses, so connections can go there. */
+  activate(containerId: string, addresses: ContainerAddresses): void {
+    this.targets.set(containerId, addresses);
+    for (const port of this.portsOf(containerId)) this.lead(port, addresses);
   }
 
   /** Stops listening for a container. */
   release(containerId: string): void {
     for (const { id } of this.portsOf(containerId)) this.gateway.close(id);
     this.published.delete(containerId);
+    this.targets.delete(containerId);
+  }
+
+  /** The gateway was started again and listens for nothing: listens for all ports once more, with the same numbers. */
+  async republish(): Promise<void> {
+    this.starts++;
+    await Promise.all([...this.published.keys()].map((containerId) => this.republishOf(containerId)));
+  }
+
+  private async republishOf(containerId: string): Promise<void> {
+    const ports = this.portsOf(containerId);
+    await Promise.all(
+      ports.map(async (port) => {
+        const { id, protocol, hostIp, hostPort } = port;
+        this.gateway.close(id);
+        try {
+          await this.gateway.publish(id, protocol, hostIp, hostPort);
+        } catch (error) {
+          log.error({ container: containerId, err: messageOf(error) }, 'a port could not be published again');
+          return;
+        }
+        // Meanwhile the container may have started, moved or ended.
+        const addresses = this.targets.get(containerId);
+        if (!this.portsOf(containerId).includes(port)) this.gateway.close(id);
+        else if (addresses !== undefined) this.lead(port, addresses);
+      }),
+    );
+  }
+
+  /** As in Docker, a port on an IPv6 address leads to the container's IPv6 address if it has one. */
+  private lead({ id, hostIp, containerPort }: PublishedPort, { address, address6 }: ContainerAddresses): void {
+    const target = isIPv6(hostIp) ? address6 || address : address || address6;
+    if (target !== '') this.gateway.target(id, target, containerPort);
   }
 
   /** @throws forbidden for a port or address that containers may not use */
@@ -156,7 +215,7 @@ export class PortMapper {
     const ports: PublishedPort[] = [];
     try {
       for (const hostIp of everywhere ? (this.policy.addresses ?? ALL_ADDRESSES) : [request.hostIp]) {
-        const id = this.next++;
+        const id = this.nextId();
         const wanted = { ...request, hostIp, hostPort: ports[0]?.hostPort ?? request.hostPort };
         try {
           const hostPort = await this.gateway.publish(id, wanted.protocol, wanted.hostIp, wanted.hostPort);
@@ -173,7 +232,12 @@ export class PortMapper {
   }
 
   /** In Docker's words: a port of another container is "allocated", one of another program is "in use". */
-  private bindError(name: string, { containerPort, protocol }: PortRequest, error: unknown): CaissonError {
+  private bindError(
+    failed: string,
+    name: string,
+    { containerPort, protocol }: PortRequest,
+    error: unknown,
+  ): CaissonError {
     const { address = '', port = 0 } = error as { address?: string; port?: number };
     const ours = [...this.published.values()]
       .flat()
@@ -186,10 +250,16 @@ export class PortMapper {
           : `failed to bind host port for ${address}:${port}:${containerPort}/${protocol}: address already in use`;
     log.info({ container: name, err: messageOf(error) }, 'a port could not be published');
     return internal(
-      `failed to set up container networking: driver failed programming external connectivity on endpoint ${name} (${newId()}): ${why}`,
+      `${failed}driver failed programming external connectivity on endpoint ${name} (${newId()}): ${why}`,
       error,
     );
   }
+}
+
+/** 1, 2, 3, … */
+export function counter(): () => number {
+  let last = 0;
+  return () => ++last;
 }
 
 /** Whether two addresses overlap, so that only one of them can be listened on with the same port. */

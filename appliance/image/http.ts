@@ -2,7 +2,8 @@
 import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { rootCertificates } from 'node:tls';
-import { Agent, buildConnector, type Dispatcher, request } from 'undici';
+import { Agent, buildConnector, type Dispatcher, ProxyAgent, request } from 'undici';
+import { type ProxySettings, proxyFor } from '../../src/common/proxies.js';
 import { type AddressClass, classOf, PrivateAddress, publicLookup } from './address-class.js';
 import { RegistryFailure, transportFailure } from './registry-errors.js';
 
@@ -47,6 +48,11 @@ const REDIRECTS = new Set([301, 302, 303, 307, 308]);
 const SYSTEM_BUNDLE = '/etc/ssl/certs/ca-certificates.crt';
 const CONNECTIONS_PER_HOST = 8;
 
+/** undici sends none for a user without a password. */
+function basicToken({ username, password }: URL): string {
+  return `Basic ${Buffer.from(`${decodeURIComponent(username)}:${decodeURIComponent(password)}`).toString('base64')}`;
+}
+
 function systemCertificates(): string[] {
   try {
     return [readFileSync(SYSTEM_BUNDLE, 'utf8')];
@@ -63,10 +69,12 @@ function hostOf({ hostname, port, protocol }: { hostname: string; port: string; 
 
 /** Makes requests; owns its connections until `close()`. */
 export class HttpClient {
-  readonly #agents = new Map<string, Agent>();
+  readonly #agents = new Map<string, Agent | ProxyAgent>();
   /** For each host, the class of the addresses that it was reached at: a name that was public may resolve to something else later. */
   readonly #classes = new Map<string, AddressClass>();
+  readonly #reached: (address: string) => AddressClass;
   readonly #makeAgent: (trusting: boolean, publicOnly: boolean) => Agent;
+  readonly #makeProxyAgent: (trusting: boolean, proxy: URL) => ProxyAgent;
 
   /**
    * @param isConfigured true for hosts (with port) that an administrator named: any server may lead to these
@@ -77,9 +85,11 @@ export class HttpClient {
     timeouts: HttpTimeouts,
     private readonly isConfigured: (host: string) => boolean = () => false,
     classify: (address: string) => AddressClass = (address) => classOf(address),
+    private readonly proxies: ProxySettings = {},
   ) {
-    const reached = (address: string): AddressClass =>
+    this.#reached = (address) =>
       isConfigured(isIP(address) === 6 ? `[${address}]` : address) ? 'public' : classify(address);
+    const reached = this.#reached;
     const common = {
       headersTimeout: timeouts.headers,
       bodyTimeout: timeouts.idle,
@@ -109,11 +119,36 @@ export class HttpClient {
         },
       });
     };
+    this.#makeProxyAgent = (trusting, proxy) =>
+      new ProxyAgent({
+        ...common,
+        uri: proxy.href,
+        // As Go does: a tunnel for TLS alone. Many proxies tunnel to port 443 only.
+        proxyTunnel: false,
+        ...(proxy.username === '' ? {} : { token: basicToken(proxy) }),
+        requestTls: { timeout: timeouts.connect, ...(trusting ? { rejectUnauthorized: false } : { ca }) },
+        proxyTls: { timeout: timeouts.connect, ca },
+      });
   }
 
-  #agent(trusting: boolean, publicOnly: boolean): Agent {
+  #agent(trusting: boolean, publicOnly: boolean): Dispatcher {
     const key = `${trusting} ${publicOnly}`;
     const agent = this.#agents.get(key) ?? this.#makeAgent(trusting, publicOnly);
+    this.#agents.set(key, agent);
+    return agent;
+  }
+
+  /**
+   * The proxy looks names up, so whether one is public is not known here: it is taken for public, so that it leads to no private address that
+   * is reached without the proxy.
+   */
+  #throughProxy(url: URL, proxy: URL, trusting: boolean, publicOnly: boolean): Dispatcher {
+    const literal = url.hostname.replace(/^\[|\]$/g, '');
+    const isAddress = isIP(literal) !== 0;
+    if (publicOnly && isAddress && this.#reached(literal) === 'private') throw new PrivateAddress(literal);
+    this.#classes.set(hostOf(url), isAddress ? this.#reached(literal) : 'public');
+    const key = `${trusting} ${proxy.href}`;
+    const agent = this.#agents.get(key) ?? this.#makeProxyAgent(trusting, proxy);
     this.#agents.set(key, agent);
     return agent;
   }
@@ -159,13 +194,15 @@ export class HttpClient {
     publicOnly: boolean,
   ): Promise<HttpResponse> {
     const trusting = options.insecure && url.host === options.url.host;
+    const proxy = proxyFor(this.proxies, url);
     try {
       const response = await request(url, {
         method: options.method,
         headers,
         body: options.body ?? null,
         signal: options.signal,
-        dispatcher: this.#agent(trusting, publicOnly),
+        dispatcher:
+          proxy === null ? this.#agent(trusting, publicOnly) : this.#throughProxy(url, proxy, trusting, publicOnly),
       });
       // The reader gets the abort error; there may be no reader (yet).
       response.body.on('error', () => {});

@@ -4,6 +4,7 @@ import type { KeyValueStore, LayerStore, StorageReserve } from '../../port-layer
 import { invalid, isKind, messageOf } from '../../src/common/errors.js';
 import { shortId } from '../../src/common/ids.js';
 import { logger } from '../../src/common/log.js';
+import type { ProxySettings } from '../../src/common/proxies.js';
 import { Semaphore } from '../../src/common/semaphore.js';
 import type { AddressClass } from './address-class.js';
 import { DEFAULT_TIMEOUTS, HttpClient, type HttpTimeouts } from './http.js';
@@ -38,6 +39,8 @@ export interface ImageServiceOptions {
   /** Called before anything is written. */
   room?: StorageReserve;
   timeouts?: Partial<HttpTimeouts>;
+  /** By which registries are reached. */
+  proxies?: ProxySettings;
   /** For tests. */
   classifyAddress?: (address: string) => AddressClass;
   /** Milliseconds before the first retry of a request; grows with each. Default 1000. */
@@ -85,6 +88,7 @@ class Service implements OpenImageService {
       { ...DEFAULT_TIMEOUTS, ...options.timeouts },
       (host) => endpoints.isConfigured(host),
       options.classifyAddress,
+      options.proxies,
     );
     this.#layers = options.layers;
     this.#spoolDir = options.spoolDir;

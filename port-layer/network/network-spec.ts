@@ -15,6 +15,15 @@ export interface Pool {
   aux: Record<string, string>;
 }
 
+/** How much of a subnet is in use. */
+export interface PoolUse {
+  subnet: string;
+  /** Addresses that somebody has, including the gateway's and those that nobody gets. */
+  used: bigint;
+  /** Addresses that can still be chosen. */
+  free: bigint;
+}
+
 /** What a request says of a subnet. */
 export interface AskedPool {
   subnet?: string;
@@ -57,7 +66,8 @@ export interface NetworkSpec {
   dns?: string[];
   labels: Record<string, string>;
   options: Record<string, string>;
-  ipamOptions: Record<string, string>;
+  /** null: none were given. */
+  ipamOptions: Record<string, string> | null;
   ipamDriver: string;
 }
 
@@ -78,7 +88,8 @@ export interface NetworkRequest {
   mtu?: number;
   labels: Record<string, string>;
   options: Record<string, string>;
-  ipamOptions: Record<string, string>;
+  /** null: none were given. */
+  ipamOptions: Record<string, string> | null;
   /** Default: `default`. */
   ipamDriver?: string;
 }

@@ -24,6 +24,8 @@ export interface LoginPlaces {
   datastore: ManagedObjectReference;
   networks: ManagedObjectReference[];
   endpoint: ManagedObjectReference;
+  /** Whether it may make port groups on the host. */
+  makesPortGroups: boolean;
 }
 
 const READ_ONLY = -2;
@@ -49,6 +51,10 @@ const ROLES = {
   'caisson-vch-folder': ['VirtualMachine.Inventory.Create'],
   'caisson-vch-datastore': ['Datastore.AllocateSpace', 'Datastore.Browse', 'Datastore.FileManagement'],
   'caisson-vch-network': ['Network.Assign'],
+  // Cards on its networks, and the keys where it keeps them. The embedded host allows no other changes.
+  'caisson-vch-endpoint': ['VirtualMachine.Config.AddRemoveDevice', 'VirtualMachine.Config.AdvancedConfig'],
+  // The embedded host lets it change only port groups that it has made.
+  'caisson-vch-host': ['Host.Config.Network'],
 } as const;
 
 /** The name of the user created for a host. */
@@ -149,15 +155,12 @@ export async function grantVchPermissions(client: VimClient, user: string, place
   if (owner === undefined) throw invalid('the resource pool has no owner');
   const [hosts] = await client.retrieve([owner], 'ComputeResource', ['host']);
   const roles = await ensureRoles(client, manager);
-  const look = [
-    client.serviceContent.rootFolder,
-    places.datacenter,
-    owner,
-    ...(hosts?.props.host ?? []),
-    places.endpoint,
-  ];
+  const look = [client.serviceContent.rootFolder, places.datacenter, owner];
+  const onHost = places.makesPortGroups ? roles['caisson-vch-host'] : READ_ONLY;
   const grants: [ManagedObjectReference, number, boolean][] = [
     ...look.map((entity): [ManagedObjectReference, number, boolean] => [entity, READ_ONLY, false]),
+    ...(hosts?.props.host ?? []).map((host): [ManagedObjectReference, number, boolean] => [host, onHost, false]),
+    [places.endpoint, roles['caisson-vch-endpoint'], false],
     [places.vmFolder, roles['caisson-vch-folder'], false],
     [places.datastore, roles['caisson-vch-datastore'], false],
     ...places.networks.map((network): [ManagedObjectReference, number, boolean] => [

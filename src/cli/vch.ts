@@ -9,13 +9,22 @@ import { CaissonError, conflict, invalid, isKind, notFound } from '../common/err
 import type { ManagedObjectReference, VimClient } from '../vim25/index.js';
 import { findObject, listObjects } from './inventory.js';
 import type { NetworkSettings } from './network-options.js';
-import { grantVchPermissions, keepVchLogin, makeVchLogin, type OpsUser, removeVchLogin } from './vch-login.js';
+import {
+  grantVchPermissions,
+  keepVchLogin,
+  makeVchLogin,
+  type OpsUser,
+  removeVchLogin,
+  vchUserName,
+} from './vch-login.js';
 
 /** How long an endpoint may take to shut down. */
 const SHUTDOWN_MS = 8000;
 const CONFIG_KEY = 'guestinfo.caisson.vch';
 const APPLIANCE_KEY = 'caisson.appliance';
 const OWNER_KEY = 'caisson.vch';
+/** The vendor of the embedded host, which lets a login change only the port groups that are its own. */
+const EMBEDDED = 'Caisson';
 /** Tells the embedded host which files and sockets belong to a VCH: `src/hostd/access/scope.ts`. */
 const SCOPE_KEY = 'caisson.scope';
 
@@ -309,6 +318,7 @@ export async function grantLogin(
       [...config.networks, ...(config.containerNetworks ?? [])].map(({ portGroup }) => named('Network', portGroup)),
     ),
     endpoint,
+    makesPortGroups: client.serviceContent.about.vendor === EMBEDDED || config.allowNetworkCreate === true,
   });
 }
 
@@ -330,8 +340,12 @@ async function writeConfig(client: VimClient, vch: Vch, config: VchConfig): Prom
   });
 }
 
-/** Gives a host that an earlier version made, whose endpoint uses vic-machine's login, a login of its own. */
+/**
+ * Gives a host that an earlier version made, whose endpoint uses vic-machine's login, a login of its own; one that has its own gets the
+ * rights that this version's endpoints have.
+ */
 export async function separateLogin(client: VimClient, vch: Vch, login: NewVch['login']): Promise<void> {
+  if (vch.config.target.user === vchUserName(vch.id)) await grantLogin(client, vch.config, vch.endpoint);
   if (vch.config.target.user !== login.user) return;
   const config = { ...vch.config, target: await keepVchLogin(client, vch.id, vch.config.target, login) };
   await grantLogin(client, config, vch.endpoint);
@@ -380,7 +394,8 @@ export async function deleteVch(
     });
   progress('Removing images and volumes');
   await removeImageStore(client, vch);
-  progress('Removing the endpoint VM, its network and its resource pool');
+  progress('Removing the endpoint VM, its networks and its resource pool');
+  // The embedded host removes with it the port groups of networks that were made through the Docker API.
   await destroyVm(client, vch.endpoint);
   if (client.serviceContent.about.apiType === 'HostAgent')
     for (const { portGroup } of vch.config.networks) await removePortGroup(client, portGroup);

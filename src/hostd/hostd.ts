@@ -93,6 +93,7 @@ export async function startHostd(options: {
     credentials.user,
     inventory.registry,
     isEndpoint,
+    (vch) => inventory.machines.poolOf(vch),
     new Holdings(options.userBytes),
   );
   inventory.registry.on('removed', ({ ref }) => accounts.entityRemoved(ref));

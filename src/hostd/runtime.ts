@@ -22,6 +22,8 @@ export interface RuntimeNic {
   connected: boolean;
   /** Addresses that it may send from; undefined: any. */
   addresses?: readonly string[] | undefined;
+  /** Id of the virtual container host whose container has it. */
+  vch?: string | undefined;
 }
 
 /** A serial port, in the order of the VM's serial ports; shown to the guest as virtio port `serialN`. */

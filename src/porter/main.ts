@@ -15,9 +15,10 @@ import { watchOver } from '../common/watchdog.js';
 import { bindSocket, bindTcp } from './binding.js';
 import { setUpCard } from './gateway-cards.js';
 import { type GatewayNetwork, type PorterAnswer, type PorterRequest, tellError } from './messages.js';
+import { NamesProcess } from './names-process.js';
 import { parseRequest } from './parse-request.js';
-import { PORTER_SETUP, type PorterSetup } from './setup.js';
-import { WorkerProcess } from './worker-process.js';
+import { type ChildWatch, PORTER_SETUP, type PorterSetup } from './setup.js';
+import { WorkerProcess, type WorkerWatch } from './worker-process.js';
 
 const log = logger('porter');
 const setup = JSON.parse(process.env[PORTER_SETUP] ?? '') as PorterSetup;
@@ -25,6 +26,14 @@ delete process.env[PORTER_SETUP];
 startHeartbeatIfAsked();
 
 let worker: WorkerProcess | null = null;
+const names = new NamesProcess(
+  setup.names,
+  {
+    ready: () => void answer({ kind: 'again', of: 'names' }),
+    report: (id, told) => void answer({ kind: 'report', id, answer: told }),
+  },
+  watchFor(setup.namesWatch),
+);
 
 function answer(message: PorterAnswer, socket?: Server): Promise<void> {
   // The endpoint may have gone; the channel will tell.
@@ -44,19 +53,24 @@ async function serve(request: number, place: (PorterRequest & { kind: 'serve' })
   server.close();
 }
 
-/** The first request starts the worker. Only an endpoint that can no longer be trusted would send a second. */
-async function startWorker(networks: readonly GatewayNetwork[]): Promise<void> {
-  if (worker !== null) throw invalid('the gateway is there already');
-  const { descriptor, beatFile, hangMs } = setup.watch;
-  worker = new WorkerProcess(setup.worker, () => void answer({ kind: 'again', of: 'relay' }), {
+function watchFor({ descriptor, beatFile, hangMs }: ChildWatch): WorkerWatch {
+  return {
     descriptor,
     watch: (pid, hangs) => {
       const process = identify(pid);
       return process === null ? { stop: () => undefined } : watchOver(process, beatFile, hangs, hangMs);
     },
-  });
+  };
+}
+
+/** The first request starts the worker. Only an endpoint that can no longer be trusted would send a second. */
+async function startWorker(networks: readonly GatewayNetwork[]): Promise<void> {
+  if (worker !== null) throw invalid('the gateway is there already');
+  worker = new WorkerProcess(setup.worker, () => void answer({ kind: 'again', of: 'relay' }), watchFor(setup.watch));
   for (const { interface: name, address } of networks)
     await setUpCard(setup.netns, { interface: name, addresses: [address], mtu: 0 });
+  // Nobody waits for it: the endpoint is told when it listens.
+  names.start();
   await worker.start();
 }
 
@@ -92,6 +106,10 @@ async function handle(message: PorterRequest): Promise<void> {
     case 'counters':
       return answer({ kind: 'done', request: message.request, counters: [] });
     case 'names':
+      await names.change(message.change);
+      return answer({ kind: 'done', request: message.request });
+    case 'reported':
+      names.reported(message.id);
       return;
     case 'target':
       worker?.target(message.id, message.address, message.port);
@@ -117,6 +135,7 @@ process.on('message', (raw, socket) => {
 });
 process.on('disconnect', () => {
   worker?.stop();
+  names.stop();
   process.exit(0);
 });
 process.on('unhandledRejection', (error) => log.error({ err: error }, 'unhandled rejection'));

@@ -2,15 +2,12 @@
  * What an endpoint asks of its porter, over Node's channel between processes, which passes open sockets. The endpoint has no rights on the
  * machine; the porter (`main.ts`) has just those that this takes.
  */
-import type { NamesTable } from './names-table.js';
+import type { AddressPort } from './address-port.js';
+import type { NamesAnswer, NamesChange } from './names-table.js';
+
+export type { AddressPort } from './address-port.js';
 
 export type Protocol = 'tcp' | 'udp';
-
-/** An address, IPv4 or IPv6, with a port. */
-export interface AddressPort {
-  address: string;
-  port: number;
-}
 
 /** Messages to the worker; `listen` comes with the socket. */
 export type WorkerMessage =
@@ -71,8 +68,10 @@ export type PorterRequest =
    */
   | { kind: 'forward'; request: number; id: number; protocol: Protocol; inner: AddressPort; outer: AddressPort }
   | { kind: 'close'; id: number }
-  /** The names that containers may look up, from now on. */
-  | { kind: 'names'; table: NamesTable }
+  /** Changes what containers may look up. Answered when the names server answers accordingly. */
+  | { kind: 'names'; request: number; change: NamesChange }
+  /** What report `id` allows is in place: the asker may be told. */
+  | { kind: 'reported'; id: number }
   /** Answered with what the relay has carried, by address of a container. */
   | { kind: 'counters'; request: number };
 
@@ -88,8 +87,13 @@ export interface ToldError {
 export type PorterAnswer =
   | { kind: 'done'; request: number; port?: number; counters?: Counter[] }
   | { kind: 'failed'; request: number; error: ToldError }
-  /** That process ended and was started again. It serves nothing yet: published ports and forwards, or names, have to be sent again. */
-  | { kind: 'again'; of: 'relay' | 'names' };
+  /**
+   * The relay ended and was started again; the names server was started, for the first time or again. It serves nothing yet: published ports
+   * and forwards, or names, have to be sent.
+   */
+  | { kind: 'again'; of: 'relay' | 'names' }
+  /** An asker is about to be told this, and waits for `reported`, though not for long. */
+  | { kind: 'report'; id: number; answer: NamesAnswer };
 
 export function tellError(error: unknown): ToldError {
   const { message, code, address, port } = error as Error & { code?: unknown; address?: unknown; port?: unknown };

@@ -1,27 +1,62 @@
-/** The names that containers look up at their gateways. The endpoint makes the table; the names server answers from it. */
+/**
+ * What containers may look up at their gateways. The endpoint keeps the names server's table up to date by differences, since a table of a
+ * thousand containers is too much to send whenever one of them starts.
+ */
+import type { AddressPort } from './address-port.js';
 
-/** What one container may be called on one network, and how it wants to be answered there. */
-export interface NamesOwner {
-  /** Its addresses on this network, IPv4 and IPv6. */
-  addresses: string[];
-  /** Its name, its short id, its aliases. */
-  names: string[];
-  /** Names that only this container knows. */
-  links: [alias: string, addresses: string[]][];
-  /** Servers that it asked for instead of the machine's. */
-  dns: string[];
-  search: string[];
+/** A network as the names server sees it. */
+export interface NamesNetwork {
+  id: string;
+  /** Names on it may be followed by this one: `web.backend`. */
+  name: string;
+  /** Whether containers are found by name there; not so on the default bridge, as in Docker. */
+  named: boolean;
+  /** Whether it has a way out: who has none must not reach the world through questions either. */
+  forwards: boolean;
 }
 
-export interface NamesTable {
-  networks: {
-    /** The gateway's card, `eth0`, `eth1`, … */
-    interface: string;
-    /** The gateway's addresses there; '' for none. */
-    gateway4: string;
-    gateway6: string;
-    own: NamesOwner[];
-  }[];
-  /** Where to ask for all other names, in order: `address:port` on the loopback of the gateway's namespace. */
-  servers: string[];
+/** A container's place on one network. */
+export interface NamesMember {
+  /** Id of the network. */
+  network: string;
+  /** IPv4 and IPv6. */
+  addresses: string[];
+  /** What the container is called there. The first one is its name, which a reverse lookup tells. */
+  names: string[];
+  /** Names that only this container knows, and what each stands for on this network. */
+  links: [alias: string, name: string][];
+}
+
+export interface NamesContainer {
+  id: string;
+  /** In the order in which its own lookups go through them. */
+  members: NamesMember[];
+  /** Servers to be asked for all other names instead of the machine's, as the names server reaches them; null: the machine's. */
+  servers: AddressPort[] | null;
+}
+
+/** How the table changes. What is null stays as it is. */
+export interface NamesChange {
+  /** What was there before is forgotten. */
+  whole: boolean;
+  networks: NamesNetwork[] | null;
+  /** The machine's servers as the names server reaches them, in order. */
+  servers: AddressPort[] | null;
+  /** New, or in another state. */
+  containers: NamesContainer[];
+  /** Ids of containers. */
+  gone: string[];
+  /** Addresses of these names are reported before they are told: `example.com`, `*.example.com` (all below it), `*` (all). */
+  reported: string[] | null;
+}
+
+/** The addresses that an asker is about to be told. */
+export interface NamesAnswer {
+  /** Whose question it was. */
+  asker: string;
+  /** In lower case, without a dot at its end. */
+  name: string;
+  addresses: string[];
+  /** Seconds. */
+  ttl: number;
 }

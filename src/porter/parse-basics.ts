@@ -5,6 +5,7 @@ import { isIP } from 'node:net';
 const MAX_TEXT = 255;
 
 export const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
+export const isPort = (value: unknown): value is number => isCount(value) && value <= 65_535;
 export const isText = (value: unknown): value is string => typeof value === 'string' && value.length <= MAX_TEXT;
 /** A scope (`fe80::1%eth0`) is no part of an address here: it would name a card of whoever reads it. */
 export const isAddress = (value: unknown): value is string =>

@@ -1,60 +1,81 @@
-/** Reads the table of names that an endpoint sends. */
-import { isIP } from 'node:net';
-import type { NamesOwner, NamesTable } from './names-table.js';
-import { isAddress, isList, isText, record } from './parse-basics.js';
+/** Reads what an endpoint says of names. */
+import type { AddressPort } from './messages.js';
+import type { NamesChange, NamesContainer, NamesMember, NamesNetwork } from './names-table.js';
+import { isAddress, isList, isPort, isText, record } from './parse-basics.js';
 
-const MAX_NETWORKS = 10;
-/** A container has no more names, links or the like on one network. */
+const MAX_NETWORKS = 1024;
+/** A container has no more networks, names, links or servers. */
 const MAX_EACH = 1024;
-/** In all: more containers than an engine can run. */
-const MAX_OWNERS = 65_536;
-/** As many as a resolver asks, and a few. */
-const MAX_SERVERS = 16;
+/** More containers than an engine can run. */
+const MAX_CONTAINERS = 65_536;
 
-const isOptionalAddress = (value: unknown): value is string => value === '' || isAddress(value);
-
-/** `127.0.0.1:5301`, `[::1]:5301`. */
-function isServer(value: unknown): value is string {
-  const [, six, four, port] = (isText(value) && /^(?:\[([^\]]+)\]|([^:]+)):(\d{1,5})$/.exec(value)) || [];
-  return isIP(six ?? '') === 6 || isIP(four ?? '') === 4 ? Number(port) > 0 && Number(port) <= 65_535 : false;
+/** A list read item by item; null if one of them cannot be read, or there are too many. */
+function list<T>(raw: unknown, most: number, read: (one: unknown) => T | null): T[] | null {
+  if (!Array.isArray(raw) || raw.length > most) return null;
+  const items: T[] = [];
+  for (const one of raw as unknown[]) {
+    const item = read(one);
+    if (item === null) return null;
+    items.push(item);
+  }
+  return items;
 }
 
-function parseOwner(raw: unknown): NamesOwner | null {
-  const { addresses, names, links, dns, search } = record(raw) ?? {};
-  if (!isList(addresses, isAddress, MAX_EACH) || !isList(names, isText, MAX_EACH)) return null;
-  if (!isList(dns, isAddress, MAX_EACH) || !isList(search, isText, MAX_EACH)) return null;
-  if (!Array.isArray(links) || links.length > MAX_EACH) return null;
-  const read: NamesOwner['links'] = [];
-  for (const link of links) {
-    if (!Array.isArray(link) || link.length !== 2) return null;
-    const [alias, at] = link as unknown[];
-    if (!isText(alias) || !isList(at, isAddress, MAX_EACH)) return null;
-    read.push([alias, at]);
-  }
-  return { addresses, names, links: read, dns, search };
+/** Null stays null: what it stands for is left as it is. Undefined: it cannot be read. */
+function optional<T>(raw: unknown, read: (raw: unknown) => T | null): T | null | undefined {
+  return raw === null ? null : (read(raw) ?? undefined);
 }
 
-/** The table, with only the fields that it may have; null if it is none. */
-export function parseNames(raw: unknown): NamesTable | null {
-  const { networks, servers } = record(raw) ?? {};
-  if (!Array.isArray(networks) || networks.length > MAX_NETWORKS || !isList(servers, isServer, MAX_SERVERS))
-    return null;
-  const read: NamesTable['networks'] = [];
-  let owners = 0;
-  for (const network of networks.map(record)) {
-    if (network === null || !Array.isArray(network.own)) return null;
-    const { interface: name, gateway4, gateway6 } = network;
-    if (!isText(name) || !/^eth\d$/.test(name) || !isOptionalAddress(gateway4) || !isOptionalAddress(gateway6))
-      return null;
-    owners += network.own.length;
-    if (owners > MAX_OWNERS) return null;
-    const own: NamesOwner[] = [];
-    for (const one of network.own) {
-      const owner = parseOwner(one);
-      if (owner === null) return null;
-      own.push(owner);
-    }
-    read.push({ interface: name, gateway4, gateway6, own });
-  }
-  return { networks: read, servers };
+function parseServer(raw: unknown): AddressPort | null {
+  const { address, port } = record(raw) ?? {};
+  return isAddress(address) && isPort(port) && port > 0 ? { address, port } : null;
+}
+
+function parseNetwork(raw: unknown): NamesNetwork | null {
+  const { id, name, named, forwards } = record(raw) ?? {};
+  if (!isText(id) || !isText(name) || typeof named !== 'boolean' || typeof forwards !== 'boolean') return null;
+  return { id, name, named, forwards };
+}
+
+function parseLink(raw: unknown): [alias: string, name: string] | null {
+  if (!isList(raw, isText, 2)) return null;
+  const [alias, name] = raw;
+  return alias === undefined || name === undefined ? null : [alias, name];
+}
+
+function parseMember(raw: unknown): NamesMember | null {
+  const { network, addresses, names, links } = record(raw) ?? {};
+  if (!isText(network) || !isList(addresses, isAddress, MAX_EACH) || !isList(names, isText, MAX_EACH)) return null;
+  const read = list(links, MAX_EACH, parseLink);
+  return read === null ? null : { network, addresses, names, links: read };
+}
+
+function parseContainer(raw: unknown): NamesContainer | null {
+  const { id, members, servers } = record(raw) ?? {};
+  const read = list(members, MAX_EACH, parseMember);
+  const own = optional(servers, (one) => list(one, MAX_EACH, parseServer));
+  return !isText(id) || read === null || own === undefined ? null : { id, members: read, servers: own };
+}
+
+/** The change, with only the fields that it may have; null if it is none. */
+export function parseNames(raw: unknown): NamesChange | null {
+  const { whole, networks, servers, containers, gone, reported } = record(raw) ?? {};
+  const read = {
+    networks: optional(networks, (one) => list(one, MAX_NETWORKS, parseNetwork)),
+    servers: optional(servers, (one) => list(one, MAX_EACH, parseServer)),
+    containers: list(containers, MAX_CONTAINERS, parseContainer),
+    reported: optional(reported, (one) => (isList(one, isText, MAX_CONTAINERS) ? one : null)),
+  };
+  if (typeof whole !== 'boolean' || !isList(gone, isText, MAX_CONTAINERS)) return null;
+  if (read.networks === undefined || read.servers === undefined || read.reported === undefined) return null;
+  return read.containers === null
+    ? null
+    : {
+        whole,
+        networks: read.networks,
+        servers: read.servers,
+        containers: read.containers,
+        gone,
+        reported: read.reported,
+      };
 }

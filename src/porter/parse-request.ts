@@ -1,10 +1,9 @@
 /** Reads what an endpoint asks of its porter. Nothing that it says is trusted. */
 import { isIP } from 'node:net';
 import type { AddressPort, GatewayCard, GatewayNetwork, PorterRequest, Protocol, ServePlace } from './messages.js';
-import { isAddress, isCount, isText, record } from './parse-basics.js';
+import { isAddress, isCount, isPort, isText, record } from './parse-basics.js';
 import { parseNames } from './parse-names.js';
 
-const isPort = (value: unknown): value is number => isCount(value) && value <= 65_535;
 const isProtocol = (value: unknown): value is Protocol => value === 'tcp' || value === 'udp';
 /** These texts become arguments of `ip`. */
 const isCard = (value: unknown): value is string => isText(value) && /^eth\d$/.test(value);
@@ -91,9 +90,11 @@ export function parseRequest(raw: unknown): PorterRequest | null {
     case 'close':
       return isCount(id) ? { kind, id } : null;
     case 'names': {
-      const table = parseNames(fields.table);
-      return table === null ? null : { kind, table };
+      const change = parseNames(fields.change);
+      return isCount(request) && change !== null ? { kind, request, change } : null;
     }
+    case 'reported':
+      return isCount(id) ? { kind, id } : null;
     case 'counters':
       return isCount(request) ? { kind, request } : null;
     default:

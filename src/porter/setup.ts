@@ -3,13 +3,22 @@
 /** In the porter's environment: a {@link PorterSetup} as JSON. */
 export const PORTER_SETUP = 'CAISSON_PORTER';
 
+/** How to notice that a child hangs: the file that it writes its heartbeat to, as the porter's `descriptor` and as a path. */
+export interface ChildWatch {
+  descriptor: number;
+  beatFile: string;
+  hangMs: number;
+}
+
 export interface PorterSetup {
   /** Path of the network namespace where the containers are. */
   netns: string;
   /** The command that starts the gateway's worker there, without any rights. */
   worker: string[];
-  /** How to notice that the worker hangs: the file that it writes its heartbeat to, as the porter's `descriptor` and as a path. */
-  watch: { descriptor: number; beatFile: string; hangMs: number };
+  /** The command that starts the server of names there, with the right to listen on its port. */
+  names: string[];
+  watch: ChildWatch;
+  namesWatch: ChildWatch;
   /** Where the Docker API's unix socket goes. */
   socket: string;
   /** Where it is made first: in a directory that only root can write to, on the same filesystem. */

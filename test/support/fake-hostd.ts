@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type InstancePaths, instancePaths } from '../../src/common/paths.js';
 import { type Hostd, startHostd } from '../../src/hostd/hostd.js';
+import type { HostSwitch } from '../../src/hostd/inventory/inventory.js';
 import type { RunningVm, RuntimeDevice, VmDefinition, VmHooks, VmRuntime } from '../../src/hostd/runtime.js';
 
 /** The operation during which a VM ends, for {@link FakeRuntime.endDuring}. */
@@ -93,7 +94,9 @@ export interface FakeHostd extends Omit<Hostd, 'close'> {
 }
 
 /** Starts hostd on a free port. Needs root, as hostd does. */
-export async function startFakeHostd(options: { userBytes?: number } = {}): Promise<FakeHostd> {
+export async function startFakeHostd(
+  options: { userBytes?: number; virtualSwitch?: HostSwitch } = {},
+): Promise<FakeHostd> {
   const paths = instancePaths(await mkdtemp(join(tmpdir(), 'caisson-hostd-')));
   const runtime = new FakeRuntime();
   const start = (port: number): Promise<Hostd> =>

@@ -42,7 +42,7 @@ const BRIDGE: NetworkSpec = {
   mtu: 0,
   labels: {},
   options: {},
-  ipamOptions: {},
+  ipamOptions: null,
   ipamDriver: 'default',
 };
 

@@ -456,6 +456,7 @@ export class FakePortLayer implements PortLayer {
       kernelVersion: '6.1.0',
       hostName: 'test',
       acceleration: 'kvm: it works here',
+      api: 'HostAgent',
       cage: 'user seccomp mount pid',
       emulator: 'QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)',
       containerKernel: '6.1.0-50-cloud-amd64',

@@ -1,6 +1,12 @@
 /** A lab VM's channel, and commands in its container. */
+import { execFile } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { ContainerChannel } from '../../port-layer/interaction/container-channel.js';
 import { encodeProcess } from '../../tether/program/compile.js';
+import type { ProcessSpec } from '../../tether/program/spec.js';
 import type { LabGuest } from './vm-lab.js';
 
 /** Listens for the VM; call before it is powered on, or at any time later: it calls again each second. */
@@ -14,14 +20,39 @@ export async function openChannel(guest: LabGuest): Promise<ContainerChannel> {
 }
 
 /** What a command prints in the container, both outputs together. */
-export async function sh(channel: ContainerChannel, script: string, user = ''): Promise<string> {
+export async function sh(
+  channel: ContainerChannel,
+  script: string,
+  user = '',
+  more: Partial<ProcessSpec> = {},
+): Promise<string> {
   const process = encodeProcess({
     ...{ args: ['/bin/sh', '-c', `{ ${script}\n} 2>&1`], env: ['PATH=/bin'], cwd: '/', user, additionalGroups: [] },
-    ...{ tty: false, openStdin: false, rlimits: [] },
+    ...{ tty: false, openStdin: false, rlimits: [], ...more },
   });
   const { output, started } = await channel.exec(process);
   await started;
   let printed = '';
   for await (const { data } of output) printed += data.toString();
   return printed;
+}
+
+/** Compiles `guest-network-tool.c` in a directory. @returns the program's path */
+export async function buildTool(directory: string): Promise<string> {
+  const source = fileURLToPath(new URL('guest-network-tool.c', import.meta.url));
+  const tool = join(directory, 'tool');
+  await promisify(execFile)('gcc', ['-static', '-w', '-Os', '-s', '-D_GNU_SOURCE', '-o', tool, source]);
+  return tool;
+}
+
+/** Puts a program into the container as `/bin/tool`. */
+export async function putTool(channel: ContainerChannel, path: string): Promise<void> {
+  const process = encodeProcess({
+    ...{ args: ['/bin/sh', '-c', 'cat > /bin/tool; chmod 755 /bin/tool'], env: ['PATH=/bin'], cwd: '/', user: '' },
+    ...{ additionalGroups: [], tty: false, openStdin: true, rlimits: [] },
+  });
+  const { session, output, started } = await channel.exec(process);
+  await started;
+  channel.stdin(session)!.end(await readFile(path));
+  for await (const { data } of output) throw new Error(data.toString());
 }

@@ -7,10 +7,11 @@ const ROOT = join(import.meta.dirname, '../..');
 
 /** What each module may import, besides `src/common`. */
 const ARROWS: Record<string, string[]> = {
-  appliance: ['appliance/docker', 'appliance/gateway', 'appliance/image', 'port-layer'],
-  'appliance/docker': ['appliance/gateway', 'appliance/image', 'port-layer'],
+  appliance: ['appliance/docker', 'appliance/gateway', 'appliance/image', 'appliance/policy', 'port-layer'],
+  'appliance/docker': ['appliance/gateway', 'appliance/image', 'appliance/policy', 'port-layer'],
   'appliance/image': ['port-layer'],
   'appliance/gateway': ['port-layer', 'src/porter'],
+  'appliance/policy': ['port-layer'],
   'port-layer': ['src/vim25', 'src/disk', 'tether'],
   tether: [],
   'src/cli': ['port-layer', 'src/hostd', 'src/setup', 'src/vim25'],
@@ -26,6 +27,7 @@ const ARROWS: Record<string, string[]> = {
 const DOORS: Record<string, string[]> = {
   'appliance/gateway': ['index.ts'],
   'appliance/image': ['index.ts'],
+  'appliance/policy': ['index.ts'],
   'port-layer': ['index.ts', 'config.ts'],
   'src/disk': ['index.ts'],
   'src/vim25': ['index.ts', 'server.ts'],

@@ -3,6 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { ContainerChannel } from '../../port-layer/interaction/container-channel.js';
 import type { RunningVm } from '../../src/hostd/runtime.js';
@@ -35,6 +36,12 @@ const spares = (): number[] =>
     })
     .map(Number);
 
+/** Processor time that a process has used: a spare VM that waits uses none. */
+function cpu(pid: number): string {
+  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]!.split(' ');
+  return `${fields[11]} ${fields[12]}`;
+}
+
 beforeAll(async () => {
   cache = await mkdtemp(join(tmpdir(), 'caisson-guest-networks-'));
   lab = await VmLab.open(cache, 1);
@@ -61,7 +68,13 @@ beforeAll(async () => {
     },
   });
   channel = await openChannel(guest);
-  await until(() => spares().length > 0, 'a spare VM waits');
+  await until(async () => {
+    const [before] = spares();
+    if (before === undefined) return false;
+    const used = cpu(before);
+    await sleep(300);
+    return spares()[0] === before && cpu(before) === used;
+  }, 'a spare VM waits');
   vm = await lab.powerOn(guest);
   expect(spares()).toContain(vm.pid);
   await guest.printed(/up/);

@@ -81,6 +81,68 @@ describe('the virtual switch, as ip, bridge and nft see it', () => {
     expect(treatment('t2n0')).toMatchObject({ learning: true, flood: true });
   });
 
+  it('gives a running endpoint cards and takes them away, whatever a killed host left', async () => {
+    const MACS = ['00:50:56:00:01:00', '00:50:56:00:01:01', '00:50:56:00:01:02', '00:50:56:00:01:03'] as const;
+    const cards = MACS.map((mac, index) => ({ ...card(index, mac), portGroup: index === 0 ? 'net' : `net${index}` }));
+    for (const index of [1, 2, 3]) await network.addPortGroup(`net${index}`);
+    const inner = `${network.namespace}-vm-7`;
+    const there = (): Record<string, string> =>
+      Object.fromEntries(
+        (JSON.parse(inside(inner, 'ip', '-json', 'link')) as { ifname: string; address: string; flags: string[] }[])
+          .filter(({ ifname, flags }) => ifname.startsWith('eth') && flags.includes('UP'))
+          .map(({ ifname, address }) => [ifname, address]),
+      );
+    const neighbours = (): string => inside(inner, 'ip', 'neigh', 'show', 'nud', 'permanent');
+    await network.connectEndpoint('vm-7', [cards[0]!]);
+    await network.plug('vm-8', [{ ...card(0, '00:50:56:00:00:08', ['10.2.0.8']), portGroup: 'net2' }]);
+    await network.plugEndpointCard('vm-7', cards[1]!);
+    await network.plugEndpointCard('vm-7', cards[2]!);
+    expect(there()).toEqual({ eth0: MACS[0], eth1: MACS[1], eth2: MACS[2] });
+    expect(neighbours()).toContain('10.2.0.8 dev eth2 lladdr 00:50:56:00:00:08');
+    await network.plug('vm-9', [{ ...card(0, '00:50:56:00:00:09', ['10.2.0.9']), portGroup: 'net2' }]);
+    expect(neighbours()).toContain('10.2.0.9 dev eth2');
+    expect(sets()).toMatch(/"t7n2" \. 00:50:56:00:01:02/);
+    expect(treatment('t7n2')).toMatchObject({ learning: false, flood: false });
+    // A new card is as deaf as the first: nobody else tells it of routes.
+    for (const name of ['ipv6/conf/eth2/accept_ra', 'ipv4/conf/eth2/accept_redirects'])
+      expect(inside(inner, 'cat', `/proc/sys/net/${name}`).trim()).toBe('0');
+    await network.unplugEndpointCard('vm-7', cards[1]!);
+    await network.unplugEndpointCard('vm-7', cards[1]!);
+    expect(there()).toEqual({ eth0: MACS[0], eth2: MACS[2] });
+    await expect.poll(sets).not.toContain('"t7n1"');
+    await expect(network.plugEndpointCard('vm-7', { ...cards[3]!, portGroup: 'none' })).rejects.toThrow(
+      "there is no port group 'none'",
+    );
+    // A host that was killed: it had made eth1 and one end of eth3, and removed eth2.
+    await network.plugEndpointCard('vm-7', cards[1]!);
+    await network.unplugEndpointCard('vm-7', cards[2]!);
+    run('ip', 'link', 'add', 't7n3', 'type', 'veth', 'peer', 'name', 'half');
+    const next = new VirtualSwitch(INSTANCE);
+    for (const name of ['net', 'net2', 'net3']) await next.addPortGroup(name);
+    await next.adopt('vm-8', [{ ...card(0, '00:50:56:00:00:08', ['10.2.0.8']), portGroup: 'net2' }]);
+    expect(await next.adoptEndpoint('vm-7', [cards[0]!, cards[2]!, cards[3]!])).toBe(`/run/netns/${inner}`);
+    expect(there()).toEqual({ eth0: MACS[0], eth2: MACS[2], eth3: MACS[3] });
+    expect(neighbours()).toContain('10.2.0.8 dev eth2 lladdr 00:50:56:00:00:08');
+    await next.disconnectEndpoint('vm-7');
+    expect(run('ip', '-o', 'link')).not.toMatch(/ t7n|half/);
+    expect(existsSync(`/run/netns/${inner}`)).toBe(false);
+    for (const moid of ['vm-8', 'vm-9']) await network.unplug(moid);
+    await next.unplug('vm-8');
+  });
+
+  it('gives an endpoint 200 cards at once', async () => {
+    const cards = Array.from({ length: 200 }, (_, index) => ({
+      ...card(index, `00:50:56:00:02:${index.toString(16).padStart(2, '0')}`),
+      portGroup: index === 0 ? 'net' : 'net1',
+    }));
+    const began = Date.now();
+    await network.connectEndpoint('vm-10', cards);
+    console.log(`200 cards after ${Date.now() - began} ms`);
+    const links = JSON.parse(inside(`${network.namespace}-vm-10`, 'ip', '-json', 'link')) as { ifname: string }[];
+    expect(links.filter(({ ifname }) => ifname.startsWith('eth'))).toHaveLength(200);
+    await network.disconnectEndpoint('vm-10');
+  });
+
   it('plugs a card in despite leftovers of an earlier host, and leaves nothing behind', async () => {
     run('ip', 'tuntap', 'add', 'dev', 't4n0', 'mode', 'tap');
     await network.plug('vm-4', [card(0, '00:50:56:00:00:04', ['172.16.0.4'])]);

@@ -14,6 +14,7 @@
 #include "network_messages.h"
 #include "platform.h"
 #include "prepare.h"
+#include "resolver.h"
 #include "session.h"
 #include "system.h"
 
@@ -39,7 +40,7 @@ static void handle_signals(int fd) {
   struct signalfd_siginfo info[16];
   ssize_t n = read(fd, info, sizeof info);
   for (size_t i = 0; n > 0 && i < (size_t)n / sizeof *info; i++) {
-    if (info[i].ssi_signo == SIGCHLD) sessions_reap();
+    if (info[i].ssi_signo == SIGCHLD) sessions_reap(resolver_ended);
     if (info[i].ssi_signo == SIGIO) channel_check(), platform_rpc_check();
   }
 }
@@ -83,6 +84,7 @@ static int timeout(void) {
   for each_container(c) head = earlier(head, headstart_look(c, message_act));
   uint64_t now = monotonic_ms(), until = sessions_due();
   if (network_due() < until) until = network_due();
+  if (resolver_due() < until) until = resolver_due();
   for each_container(c)
     if (container_due(c) < until) until = container_due(c);
   int due = until == UINT64_MAX ? -1 : until <= now ? 0 : (int)(until - now > 60000 ? 60000 : until - now);
@@ -136,6 +138,7 @@ static void handle_session(const struct watch *w) {
 static void turn(int signals) {
   for each_container(c) container_advance(c);
   sessions_finish(container_end);
+  resolver_look();
   /* A stream is taken in large pieces: waking up for each page, or waking the writer for it, would cost most of the time. */
   if (channel_streams() | sessions_stream()) sleep_ms(1);
   int wait = timeout();

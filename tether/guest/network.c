@@ -2,6 +2,7 @@
 #include "network.h"
 #include "announce.h"
 #include "netlink.h"
+#include "packet_filter.h"
 #include "platform.h"
 #include "rpc.h"
 #include "system.h"
@@ -181,8 +182,6 @@ void report_addresses(void) {
 
 /* ---- a card as the host wants it ---- */
 
-#define CARD_NAME "IFNAME"
-
 static const char *set_sysctls(const char *name, char **sysctls) {
   for (; sysctls[0] != NULL && sysctls[1] != NULL; sysctls += 2) {
     char key[256];
@@ -204,6 +203,8 @@ static const char *set_up(const char *current, const struct card *card, bool fre
   struct in_addr address;
   struct in6_addr address6;
   if (!rename_nic(current, name)) goto failed;
+  const char *failed = packet_filter_set(name, card->filter, card->filter_length); /* before it can be reached */
+  if (failed != NULL) return failed;
   if (read_mac(card->mac, mac) && !set_mac(name, mac)) say("%s: cannot set the MAC: %s", name, cause());
   int interface = (int)if_nametoindex(name);
   if (card->mtu != 0 && !set_mtu(name, card->mtu)) goto failed;
@@ -254,15 +255,16 @@ const char *add_nic(const struct card *card, bool *missing) {
   return failed;
 }
 
-void remove_nic(const char *mac) {
+const char *remove_nic(const char *mac, const uint8_t *filter, size_t length) {
   char name[IFNAMSIZ];
   for (struct known *k = known; k < known + MAX_NICS; k++)
     if (strcmp(k->mac, mac) == 0) *k = (struct known){0};
   report_addresses();
-  if (!find_nic(mac, name)) return;
+  if (!find_nic(mac, name)) return NULL;
   set_address(SIOCSIFADDR, name, 0);
   write_ipv6(name, "disable_ipv6", "1");
   clear_up(name);
+  return packet_filter_remove(name, filter, length);
 }
 
 const char *set_default_route(const char *gateway, const char *mac, bool ipv6) {

@@ -11,8 +11,8 @@ void prepare_nics(void);
 const char *configure_nic(uint32_t index, const struct card *card);
 /* Sets up a card that was plugged in. NULL or what failed; `missing` tells that it is not there yet. */
 const char *add_nic(const struct card *card, bool *missing);
-/* Takes the addresses of the card with this MAC and stops it; one that is not there is none. */
-void remove_nic(const char *mac);
+/* Takes the addresses of the card with this MAC, stops it and takes its filter away; it is no error if it is not there. */
+const char *remove_nic(const char *mac, const uint8_t *filter, size_t length);
 /* Where the default route leads and by which card (its MAC address); an empty gateway: there is none. NULL or what failed. */
 const char *set_default_route(const char *gateway, const char *mac, bool ipv6);
 

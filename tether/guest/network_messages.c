@@ -7,6 +7,7 @@
 #include "container.h"
 #include "netlink.h"
 #include "network.h"
+#include "resolver.h"
 #include "rewrite.h"
 
 #include <stdlib.h>
@@ -109,14 +110,15 @@ void network_message(struct container *c, enum message type, uint32_t id, struct
     add(id, payload);
   } else if (type == MESSAGE_NIC_REMOVE) {
     char *mac = read_string(payload);
-    if (!payload->bad) remove_nic(mac);
-    answer(id, payload->bad ? "damaged request" : NULL);
+    answer(id, payload->bad ? "damaged request" : remove_nic(mac, payload->at, (size_t)(payload->end - payload->at)));
     free(mac);
   } else if (type == MESSAGE_ROUTES) {
     answer(id, set_routes(payload));
   } else if (type == MESSAGE_REWRITE) {
     answer(id, rewrite_all(c, payload));
   } else {
-    answer(id, "this guest cannot pass on DNS questions yet");
+    char **servers = read_strings(payload);
+    answer(id, payload->bad ? "damaged request" : resolver_set(c, servers));
+    free_strings(servers);
   }
 }

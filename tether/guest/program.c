@@ -4,6 +4,7 @@
 #include "container.h"
 #include "network.h"
 #include "place.h"
+#include "resolver.h"
 #include "root.h"
 #include "setup.h"
 #include "system.h"
@@ -86,6 +87,13 @@ static const char *step_card(struct reader *r) {
   return failed;
 }
 
+static const char *step_name_servers(const struct container *c, struct reader *r) {
+  char **servers = read_strings(r);
+  const char *failed = r->bad ? "damaged step" : resolver_set(c, servers);
+  free_strings(servers);
+  return failed;
+}
+
 static const char *carry_out(struct container *c, enum step step, struct reader *r) {
   struct program *program = &c->program;
   uint32_t bus, unit;
@@ -112,6 +120,8 @@ static const char *carry_out(struct container *c, enum step step, struct reader 
       failed = set_sysctl(a, b);
       free(a), free(b);
       return failed;
+    case STEP_NAME_SERVERS:
+      return step_name_servers(c, r);
     case STEP_LIMIT:
       a = read_string(r), b = read_string(r);
       failed = r->bad ? "damaged step" : cgroup_limit(&c->cgroup, a, b);

@@ -163,9 +163,10 @@ void session_tell_started(const struct session *s) {
 #define DRAIN_MS 500
 #define DRAIN_TURNS 3
 
-void sessions_reap(void) {
+void sessions_reap(void (*other)(pid_t pid)) {
   int status;
   for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;) {
+    other(pid);
     for (struct session *s = sessions; s != NULL; s = s->next) {
       if (s->pid != pid) continue;
       s->exited = true;

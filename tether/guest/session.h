@@ -52,7 +52,7 @@ void session_input(struct session *s);
 void session_tell_started(const struct session *s);
 
 /* Takes in which processes have ended. */
-void sessions_reap(void);
+void sessions_reap(void (*other)(pid_t pid)); /* `other` than of sessions */
 /* Ends the sessions whose process has ended and whose output was passed on; the end of a first one is for `container_ended`. */
 void sessions_finish(void (*container_ended)(struct container *c, int code, int signal));
 /* When sessions_finish is to be called next, in monotonic ms; UINT64_MAX: not before something happens. */

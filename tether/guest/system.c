@@ -14,14 +14,13 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* Loads the modules that the boot image lists, in its order. Those for hardware that is not there fail, and that is fine. */
-static void load_modules(void) {
-  FILE *list = fopen("/modules/order", "re");
+void load_modules(const char *list_name) {
+  char line[128], path[160];
+  snprintf(path, sizeof path, "/modules/%s", list_name);
+  FILE *list = fopen(path, "re");
   if (list == NULL) return;
-  char line[128];
   while (fgets(line, sizeof line, list) != NULL) {
     line[strcspn(line, "\n")] = 0;
-    char path[160];
     snprintf(path, sizeof path, "/modules/%s", line);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) continue;
@@ -36,7 +35,7 @@ void system_boot(void) {
   mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
   mount("sysfs", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
   mount("devtmpfs", "/dev", "devtmpfs", MS_NOSUID, "mode=755");
-  load_modules();
+  load_modules(BOOT_MODULES);
 }
 
 static bool reboots;

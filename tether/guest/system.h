@@ -8,6 +8,8 @@
 
 /* The kernel's filesystems, and the modules for the machine's devices. */
 void system_boot(void);
+/* Loads the modules of a list of the boot image, in its order. Those for hardware that is not there fail, and that is fine. */
+void load_modules(const char *list);
 /* What is the same for every machine: done before a snapshot is made, so that no start waits for it. */
 void system_prepare(void);
 /* NULL or what failed. */

@@ -7,6 +7,7 @@ import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { unavailable } from '../../src/common/errors.js';
+import { BOOT_MODULES, FILTER_MODULES } from '../program/steps.js';
 import { cHeader, writeCHeader } from './c-header.js';
 import { CpioWriter } from './cpio.js';
 
@@ -29,6 +30,9 @@ const MODULES = [
   'virtio_net',
   'virtio_balloon',
 ];
+
+/** The packet filter of cards that are not trusted with everything. Loaded when a container has one. */
+const FILTER = ['nf_tables', 'nft_ct'];
 
 /** gcc's options for the tether. */
 export const COMPILER = [
@@ -68,12 +72,16 @@ export async function buildInitramfs(moduleRoot: string, outDir: string, options
   const archive = new CpioWriter().directory('modules').directory('dev').directory('proc').directory('sys');
   archive.file('init', await compile(sources, names, options.strict), 0o755);
   const found = await findModules(moduleRoot);
-  const modules = await withDependencies(MODULES, async (name) => {
+  const read = async (name: string): Promise<Buffer | null> => {
     const path = found.get(name);
     return path === undefined ? null : readModule(path);
-  });
-  for (const [name, bytes] of modules) archive.file(`modules/${name}.ko`, bytes);
-  archive.file('modules/order', Buffer.from([...modules.keys()].map((name) => `${name}.ko\n`).join('')));
+  };
+  const modules = await withDependencies(MODULES, read);
+  const filter = await withDependencies(FILTER, read);
+  for (const [name, bytes] of [...modules, ...filter]) archive.file(`modules/${name}.ko`, bytes);
+  const list = (names: Iterable<string>): Buffer => Buffer.from([...names].map((name) => `${name}.ko\n`).join(''));
+  archive.file(`modules/${BOOT_MODULES}`, list(modules.keys()));
+  archive.file(`modules/${FILTER_MODULES}`, list(filter.keys()));
   await writeFile(`${image}.new`, archive.bytes());
   await rename(`${image}.new`, image);
   await writeFile(stamp, wanted);
@@ -83,7 +91,7 @@ export async function buildInitramfs(moduleRoot: string, outDir: string, options
 /** What an image was built of: another key means that it is out of date. @param header the generated C header */
 export function imageKey(moduleRoot: string, header: string, names: string[], contents: string[]): string {
   return createHash('sha256')
-    .update(JSON.stringify([moduleRoot, MODULES, COMPILER, header, names, contents]))
+    .update(JSON.stringify([moduleRoot, MODULES, FILTER, COMPILER, header, names, contents]))
     .digest('hex');
 }
 

@@ -66,6 +66,7 @@ const NUMBERS: Readonly<Record<string, number>> = {
   MAX_FILES: steps.MAX_FILES,
   MAX_MOUNTS: steps.MAX_MOUNTS,
   MAX_NICS: steps.MAX_NICS,
+  MAX_NAME_SERVERS: network.MAX_NAME_SERVERS,
   MAX_REWRITTEN: network.MAX_REWRITTEN,
   MAX_BUSES: steps.MAX_BUSES,
   MAX_UNITS: steps.MAX_UNITS,
@@ -81,6 +82,9 @@ const BYTES: Readonly<Record<string, Uint8Array>> = {
 
 const STRINGS: Readonly<Record<string, string>> = {
   INIT_PATH,
+  CARD_NAME: steps.CARD_NAME,
+  BOOT_MODULES: steps.BOOT_MODULES,
+  FILTER_MODULES: steps.FILTER_MODULES,
   PROGRAM_KEY: GuestInfo.program,
   SEED_KEY: GuestInfo.seed,
   STATUS_KEY: GuestInfo.status,

@@ -6,7 +6,7 @@
 import { posix } from 'node:path';
 import { invalid } from '../../src/common/errors.js';
 import { FieldWriter } from '../protocol/fields.js';
-import { cardFields } from '../protocol/network-requests.js';
+import { cardFields, nameServerFields } from '../protocol/network-requests.js';
 import { capabilityBits, DEFAULT_CAPABILITIES } from './capabilities.js';
 import type { NicSpec, ProcessSpec, ProgramSpec } from './spec.js';
 import { NO_NEW_PRIVILEGES, PROGRAM_VERSION, ProcessFlag, Step, USUAL_UMASK, VolumeFlag } from './steps.js';
@@ -92,6 +92,7 @@ export function compileProgram(spec: ProgramSpec): Buffer {
   step(Step.stop, fields().u32(spec.stopSignal).u32(spec.stopTimeoutSeconds));
   step(Step.hostname, fields().string(spec.hostname).string(spec.domainname));
   for (const nic of spec.nics) step(...nicStep(nic));
+  if (spec.nameServers?.length) step(Step.nameServers, fields().raw(nameServerFields(spec.nameServers)));
   for (const [index, { path, mode, content }] of spec.files.entries())
     step(
       Step.file,

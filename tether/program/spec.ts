@@ -70,9 +70,9 @@ export type AddedNic = Omit<NicSpec, 'index'>;
  */
 export interface NicFilter {
   trust: 'closed' | 'outbound' | 'peers' | 'published' | 'open';
-  /** Let in under `published` and, from peers only, under `peers`. */
+  /** Let in under `published`. */
   ports: { protocol: 'tcp' | 'udp'; first: number; last: number }[];
-  /** The networks of the peers, CIDR. */
+  /** The networks of the peers, CIDR; under `peers`, everything from there comes in. */
   peers: string[];
 }
 

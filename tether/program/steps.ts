@@ -30,6 +30,7 @@ export const Step = {
   writableCgroups: 24,
   initLayer: 30,
   card: 31,
+  nameServers: 32,
 } as const;
 
 /** Bits of a process's first byte. */
@@ -52,3 +53,9 @@ export const MAX_NICS = 16;
 /** SCSI controllers of a machine, and the units of each: vSphere's configuration maximums. */
 export const MAX_BUSES = 4;
 export const MAX_UNITS = 16;
+
+/** Stands for a card's name in settings and filters of a card whose name the guest knows. */
+export const CARD_NAME = 'IFNAME';
+/** Lists of modules in the boot image: those for the machine's devices, and those of the packet filter, which few containers have. */
+export const BOOT_MODULES = 'order';
+export const FILTER_MODULES = 'filter';

@@ -20,7 +20,14 @@ import {
   PREAMBLE,
   Stream,
 } from './frames.js';
-import { cardFields, nameServerFields, type RewrittenFile, rewriteFields, routeFields } from './network-requests.js';
+import {
+  cardFields,
+  nameServerFields,
+  type RewrittenFile,
+  removedCard,
+  rewriteFields,
+  routeFields,
+} from './network-requests.js';
 import { OutputWindows } from './output-windows.js';
 import { SessionInput } from './session-input.js';
 import { StrayFrames } from './stray-frames.js';
@@ -246,7 +253,7 @@ export class TetherConnection extends EventEmitter<Events> {
 
   /** Takes a card out of use that is about to be unplugged; answered by `answered`. */
   removeNic(request: number, mac: string): void {
-    this.ask(Message.nicRemove, request, new FieldWriter().string(mac).bytes());
+    this.ask(Message.nicRemove, request, removedCard(mac));
   }
 
   /** Sets the default routes; answered by `answered`. */

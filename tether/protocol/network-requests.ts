@@ -1,6 +1,7 @@
 /** Requests that change the network of a running container, as bytes; `tether/guest/network_messages.c` reads them. */
 
 import { invalid } from '../../src/common/errors.js';
+import { noPacketFilter, packetFilter } from '../program/packet-filter.js';
 import type { AddedNic, DefaultRoutes } from '../program/spec.js';
 import { FieldWriter } from './fields.js';
 
@@ -37,7 +38,11 @@ export function cardFields(fields: FieldWriter, nic: AddedNic): FieldWriter {
     .u32(nic.mtu ?? 0);
   cidr(fields, nic.address).string(nic.gateway ?? '');
   cidr(fields, nic.address6).string(nic.gateway6 ?? '');
-  return fields.strings(Object.entries(nic.sysctls ?? {}).flat());
+  return fields.strings(Object.entries(nic.sysctls ?? {}).flat()).raw(packetFilter(nic.filter));
+}
+
+export function removedCard(mac: string): Buffer {
+  return new FieldWriter().string(mac).raw(noPacketFilter()).bytes();
 }
 
 /** @throws invalid for a file that is too long */

@@ -66,7 +66,7 @@ function json<T>(key: string, schema: z.ZodType<T>, absent: T): Part<T> {
 const PARTS = {
   config: json('docker.config', dockerConfigSchema, dockerConfigSchema.parse({})),
   hostConfig: json('docker.hostConfig', hostConfigSchema, {}),
-  /** Which of several networks leads out; with a single network it is only shown. */
+  /** Of earlier versions: which of several networks leads out. It stands with the network now. */
   gatewayPriority: json('docker.gatewayPriority', z.number(), 0),
   links: json('docker.links', z.array(linkSchema), []),
   mounts: json('docker.mounts', z.array(mountPointSchema), []),
@@ -74,7 +74,9 @@ const PARTS = {
   ports: json('docker.ports', z.array(publishedPortSchema).nullable(), null),
   /** null: it was never restarted, and no user has stopped it. */
   restart: json('docker.restart', restartSchema.nullable(), null),
-  /** The network that the container has left and not joined again. */
+  /** Whether it is on the network `none`, if that is not what its NetworkMode says. */
+  onNone: json('docker.onNone', z.boolean().nullable(), null),
+  /** Of earlier versions, which could only note it: the network that the container has left and not joined again. */
   leftNetwork: {
     key: 'docker.left',
     read: (text) => text || null,

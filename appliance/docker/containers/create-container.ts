@@ -5,10 +5,12 @@ import {
   type ContainerInfo,
   type ContainerSpec,
   type ExecService,
+  HOST_GATEWAY,
   type HostInfo,
   PortLayerError,
 } from '../../../port-layer/index.js';
 import { invalid, notFound } from '../../../src/common/errors.js';
+import { proxyVariables } from '../../../src/common/proxies.js';
 import { wantedPorts } from '../../gateway/index.js';
 import {
   formatPlatform,
@@ -19,6 +21,7 @@ import {
   platformOf,
   platformWarning,
 } from '../../image/index.js';
+import type { DockerNetworks } from '../networks/docker-networks.js';
 import type { VolumeService } from '../volumes/volume-service.js';
 import { checkNamespaceOwners } from './config/check-host-options.js';
 import { checkContainerName, containerSpec } from './config/container-spec.js';
@@ -27,6 +30,21 @@ import { randomName } from './config/names.js';
 import { asNewest } from './config/older-versions.js';
 import { asksForCpus, resourceWarnings } from './config/resources.js';
 import { wantedLinks } from './links.js';
+
+/** Tells a new container by which proxies it reaches the world. What it says itself holds. */
+function addProxies(body: CreateBody, proxies: VchConfig['proxies']): void {
+  const variables = proxies === undefined ? [] : proxyVariables(proxies, body.Env ?? []);
+  if (variables.length > 0) body.Env = [...(body.Env ?? []), ...variables];
+}
+
+/** Docker Desktop's name of the machine. */
+const HOST_NAME = 'host.docker.internal';
+
+/** Where containers reach ports of the machine, they know it by a name. */
+function namesHost(spec: ContainerSpec, ports: readonly number[] = []): ContainerSpec {
+  if (ports.length === 0 || spec.extraHosts.some(({ host }) => host === HOST_NAME)) return spec;
+  return { ...spec, extraHosts: [...spec.extraHosts, { host: HOST_NAME, address: HOST_GATEWAY }] };
+}
 
 export interface CreateRequest {
   body: CreateBody;
@@ -43,7 +61,8 @@ export interface CreateParts {
   exec: Pick<ExecService, 'create' | 'list' | 'resolve'>;
   images: Pick<ImageService, 'resolve'>;
   volumes: Pick<VolumeService, 'prepare' | 'discardOf'>;
-  config: Pick<VchConfig, 'container' | 'syslog'>;
+  config: Pick<VchConfig, 'container' | 'syslog' | 'proxies' | 'hostPorts'>;
+  dockerNetworks: Pick<DockerNetworks, 'find'>;
   hostInfo(): Promise<Pick<HostInfo, 'cpus'>>;
 }
 
@@ -70,7 +89,7 @@ export class ContainerCreation {
     { body, platform, apiVersion }: CreateRequest,
     name: string,
   ): Promise<{ id: string; warnings: string[] }> {
-    const { exec, images, config, hostInfo } = this.parts;
+    const { exec, images, config, dockerNetworks, hostInfo } = this.parts;
     const empty = Object.keys(body).length === 0;
     const warnings = asNewest(body, apiVersion);
     const host = body.HostConfig ?? {};
@@ -82,16 +101,18 @@ export class ContainerCreation {
     checkPlatform(image, reference, platform);
     checkNamespaceOwners(body, exec);
     const links = wantedLinks(body, exec);
+    addProxies(body, config.proxies);
     const spec = containerSpec(body, image, name, {
       defaults: config.container,
       // The host is asked only where its processors matter.
       hostCpus: asksForCpus(host) ? (await hostInfo()).cpus : Number.POSITIVE_INFINITY,
       syslog: config.syslog,
       links,
+      findNetwork: (reference) => dockerNetworks.find(reference),
     });
     // Ports are published at the start; wrong ones are refused here.
     wantedPorts(host.PortBindings ?? {}, Object.keys(body.ExposedPorts ?? {}), host.PublishAllPorts === true);
-    const created = await this.createWithVolumes(body, spec);
+    const created = await this.createWithVolumes(body, namesHost(spec, config.hostPorts));
     const ofPlatform = platform === '' ? platformWarning(image.config) : null;
     return {
       id: created.spec.id,

@@ -22,6 +22,7 @@ export function inspectView(sources: ViewSources, container: ContainerInfo, apiV
   const record = intactRecord(container);
   const life = sources.lifeOf(container);
   const execIds = sources.execIds(spec.id);
+  const networks = networksView(sources, container, apiVersion);
   const [path = '', ...args] = spec.process.args;
   // 1.52 took away what clients are to read below `Networks`, and in the image's configuration.
   const legacy = !atLeast(apiVersion, '1.52');
@@ -59,8 +60,8 @@ export function inspectView(sources: ViewSources, container: ContainerInfo, apiV
       SandboxID: '',
       SandboxKey: '',
       Ports: portsView(sources, container),
-      ...(legacy ? legacyNetworkView(container) : {}),
-      Networks: networksView(sources, container),
+      ...(legacy ? legacyNetworkView(networks) : {}),
+      Networks: networks,
     },
   };
 }

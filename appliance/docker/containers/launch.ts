@@ -1,25 +1,28 @@
 /** Starts a container with its links, published ports and log driver. Users and restart policies both start containers this way. */
 import { isIP } from 'node:net';
-import type { ExecService } from '../../../port-layer/index.js';
-import { unavailable, unsupported } from '../../../src/common/errors.js';
+import type { ExecService, NetworkService } from '../../../port-layer/index.js';
+import { unavailable } from '../../../src/common/errors.js';
 import type { LogForwarding } from '../logging/log-forwarding.js';
 import type { ContainerPorts } from '../networks/container-ports.js';
-import { intactRecord } from './container-record.js';
+import { annotationsOf, intactRecord } from './container-record.js';
 import { resolveLinks } from './links.js';
 
 export class Launcher {
   constructor(
-    private readonly exec: Pick<ExecService, 'list' | 'resolve' | 'start'>,
+    private readonly exec: Pick<ExecService, 'list' | 'resolve' | 'start' | 'annotate'>,
     private readonly ports: Pick<ContainerPorts, 'reserve'>,
     private readonly forwarding: Pick<LogForwarding, 'prepare'>,
+    private readonly networks: Pick<NetworkService, 'disconnect'>,
   ) {}
 
   /** @param annotations to be kept with the container; called once it is clear that it may be started */
   async launch(id: string, annotations: () => Record<string, string>): Promise<void> {
     const container = this.exec.resolve(id);
     const { leftNetwork: left, hostConfig } = intactRecord(container);
-    if (left !== null)
-      throw unsupported(`starting a container that was disconnected from its network ('${left}') is not implemented`);
+    if (left !== null) {
+      await this.networks.disconnect(container.spec.id, left);
+      await this.exec.annotate(container.spec.id, annotationsOf({ leftNetwork: null }));
+    }
     await this.exec.start(container.spec.id, async () => {
       const links = resolveLinks(container, this.exec.list());
       for (const server of hostConfig.Dns ?? []) checkNameserver(server);

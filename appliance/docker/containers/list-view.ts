@@ -5,7 +5,7 @@ import { listMountsView } from '../volumes/mount-points.js';
 import { recordOf } from './container-record.js';
 import { dockerState, statusText } from './container-state.js';
 import { linkNames } from './links.js';
-import { listPorts, networksView } from './network-view.js';
+import { listNetworksView, listPorts } from './network-view.js';
 import type { ViewSources } from './view-sources.js';
 
 /** Makes rows of `GET /containers/json` for an API version, as things stand now. */
@@ -34,7 +34,7 @@ export function listView(sources: ViewSources, apiVersion: string): (container: 
         NetworkMode: hostConfig.NetworkMode || 'bridge',
         ...(annotated && Object.keys(annotations).length > 0 ? { Annotations: annotations } : {}),
       },
-      NetworkSettings: { Networks: networksView(sources, container) },
+      NetworkSettings: { Networks: listNetworksView(sources, container) },
       Mounts: listMountsView(container, sources.sourceOf),
       ...(healthy
         ? { Health: { Status: life.health?.status ?? 'none', FailingStreak: life.health?.failingStreak ?? 0 } }

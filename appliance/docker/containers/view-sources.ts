@@ -12,6 +12,8 @@ export interface ViewSources {
   portsOf(id: string): PublishedPort[];
   /** The path of a volume, as vSphere writes it. */
   sourceOf(volume: string): string;
-  /** The id of a network, also of `none`. */
+  /** The id of a network, also of `none`; '' if it is gone. */
   networkId(name: string): string;
+  /** The endpoint of a container on `none`; '' unless it is there. */
+  noneEndpointOf(container: ContainerInfo): string;
 }

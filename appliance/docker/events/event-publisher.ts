@@ -1,6 +1,9 @@
 /** Publishes Docker's events about containers, and about their networks and volumes. */
-import type { ContainerInfo, NetworkService } from '../../../port-layer/index.js';
+import type { ContainerInfo } from '../../../port-layer/index.js';
 import { recordOf } from '../containers/container-record.js';
+import type { DockerNetworks } from '../networks/docker-networks.js';
+import { publishNetwork } from '../networks/network-events.js';
+import { isOnNone, NONE } from '../networks/none-network.js';
 import type { EventBus } from './event-bus.js';
 
 /** Publishes an event of a container, with its labels, image and name. */
@@ -14,7 +17,7 @@ export type PublishContainerEvent = (
 export class EventPublisher {
   constructor(
     private readonly bus: Pick<EventBus, 'publish'>,
-    private readonly networks: Pick<NetworkService, 'list'>,
+    private readonly networks: Pick<DockerNetworks, 'find'>,
   ) {}
 
   readonly container: PublishContainerEvent = (container, action, attributes = {}, time = new Date()) => {
@@ -25,15 +28,11 @@ export class EventPublisher {
 
   /** One event for each network of a container. */
   network(container: ContainerInfo, action: 'connect' | 'disconnect'): void {
-    for (const { network } of container.spec.networks) {
-      const info = this.networks.list().find(({ name }) => name === network);
+    const names = isOnNone(container) ? [NONE] : container.spec.networks.map(({ network }) => network);
+    for (const name of names) {
+      const info = this.networks.find(name);
       // A container may name a network that does not exist; it cannot start then.
-      if (info === undefined) continue;
-      this.bus.publish('network', action, info.id, {
-        container: container.spec.id,
-        name: info.name,
-        type: info.driver,
-      });
+      if (info !== undefined) publishNetwork(this.bus, info, action, container.spec.id);
     }
   }
 

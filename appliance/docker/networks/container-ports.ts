@@ -1,16 +1,31 @@
-/** Publishes the ports of containers, and keeps with each container which ports its current run has. */
-import { type ContainerInfo, type ExecService, mainEndpoint } from '../../../port-layer/index.js';
+/**
+ * Publishes the ports of containers, and keeps with each container which ports its current run has. As in Docker, they lead to the
+ * container's main endpoint; a container that is on internal networks only publishes none.
+ */
+import {
+  type ContainerInfo,
+  type ExecService,
+  mainEndpoint,
+  type NetworkInfo,
+  type NetworkService,
+} from '../../../port-layer/index.js';
 import { messageOf } from '../../../src/common/errors.js';
 import { logger } from '../../../src/common/log.js';
 import { type PortMapper, type PublishedPort, wantedPorts } from '../../gateway/index.js';
 import { annotationsOf, recordOf } from '../containers/container-record.js';
+import { isUp } from '../containers/container-state.js';
+import { outerNetwork, reachable } from './reachable.js';
 
 const log = logger('docker');
 
 export class ContainerPorts {
+  /** Changes of running containers, one after the other. */
+  private following: Promise<unknown> = Promise.resolve();
+
   constructor(
     private readonly mapper: PortMapper,
-    private readonly exec: Pick<ExecService, 'list'>,
+    private readonly exec: Pick<ExecService, 'list' | 'resolve' | 'annotate'>,
+    private readonly networks: Pick<NetworkService, 'list'>,
   ) {}
 
   /** What a container has published now. */
@@ -20,36 +35,66 @@ export class ContainerPorts {
 
   /** Listens for the ports that a container asks for. @returns the annotations that keep them @throws internal in Docker's words */
   async reserve(container: ContainerInfo): Promise<Record<string, string>> {
-    const { id, name, networks } = container.spec;
-    const { config, hostConfig: host } = recordOf(container);
-    const exposed = Object.keys(config.ExposedPorts ?? {});
-    const wanted =
-      networks.length === 0 ? [] : wantedPorts(host.PortBindings ?? {}, exposed, host.PublishAllPorts === true);
-    const reserved = await this.mapper.reserve(id, name, wanted);
+    const { id, name } = container.spec;
+    const main = outerNetwork(container, this.networks.list());
+    const reserved = await this.mapper.reserve(id, name, main === undefined ? [] : wanted(container, main));
     return annotationsOf({ ports: reserved });
   }
 
   /** It runs: lets connections through to it. */
   activate({ spec, endpoints }: ContainerInfo): void {
-    const main = mainEndpoint(endpoints);
-    if (main !== undefined) this.mapper.activate(spec.id, main.address);
+    const main = reachable(endpoints);
+    if (main !== undefined) this.mapper.activate(spec.id, main);
   }
 
   release(id: string): void {
     this.mapper.release(id);
   }
 
+  /**
+   * A container was connected to a network or disconnected from one: if it runs, its ports follow its main endpoint. Where it still has one,
+   * they keep their numbers.
+   * @throws internal in Docker's words when a port is taken
+   */
+  follow(id: string): Promise<void> {
+    const result = this.following.then(() => this.followNow(id));
+    this.following = result.catch(() => undefined);
+    return result;
+  }
+
+  private async followNow(reference: string): Promise<void> {
+    const container = this.exec.resolve(reference);
+    if (!isUp(container)) return;
+    const { id, name } = container.spec;
+    const before = this.of(id);
+    if (reachable(container.endpoints) === undefined) {
+      this.release(id);
+      if (before.length > 0) await this.exec.annotate(id, annotationsOf({ ports: [] }));
+      return;
+    }
+    const main = outerNetwork(container, this.networks.list());
+    const fresh = before.length === 0 && main !== undefined ? wanted(container, main) : [];
+    if (fresh.length > 0) {
+      const ports = await this.mapper.reserve(id, name, fresh, '');
+      // It may have ended meanwhile, and been started again.
+      if (!isUp(this.exec.resolve(id))) {
+        this.release(id);
+        return;
+      }
+      await this.exec.annotate(id, annotationsOf({ ports }));
+    }
+    this.activate(this.exec.resolve(id));
+  }
+
   /** Publishes the ports of containers that were already running when this endpoint started. */
   async restore(): Promise<void> {
     for (const container of this.exec.list()) {
       const { ports } = recordOf(container);
-      const address = mainEndpoint(container.endpoints)?.address;
-      if (container.state !== 'running' || ports === null || address === undefined) continue;
+      if (container.state !== 'running' || ports === null || mainEndpoint(container.endpoints) === undefined) continue;
       const { id, name } = container.spec;
-      this.mapper.release(id);
       try {
         await this.mapper.reserve(id, name, ports);
-        this.mapper.activate(id, address);
+        this.activate(container);
       } catch (error) {
         log.error(
           { container: id, err: messageOf(error) },
@@ -58,4 +103,22 @@ export class ContainerPorts {
       }
     }
   }
+
+  /** Publishes everything again that is published: the gateway was started again. */
+  republish(): Promise<void> {
+    return this.mapper.republish();
+  }
+}
+
+/** Where ports that are published on no particular address go for the containers of a network. */
+const HOST_BINDING = 'com.docker.network.bridge.host_binding_ipv4';
+
+function wanted(container: ContainerInfo, { options }: Pick<NetworkInfo, 'options'>): ReturnType<typeof wantedPorts> {
+  const { config, hostConfig: host } = recordOf(container);
+  const exposed = Object.keys(config.ExposedPorts ?? {});
+  const address = options[HOST_BINDING] ?? '';
+  const ports = wantedPorts(host.PortBindings ?? {}, exposed, host.PublishAllPorts === true);
+  return address === '' || address === '0.0.0.0'
+    ? ports
+    : ports.map((port) => (port.hostIp === '' ? { ...port, hostIp: address } : port));
 }

@@ -1,14 +1,18 @@
 /** Routes of networks. */
-import type { Router } from 'express';
+import type { Request, Router } from 'express';
 import { z } from 'zod';
-import type { NetworkService } from '../../../port-layer/index.js';
+import { PortLayerError } from '../../../port-layer/index.js';
+import { invalid } from '../../../src/common/errors.js';
 import { goType } from '../../../src/common/go-json.js';
+import type { GatewayNetworks } from '../../gateway/index.js';
 import { atLeast } from '../http/api-version.js';
-import { body, filters, versionOf } from '../http/request.js';
-import { checkFilters } from '../values/filters.js';
+import { body, filters, query, versionOf } from '../http/request.js';
+import { parseBool } from '../values/parse-bool.js';
+import { createNetworkSchema, networkRequest } from './create-network.js';
 import { endpointSchema } from './endpoint-request.js';
 import { connect, disconnect, type MembershipParts } from './membership.js';
-import { networkView } from './network-view.js';
+import { filterNetworks } from './network-filters.js';
+import { networkView, statusView } from './network-view.js';
 
 const connectSchema = goType(
   'network.ConnectOptions',
@@ -21,32 +25,43 @@ const disconnectSchema = goType(
 
 /** What the routes need. */
 export interface NetworkParts extends MembershipParts {
-  network: Pick<NetworkService, 'list' | 'resolve'>;
+  gatewayNetworks: Pick<GatewayNetworks, 'follow'>;
 }
 
 /** Adds the routes. */
 export function networkRoutes(router: Router, parts: NetworkParts): void {
-  const { network } = parts;
+  const { dockerNetworks, gatewayNetworks } = parts;
 
-  router.get('/networks', (request, response) => {
-    const given = filters(request);
-    checkFilters(given, ['dangling', 'driver', 'id', 'label', 'name', 'scope', 'type']);
-    const names = given.get('name');
-    const ids = given.get('id');
-    const wanted = network
-      .list()
-      .filter(
-        (one) =>
-          (names?.some((name) => one.name.includes(name)) ?? true) &&
-          (ids?.some((id) => one.id.startsWith(id)) ?? true),
-      );
-    // Before 1.28 the list showed containers too.
-    const whole = !atLeast(versionOf(request), '1.28');
-    response.json(wanted.map((one) => networkView(one, whole)));
-  });
+  for (const path of ['/networks', '/networks/'])
+    router.get(path, (request, response) => {
+      // Before 1.28 the list showed containers too.
+      const whole = !atLeast(versionOf(request), '1.28');
+      const found = filterNetworks(dockerNetworks.list(), filters(request), whole);
+      response.json(found.map((one) => networkView(one, whole)));
+    });
 
   router.get('/networks/:id', (request, response) => {
-    response.json(networkView(network.resolve(request.params.id), true));
+    checkVerbose(request);
+    const { id } = request.params;
+    const scope = query(request, 'scope') ?? '';
+    if (scope !== '' && scope !== 'local') throw new PortLayerError('network.notFound', { network: id });
+    const network = dockerNetworks.resolve(id);
+    const status = statusView(dockerNetworks.usage(network), versionOf(request));
+    response.json({ ...networkView(network, true), ...status });
+  });
+
+  router.post('/networks/create', async (request, response) => {
+    const wanted = await body(request, createNetworkSchema);
+    const taken = (name: string): boolean => dockerNetworks.list().some((one) => one.name === name);
+    const { id } = await dockerNetworks.create(networkRequest(wanted, versionOf(request), taken));
+    // The client's first container there finds its gateway.
+    await gatewayNetworks.follow();
+    response.status(201).json({ Id: id, Warning: '' });
+  });
+
+  router.delete('/networks/:id', async (request, response) => {
+    await dockerNetworks.remove(request.params.id);
+    response.status(204).end();
   });
 
   router.post('/networks/:id/disconnect', async (request, response) => {
@@ -57,10 +72,21 @@ export function networkRoutes(router: Router, parts: NetworkParts): void {
 
   router.post('/networks/:id/connect', async (request, response) => {
     const { Container, EndpointConfig } = await body(request, connectSchema);
-    const endpoint = EndpointConfig ?? {};
+    const endpoint = { ...EndpointConfig };
+    const version = versionOf(request);
+    if (!atLeast(version, '1.48')) endpoint.GwPriority = 0;
     // A MAC address can be given here since 1.54.
-    const mac = atLeast(versionOf(request), '1.54') ? (endpoint.MacAddress ?? '').toLowerCase() : '';
+    const mac = atLeast(version, '1.54') ? (endpoint.MacAddress ?? '') : '';
     await connect(parts, request.params.id, Container ?? '', endpoint, mac);
     response.status(200).end();
   });
+}
+
+/** There is no more to tell of a network that is no swarm's. @throws invalid in Docker's words */
+function checkVerbose(request: Request): void {
+  const value = query(request, 'verbose') ?? '';
+  if (value !== '' && parseBool(value) === null)
+    throw invalid(
+      `invalid value for verbose: ${value}: strconv.ParseBool: parsing ${JSON.stringify(value)}: invalid syntax`,
+    );
 }

@@ -1,4 +1,4 @@
-/** Routes that remove what is not used: containers, images, volumes; and, of networks and build caches, nothing yet. */
+/** Routes that remove what is not used: containers, images, volumes, networks; and, of build caches, nothing yet. */
 import type { Router } from 'express';
 import { invalid } from '../../../src/common/errors.js';
 import { type PruneContainersParts, pruneContainers } from '../containers/prune.js';
@@ -7,6 +7,8 @@ import { atLeast } from '../http/api-version.js';
 import { filters, hangup, versionOf } from '../http/request.js';
 import { streamedReport } from '../http/streamed-report.js';
 import { type PruneImagesParts, pruneImages } from '../images/prune.js';
+import type { DockerNetworks } from '../networks/docker-networks.js';
+import { pruneNetworks } from '../networks/prune.js';
 import { checkFilters } from '../values/filters.js';
 import { parseBool } from '../values/parse-bool.js';
 import { type PruneVolumesParts, pruneVolumes } from '../volumes/prune.js';
@@ -17,6 +19,7 @@ import { oneAtATime } from './prune-progress.js';
 /** What the routes need. */
 export interface PruneParts extends PruneContainersParts, PruneImagesParts, PruneVolumesParts {
   events: Pick<EventBus, 'publish'>;
+  dockerNetworks: Pick<DockerNetworks, 'list' | 'remove'>;
 }
 
 /** Adds the routes. */
@@ -79,15 +82,18 @@ export function pruneRoutes(router: Router, parts: PruneParts): void {
     });
   });
 
-  // The networks that exist came with the virtual container host; none can be made yet.
+  const networksAlone = oneAtATime();
   router.post('/networks/prune', async (request, response) => {
     const given = filters(request);
     checkFilters(given, ['label', 'label!', 'until']);
-    new PruneFilters(given);
-    await streamedReport(request, response, async () => {
-      pruned('network');
-      return { NetworksDeleted: null };
-    });
+    const allowed = new PruneFilters(given);
+    await networksAlone(() =>
+      streamedReport(request, response, async (progress) => {
+        const deleted = await pruneNetworks(parts.dockerNetworks, allowed, progress);
+        pruned('network');
+        return { NetworksDeleted: deleted.length === 0 ? null : deleted };
+      }),
+    );
   });
 
   // Nothing is built here.

@@ -1,6 +1,6 @@
 /** What `/info` says of the engine. */
 import { readdirSync } from 'node:fs';
-import { DEFAULT_NETWORK, type VchConfig } from '../../../port-layer/config.js';
+import type { VchConfig } from '../../../port-layer/config.js';
 import type { ContainerInfo, ExecService, HostInfo, StorageReserve } from '../../../port-layer/index.js';
 import { humanSize } from '../../../src/common/human-size.js';
 import { isUp } from '../containers/container-state.js';
@@ -8,6 +8,7 @@ import { atLeast } from '../http/api-version.js';
 import { DEFAULT_LOG_DRIVER, LOG_DRIVERS } from '../logging/log-options.js';
 import { VOLUME_DRIVERS } from '../volumes/volume-options.js';
 import { dockerMessageOf } from '../words/docker-message.js';
+import { addressPoolsView, networkStatus, proxiesView } from './info-networks.js';
 import { STORAGE_DRIVER } from './storage-driver.js';
 import { kernelOf, SERVER_VERSION } from './version.js';
 
@@ -44,10 +45,7 @@ export async function infoView(sources: InfoSources, apiVersion: string): Promis
       ['vSphere', host.product],
       ['Image store', `[${config.imageStore.datastore}] ${config.imageStore.path}`.trim()],
       ...(await spaces(room)),
-      ...config.networks.map(({ name, portGroup, subnet }) => [
-        name === DEFAULT_NETWORK ? 'Bridge network' : `Network ${name}`,
-        `${portGroup} ${subnet}`,
-      ]),
+      ...networkStatus(config, host),
       ...(host.emulator === '' ? [] : [['Emulator', host.emulator]]),
       ...(host.acceleration === '' ? [] : [['Acceleration', host.acceleration]]),
       ...(host.cage === '' ? [] : [['Cage', host.cage]]),
@@ -90,9 +88,7 @@ export async function infoView(sources: InfoSources, apiVersion: string): Promis
     MemTotal: host.memoryBytes,
     GenericResources: null,
     DockerRootDir: '',
-    HttpProxy: '',
-    HttpsProxy: '',
-    NoProxy: '',
+    ...proxiesView(config),
     Name: config.name,
     Labels: [],
     ExperimentalBuild: false,
@@ -115,6 +111,7 @@ export async function infoView(sources: InfoSources, apiVersion: string): Promis
     CDISpecDirs: [],
     InitCommit: { ID: '' },
     SecurityOptions: ['name=virtual-machine'],
+    ...addressPoolsView(config),
     Warnings: warnings(room, host, containers),
   };
 }

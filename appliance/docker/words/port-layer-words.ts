@@ -115,7 +115,8 @@ export const WORDS: Words = {
   'network.tooMany': ({ most }) => `Container cannot be connected to network endpoints: more than ${most} networks`,
   'network.givenTwice': ({ network }) =>
     `Container cannot be connected to network endpoints: network ${network} is given twice`,
-  'network.noAddress': ({ subnet }) => `no available IPv4 addresses on this network's address pools: ${subnet}`,
+  'network.noAddress': ({ subnet, family }) =>
+    `no available IPv${family} addresses on this network's address pools: ${subnet}`,
   'network.foreignAddress': null,
   'network.addressInUse': () => 'Address already in use',
   'network.ambiguous': ({ prefix, matches, by }) =>

@@ -26,10 +26,19 @@ const FOR_EVERYBODY = new Set([
   'VirtualDiskManager',
   'HostDatastoreBrowser',
   'EnvironmentBrowser',
+  'HostNetworkSystem',
 ]);
 
-/** True for a VM that only an administrator may change: one that hostd runs as a process. */
+/** True for a VM that hostd runs as a process. */
 export type IsEndpoint = (object: GuardedObject) => boolean;
+
+/**
+ * What others than administrators may do with an endpoint VM, if their role says so. Only network cards and a few keys can be changed
+ * (`vm/endpoint-access.ts`).
+ */
+const ON_ENDPOINTS = [...LOOKING, 'VirtualMachine.Config.AddRemoveDevice', 'VirtualMachine.Config.AdvancedConfig'];
+/** What a login may do with port groups that its virtual container host has made, without any role on them. */
+const ON_OWN_NETWORKS = [...LOOKING, 'Network.Assign'];
 
 /** See the file's head. */
 export class Authority {
@@ -41,6 +50,8 @@ export class Authority {
     private readonly administrator: string,
     private readonly registry: GuardedObjects,
     private readonly isEndpoint: IsEndpoint,
+    /** The resource pool of a virtual container host, by its id. */
+    private readonly poolOf: (vch: string) => GuardedObject | undefined,
     /** What hostd holds in memory for each user. */
     readonly holdings = new Holdings(),
   ) {
@@ -102,8 +113,16 @@ export class Authority {
     if (principal === null) return false;
     if (this.isAdministrator(principal)) return true;
     // An endpoint is a process on this machine, and its configuration says what it may do.
-    if (!object.isEntity() || (this.isEndpoint(object) && !LOOKING.includes(privilege))) return false;
-    return this.rolesOn(principal, object).some((id) => this.accounts.role(id)?.privileges.includes(privilege));
+    if (!object.isEntity() || (this.isEndpoint(object) && !ON_ENDPOINTS.includes(privilege))) return false;
+    if (this.rolesOn(principal, object).some((id) => this.accounts.role(id)?.privileges.includes(privilege)))
+      return true;
+    return ON_OWN_NETWORKS.includes(privilege) && this.isOwn(principal, object);
+  }
+
+  /** True for a port group that a virtual container host of the principal's has made. */
+  private isOwn(principal: string, { madeBy }: GuardedObject): boolean {
+    const pool = madeBy === undefined ? undefined : this.poolOf(madeBy);
+    return pool !== undefined && this.has(principal, pool, 'Resource.AssignVMToPool');
   }
 
   /** Whether a caller may know of an object. */

@@ -5,6 +5,8 @@ export interface GuardedObject {
   readonly ref: ManagedObjectReference;
   /** Its owner and its subject, for objects where these decide who may know of them: tasks. */
   readonly belongsTo?: { user: string; about: GuardedObject };
+  /** Id of the virtual container host that made it, for port groups. */
+  readonly madeBy?: string | undefined;
   isEntity(): boolean;
   /** The value of a first-level property. */
   property(name: string): unknown;

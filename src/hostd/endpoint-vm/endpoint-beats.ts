@@ -2,7 +2,7 @@
 import { type FileHandle, open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 
-const PARTS = ['endpoint', 'porter', 'worker'] as const;
+const PARTS = ['endpoint', 'porter', 'worker', 'names'] as const;
 
 /** One of a thing for each process of an endpoint. */
 export type OfEach<T> = Record<(typeof PARTS)[number], T>;
@@ -13,6 +13,7 @@ export function beatFiles(directory: string, moid: string): OfEach<string> {
     endpoint: join(directory, `${moid}.beat`),
     porter: join(directory, `${moid}.porter.beat`),
     worker: join(directory, `${moid}.worker.beat`),
+    names: join(directory, `${moid}.names.beat`),
   };
 }
 
@@ -31,7 +32,12 @@ export async function openBeats(
       return file.fd;
     };
     return {
-      descriptors: { endpoint: await one('endpoint'), porter: await one('porter'), worker: await one('worker') },
+      descriptors: {
+        endpoint: await one('endpoint'),
+        porter: await one('porter'),
+        worker: await one('worker'),
+        names: await one('names'),
+      },
       close,
     };
   } catch (error) {

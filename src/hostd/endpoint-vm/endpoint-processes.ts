@@ -13,14 +13,18 @@ import type { VchUser } from './vch-users.js';
 
 const PORTER = fileURLToPath(new URL('../../porter/main.js', import.meta.url));
 const WORKER = fileURLToPath(new URL('../../../appliance/gateway/worker.js', import.meta.url));
+const NAMES = fileURLToPath(new URL('../../../appliance/gateway/names/main.js', import.meta.url));
 /** The porter has a few sockets to know about: an endpoint must not fill the machine's memory with what it sends. */
 const PORTER_MEMORY = ['--max-old-space-size=64', '--max-semi-space-size=1'];
+/** What containers ask must not fill it either. Answers that are kept are outside of this, and bounded. */
+const NAMES_MEMORY = ['--max-old-space-size=64', '--max-semi-space-size=2'];
 /** Descriptor of the channel in both. */
 const CHANNEL = 3;
 /** Descriptors of their heartbeat files. */
 const BEAT = 4;
-/** The porter's, of the file for the worker's. */
+/** The porter's, of the files for its children's. */
 const WORKER_BEAT = 5;
+const NAMES_BEAT = 6;
 
 /** What an endpoint is given of hostd's environment: the rest may have secrets of root's. */
 const TOLD =
@@ -41,8 +45,8 @@ export interface EndpointCommand {
   output: number;
   /** Descriptors of their heartbeat files. */
   beats: OfEach<number>;
-  /** How the porter watches over the worker. */
-  watch: Omit<PorterSetup['watch'], 'descriptor'>;
+  /** Paths of those of the porter's children, and when one of them counts as hanging. */
+  watch: { files: Pick<OfEach<string>, 'worker' | 'names'>; hangMs: number };
   env: Record<string, string>;
 }
 
@@ -55,23 +59,26 @@ export interface EndpointProcesses {
 /** @throws internal when one cannot be started */
 export async function startEndpoint(command: EndpointCommand): Promise<EndpointProcesses> {
   const { place, program, user, netns, allowed, output, beats, watch } = command;
+  const { files, hangMs } = watch;
+  const child = (program: string, options: string[], capabilities: string[]): string[] => [
+    ...['nsenter', `--net=${netns}`, '--'],
+    ...place.prefix(),
+    ...asUser(user.worker, true, capabilities),
+    ...[place.node, ...options, place.program(program)],
+  ];
   const setup: PorterSetup = {
     netns,
-    worker: [
-      ...['nsenter', `--net=${netns}`, '--'],
-      ...place.prefix(),
-      ...asUser(user.worker, true),
-      place.node,
-      place.program(WORKER),
-    ],
-    watch: { ...watch, descriptor: WORKER_BEAT },
+    worker: child(WORKER, [], []),
+    names: child(NAMES, NAMES_MEMORY, ['net_bind_service']),
+    watch: { descriptor: WORKER_BEAT, beatFile: files.worker, hangMs },
+    namesWatch: { descriptor: NAMES_BEAT, beatFile: files.names, hangMs },
     ...allowed,
   };
   const told = Object.fromEntries(Object.entries(process.env).filter(([name]) => TOLD.test(name)));
   const joined = { NODE_CHANNEL_FD: String(CHANNEL), [HEARTBEAT_FD]: String(BEAT) };
   const porter = start(
     [...asPorter(), process.execPath, ...PORTER_MEMORY, PORTER],
-    [output, output, 'pipe', beats.porter, beats.worker],
+    [output, output, 'pipe', beats.porter, beats.worker, beats.names],
     { ...told, ...joined, [PORTER_SETUP]: JSON.stringify(setup) },
   );
   // The other end of the porter's channel. Nothing is read from it here: it is closed before the event loop turns.

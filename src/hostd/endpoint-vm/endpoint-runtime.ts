@@ -12,7 +12,7 @@ import { logger } from '../../common/log.js';
 import type { InstancePaths } from '../../common/paths.js';
 import { isRunning } from '../../common/process-id.js';
 import { HANG_MS } from '../../common/watchdog.js';
-import type { RunningVm, RuntimeNic, VmDefinition, VmHooks, VmRuntime } from '../runtime.js';
+import type { RunningVm, VmDefinition, VmHooks, VmRuntime } from '../runtime.js';
 import type { VirtualSwitch } from '../switch/virtual-switch.js';
 import { type EndpointIdentity, EndpointVm } from './endpoint-vm.js';
 import { type ProgramPlace, programPlace } from './program-place.js';
@@ -44,7 +44,7 @@ export class EndpointRuntime implements VmRuntime {
   }
 
   async powerOn(vm: VmDefinition, hooks: VmHooks): Promise<RunningVm> {
-    const running = await this.vm(vm, hooks, await this.virtualSwitch.connectEndpoint(vm.moid, inOrder(vm.nics)));
+    const running = await this.vm(vm, hooks, await this.virtualSwitch.connectEndpoint(vm.moid, vm.nics));
     try {
       await running.start();
     } catch (error) {
@@ -64,7 +64,7 @@ export class EndpointRuntime implements VmRuntime {
       await this.virtualSwitch.disconnectEndpoint(vm.moid);
       return null;
     }
-    const netns = await this.virtualSwitch.adoptEndpoint(vm.moid, inOrder(vm.nics));
+    const netns = await this.virtualSwitch.adoptEndpoint(vm.moid, vm.nics);
     if (isRunning(identity) && identity.porter === undefined)
       log.warn(
         { vm: vm.name },
@@ -94,6 +94,8 @@ export class EndpointRuntime implements VmRuntime {
       users: this.users,
       netns,
       hangMs: this.hangMs,
+      plugCard: (nic) => this.virtualSwitch.plugEndpointCard(vm.moid, nic),
+      unplugCard: (nic) => this.virtualSwitch.unplugEndpointCard(vm.moid, nic),
       cleanUp: () => this.virtualSwitch.disconnectEndpoint(vm.moid),
     });
   }
@@ -105,9 +107,4 @@ export class EndpointRuntime implements VmRuntime {
     await chmod(directory, 0o711);
     return directory;
   }
-}
-
-/** The cards as an endpoint knows them: eth0, eth1, … without gaps. */
-function inOrder(nics: readonly RuntimeNic[]): RuntimeNic[] {
-  return nics.map((nic, index) => ({ ...nic, index }));
 }

@@ -18,7 +18,7 @@ import {
 } from '../../common/process-id.js';
 import { watchOver } from '../../common/watchdog.js';
 import { writeWhole } from '../../common/write-whole.js';
-import type { RunningVm, VmDefinition, VmExit, VmHooks } from '../runtime.js';
+import type { RunningVm, RuntimeDevice, RuntimeNic, VmDefinition, VmExit, VmHooks } from '../runtime.js';
 import { beatFiles, type OfEach, openBeats, removeBeats } from './endpoint-beats.js';
 import { endpointAddresses, endpointDirectories, provideDirectories, removeDirectories } from './endpoint-files.js';
 import { startEndpoint } from './endpoint-processes.js';
@@ -48,6 +48,10 @@ export interface EndpointPlace {
   netns: string;
   /** A process that is silent for so long, in ms, hangs. */
   hangMs: number;
+  /** Adds a card to its namespace. @throws notFound for an unknown port group, internal; nothing is left of it then */
+  plugCard(nic: RuntimeNic): Promise<void>;
+  /** Removes a card, which may be gone already. @throws internal if it stays */
+  unplugCard(nic: RuntimeNic): Promise<void>;
   /** Called once, after its process has ended for good. */
   cleanUp(): Promise<void>;
 }
@@ -117,7 +121,7 @@ export class EndpointVm implements RunningVm {
         },
         output: output.fd,
         beats: beats.descriptors,
-        watch: { beatFile: this.beats.worker, hangMs: place.hangMs },
+        watch: { files: this.beats, hangMs: place.hangMs },
         env: { CAISSON_GUESTINFO: this.keysFile, CAISSON_VM_UUID: vm.uuid, [OWN_SPOOL]: spool.path },
       });
       const identity = { ...endpoint, porter };
@@ -189,12 +193,12 @@ export class EndpointVm implements RunningVm {
     throw unsupported('an endpoint VM cannot be resumed');
   }
 
-  async plug(): Promise<void> {
-    throw unsupported('an endpoint VM gets no devices while it runs');
+  async plug(device: RuntimeDevice): Promise<void> {
+    await this.place.plugCard(cardOf(device));
   }
 
-  async unplug(): Promise<void> {
-    throw unsupported('an endpoint VM loses no devices while it runs');
+  async unplug(device: RuntimeDevice): Promise<void> {
+    await this.place.unplugCard(cardOf(device));
   }
 
   async usage(): Promise<{ residentBytes: number; cpuSeconds: number }> {
@@ -277,4 +281,10 @@ export class EndpointVm implements RunningVm {
     }, this.backoff);
     this.backoff = Math.min(this.backoff * 2, MAX_BACKOFF_MS);
   }
+}
+
+/** @throws unsupported for a disk */
+function cardOf(device: RuntimeDevice): RuntimeNic {
+  if (device.kind !== 'nic') throw unsupported('an endpoint VM has no disks');
+  return device.nic;
 }

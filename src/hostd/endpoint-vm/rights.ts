@@ -36,16 +36,18 @@ function canBound(): boolean {
 /**
  * The beginning of a command that runs as that user and group, without other groups, without capabilities and without a way to gain any.
  * @param dies whether it is killed when the process that started it has ended
+ * @param capabilities those that it has all the same
  */
-export function asUser(number: number, dies = false): string[] {
+export function asUser(number: number, dies = false, capabilities: readonly string[] = []): string[] {
+  const more = capabilities.map((name) => `,+${name}`).join('');
   return [
     'setpriv',
     `--reuid=${number}`,
     `--regid=${number}`,
     '--clear-groups',
     NO_GAIN,
-    ...NO_CAPABILITIES,
-    ...(canBound() ? [UNBOUND] : []),
+    ...NO_CAPABILITIES.map((option) => option + more),
+    ...(canBound() ? [UNBOUND + more] : []),
     ...(dies ? ['--pdeathsig=KILL'] : []),
     '--',
   ];

@@ -1,4 +1,4 @@
-/** HostNetworkSystem: the port groups of the one virtual switch. */
+/** HostNetworkSystem: the port groups of the one virtual switch. Callers see those that they may know of, and change their own. */
 import type { HostPortGroupSpec } from '../../vim25/server.js';
 import { fault } from '../faults.js';
 import { ManagedObject } from '../objects/managed-object.js';
@@ -19,7 +19,7 @@ export class HostNetworkSystem extends ManagedObject {
   property(name: string): unknown {
     switch (name) {
       case 'networkInfo':
-        return hostNetwork(this.portGroups.all());
+        return hostNetwork(this.portGroups.seen());
       case 'dnsConfig':
         return hostDns();
       case 'ipRouteConfig':
@@ -39,7 +39,7 @@ export class HostNetworkSystem extends ManagedObject {
 
   /** The security policy of a port group can be changed, nothing else. */
   async UpdatePortGroup(args: { pgName: string; portgrp: HostPortGroupSpec }): Promise<void> {
-    const before = this.portGroups.all().get(args.pgName);
+    const before = this.portGroups.seen().get(args.pgName);
     if (before === undefined) throw fault('NotFound', `There is no port group '${args.pgName}'`);
     const policy = this.check(args.portgrp, before);
     if (args.portgrp.name !== args.pgName) throw fault('HostConfigFault', 'Port groups cannot be renamed on this host');

@@ -46,6 +46,8 @@ interface Stored {
   portGroups: string[];
   /** Of port groups that do not reject everything. */
   policies?: Record<string, SecurityPolicy>;
+  /** Ids of the virtual container hosts that made port groups, by the port group's name. */
+  owners?: Record<string, string>;
   vms: VmRecord[];
 }
 
@@ -53,6 +55,7 @@ interface Stored {
 export interface InventoryRecords {
   pools: PoolRecord[];
   portGroups: Map<string, SecurityPolicy>;
+  owners: Map<string, string>;
   vms: VmRecord[];
 }
 
@@ -86,8 +89,13 @@ export class InventoryFile {
   /** What was kept. */
   async load(): Promise<InventoryRecords> {
     if (existsSync(this.path)) this.stored = { ...EMPTY, ...(JSON.parse(await readFile(this.path, 'utf8')) as Stored) };
-    const { pools, portGroups, policies, vms } = this.stored;
-    return { pools, vms, portGroups: new Map(portGroups.map((name) => [name, policies?.[name] ?? REJECT_ALL])) };
+    const { pools, portGroups, policies, owners, vms } = this.stored;
+    return {
+      pools,
+      vms,
+      portGroups: new Map(portGroups.map((name) => [name, policies?.[name] ?? REJECT_ALL])),
+      owners: new Map(Object.entries(owners ?? {})),
+    };
   }
 
   /** Writes the file; saves that follow each other fast become one. */
@@ -96,12 +104,13 @@ export class InventoryFile {
   }
 
   private async write(): Promise<void> {
-    const { pools, portGroups, vms } = this.records();
+    const { pools, portGroups, owners, vms } = this.records();
     this.stored = {
       ...this.stored,
       pools,
       portGroups: [...portGroups.keys()],
       policies: Object.fromEntries([...portGroups].filter(([, policy]) => !samePolicy(policy, REJECT_ALL))),
+      owners: Object.fromEntries(owners),
       vms,
     };
     await writeFile(`${this.path}.new`, JSON.stringify(this.stored), { mode: 0o600 });

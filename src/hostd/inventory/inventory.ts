@@ -26,6 +26,7 @@ import { viewsOfSession } from '../services/sessions/session.js';
 import { TaskManager } from '../services/tasks/task-manager.js';
 import { ViewManager } from '../services/views/view-manager.js';
 import type { VirtualSwitch } from '../switch/virtual-switch.js';
+import { vchsOf } from '../vm/machine-access.js';
 import type { VmHost } from '../vm/vm-host.js';
 import { ComputeResource } from './compute-resource.js';
 import { Datacenter } from './datacenter.js';
@@ -43,7 +44,10 @@ import { ResourcePools } from './resource-pools.js';
 import { SearchIndex } from './search-index.js';
 
 /** What the inventory needs of the virtual switch. */
-export type HostSwitch = Pick<VirtualSwitch, 'addPortGroup' | 'removePortGroup' | 'setPolicy' | 'allow'>;
+export type HostSwitch = Pick<
+  VirtualSwitch,
+  'addPortGroup' | 'removePortGroup' | 'setPolicy' | 'configurePortGroup' | 'allow'
+>;
 
 /** Makes all objects that every host has, and holds the parts that change. */
 export class Inventory implements VmHost {
@@ -69,6 +73,7 @@ export class Inventory implements VmHost {
     this.file = new InventoryFile(join(paths.stateDir, 'inventory.json'), () => ({
       pools: this.pools.records(),
       portGroups: new Map(this.portGroups.all()),
+      owners: new Map(this.portGroups.owners()),
       vms: this.machines.records(),
     }));
     this.files = new DatastoreFiles(paths.datastoreDir, (path, need) => this.fileAccess.check(path, need));
@@ -78,6 +83,7 @@ export class Inventory implements VmHost {
       registry,
       virtualSwitch,
       vmsIn: (name) => this.machines.inPortGroup(name).map((vm) => vm.ref),
+      vchsOf: (caller) => vchsOf(this, caller),
       save: () => this.save(),
     });
     this.pools = new ResourcePools(registry, events, tasks, this.machines, this.file);
@@ -120,9 +126,9 @@ export class Inventory implements VmHost {
   /** Loads what was kept, and finds running VMs again. */
   async load(): Promise<void> {
     await mkdir(this.files.directory, { recursive: true, mode: 0o711 });
-    const { pools, portGroups, vms } = await this.file.load();
+    const { pools, portGroups, owners, vms } = await this.file.load();
     this.pools.load(pools);
-    for (const [name, policy] of portGroups) await this.portGroups.open(name, policy);
+    for (const [name, policy] of portGroups) await this.portGroups.open(name, policy, owners.get(name));
     await this.machines.load(vms);
   }
 

@@ -6,16 +6,18 @@ import { messageOf } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
 import type { ManagedObjectReference, VirtualMachineConfigSpec } from '../../vim25/server.js';
 import { callerSees } from '../access/caller.js';
+import { isEndpointConfig, OWNER_KEY } from '../access/scope.js';
 import { DATASTORE } from '../datastore/datastore-paths.js';
 import { recordDisks } from '../disks/disk-records.js';
 import { fault } from '../faults.js';
+import type { ManagedObject } from '../objects/managed-object.js';
 import { DATASTORE_REF, HOST_SYSTEM, ROOT_POOL, ref, VM_FOLDER } from '../references.js';
 import { emptyHardware } from '../vm/hardware/hardware.js';
 import type { Machine } from '../vm/machine.js';
 import { checkDevices, checkKeys } from '../vm/machine-access.js';
 import { checkBounds } from '../vm/machine-bounds.js';
 import { VirtualMachine } from '../vm/virtual-machine.js';
-import { loadVmx, newVmConfig } from '../vm/vm-config.js';
+import { loadVmx, newVmConfig, type VmConfig } from '../vm/vm-config.js';
 import type { MachineList, VmHost } from '../vm/vm-host.js';
 import type { InventoryFile, VmRecord } from './inventory-file.js';
 import { ResourcePool } from './resource-pool.js';
@@ -58,6 +60,14 @@ export class Machines implements MachineList {
     return this.all().filter((vm) => vm.config.hardware.nics.some((nic) => nic.portGroup === name));
   }
 
+  /** The resource pool of a virtual container host. */
+  poolOf(vch: string): ManagedObject | undefined {
+    const endpoint = this.all().find(
+      ({ config: { extraConfig } }) => isEndpointConfig(extraConfig) && extraConfig.get(OWNER_KEY) === vch,
+    );
+    return endpoint === undefined ? undefined : this.host.registry.find(endpoint.pool);
+  }
+
   // --- keeping ------------------------------------------------------------------------------------------------------
 
   /** Loads registered VMs, and finds those that run. */
@@ -71,9 +81,21 @@ export class Machines implements MachineList {
         log.error({ vmx, err: messageOf(error) }, 'a registered VM cannot be read and is left out');
       }
     }
+    // Before running VMs are found, whose cards are treated as their port groups say.
+    for (const { config } of this.all()) await this.settle(config);
     const failed = (vm: VirtualMachine, error: unknown): void =>
       log.error({ err: messageOf(error), vm: vm.config.name }, 'looking for a running VM failed');
     await Promise.all(this.all().map((vm) => vm.adopt().catch((error: unknown) => failed(vm, error))));
+  }
+
+  private async settle({ name, extraConfig }: VmConfig): Promise<void> {
+    const vch = extraConfig.get(OWNER_KEY);
+    if (!isEndpointConfig(extraConfig) || vch === undefined) return;
+    await this.host.portGroups
+      .settle(vch, extraConfig)
+      .catch((error: unknown) =>
+        log.error({ err: messageOf(error), vm: name }, 'settings of port groups could not be restored'),
+      );
   }
 
   records(): VmRecord[] {

@@ -4,8 +4,15 @@ import { SimpleObject } from '../objects/simple-object.js';
 import { HOST_SYSTEM, NETWORK_FOLDER, networkRef } from '../references.js';
 
 export class Network extends SimpleObject {
-  /** @param vms those with a card in it */
-  constructor(portGroup: string, vms: () => ManagedObjectReference[]) {
+  /**
+   * @param vms those with a card in it
+   * @param madeBy id of the virtual container host that made it; undefined for an administrator's
+   */
+  constructor(
+    portGroup: string,
+    vms: () => ManagedObjectReference[],
+    readonly madeBy?: string,
+  ) {
     const network = networkRef(portGroup);
     super('Network', network.value, {
       name: portGroup,

@@ -51,8 +51,8 @@ export function bridgeOptions({ maxLearned }: BridgeFeatures): string {
 /** True when the bridge learns from the cards of such a port group. */
 export const learns = ({ macChanges, forgedTransmits }: SecurityPolicy): boolean => macChanges && forgedTransmits;
 
-/** How a bridge is to treat the ports of such a port group. */
-export function treatment(policy: SecurityPolicy, { locked }: BridgeFeatures): PortTreatment {
+/** How a bridge is to treat the ports of such a port group. @param isolated nothing passes between isolated ports */
+export function treatment(policy: SecurityPolicy, { locked }: BridgeFeatures, isolated = false): PortTreatment {
   const learning = learns(policy);
-  return { learning, flood: learning, locked: locked ? !policy.forgedTransmits : undefined };
+  return { learning, flood: learning, isolated, locked: locked ? !policy.forgedTransmits : undefined };
 }

@@ -31,6 +31,28 @@ export function nftList(namespacePath: string, table: string): Promise<string> {
   return run('nsenter', [`--net=${namespacePath}`, '--', 'nft', '--json', 'list', 'table', ...table.split(' ')], '');
 }
 
+/** A table without the elements of its sets, as JSON. @param table family and name @throws internal */
+export function nftSummary(namespacePath: string, table: string): Promise<string> {
+  return inNamespace(namespacePath, 'nft', '--json', '--terse', 'list', 'table', ...table.split(' '));
+}
+
+/** The counters of a table, as JSON. @throws internal */
+export function nftCounters(namespacePath: string, table: string): Promise<string> {
+  return inNamespace(namespacePath, 'nft', '--json', 'list', 'counters', 'table', ...table.split(' '));
+}
+
+/** Families and names of the tables. @throws internal */
+export async function nftTables(namespacePath: string): Promise<string[]> {
+  const { nftables } = JSON.parse(await inNamespace(namespacePath, 'nft', '--json', 'list', 'tables')) as {
+    nftables: { table?: { family: string; name: string } }[];
+  };
+  return nftables.flatMap(({ table }) => (table === undefined ? [] : [`${table.family} ${table.name}`]));
+}
+
+function inNamespace(namespacePath: string, ...command: string[]): Promise<string> {
+  return run('nsenter', [`--net=${namespacePath}`, '--', ...command], '');
+}
+
 /** Runs a shell script in the network namespace at that path. @throws internal with its message */
 export function shellIn(namespacePath: string, script: string): Promise<string> {
   return run('nsenter', [`--net=${namespacePath}`, '--', 'sh', '-s'], script);

@@ -16,6 +16,7 @@ const DELETE_NEIGHBOUR = 29;
 
 const IFF_UP = 1;
 const IFLA_IFNAME = 3;
+const IFLA_MTU = 4;
 const IFLA_MASTER = 10;
 const IFLA_LINKINFO = 18;
 const IFLA_AF_SPEC = 26;
@@ -23,6 +24,7 @@ const INFO_SLAVE_KIND = 4;
 const INFO_SLAVE_DATA = 5;
 const BRPORT_LEARNING = 8;
 const BRPORT_UNICAST_FLOOD = 9;
+const BRPORT_ISOLATED = 33;
 const BRPORT_LOCKED = 39;
 const INET6_ADDR_GEN_MODE = 8;
 const ADDR_GEN_NONE = 1;
@@ -90,12 +92,14 @@ export function joinBridge(index: number, bridge: number): Message {
 export interface PortTreatment {
   learning: boolean;
   flood: boolean;
+  /** Nothing passes between two isolated ports. */
+  isolated?: boolean;
   /** Undefined: not set, because the kernel does not support it. */
   locked?: boolean | undefined;
 }
 
 /** Sets how a bridge treats a port. */
-export function treatPort(index: number, { learning, flood, locked }: PortTreatment): Message {
+export function treatPort(index: number, { learning, flood, isolated = false, locked }: PortTreatment): Message {
   const info = nest(
     IFLA_LINKINFO,
     attribute(INFO_SLAVE_KIND, Buffer.from('bridge')),
@@ -103,10 +107,20 @@ export function treatPort(index: number, { learning, flood, locked }: PortTreatm
       INFO_SLAVE_DATA,
       attribute(BRPORT_LEARNING, byte(learning)),
       attribute(BRPORT_UNICAST_FLOOD, byte(flood)),
+      attribute(BRPORT_ISOLATED, byte(isolated)),
       ...(locked === undefined ? [] : [attribute(BRPORT_LOCKED, byte(locked))]),
     ),
   );
   return { type: NEW_LINK, body: Buffer.concat([link(index), info]), what: 'set the port of the bridge' };
+}
+
+/** Sets how large packets may be. */
+export function setMtu(index: number, mtu: number): Message {
+  return {
+    type: SET_LINK,
+    body: Buffer.concat([link(index), attribute(IFLA_MTU, u32(mtu))]),
+    what: `let packets have ${mtu} bytes`,
+  };
 }
 
 /** Switches an interface on. */

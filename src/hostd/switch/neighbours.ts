@@ -80,12 +80,33 @@ export class Neighbours {
       namespace,
       names.map((card) => `neigh flush dev ${card} nud permanent`),
     );
-    const found = await this.netlink.carryOut(`${NAMESPACES}/${namespace}`, ROUTE, names.map(findLink));
-    const cards = new Map(connected.map(({ portGroup }, at) => [portGroup, indexOf(found[at] ?? [])]));
+    const cards = new Map<string, number>();
     const endpoint = { namespace, cards };
+    await this.find(endpoint, connected);
     // From here on it is told of new cards; now it is told of the present ones.
     this.endpoints.set(moid, endpoint);
     await this.tell(endpoint, entries('replace', endpoint, others()));
+  }
+
+  /** Adds a new card of an endpoint: it gets entries for all VMs on its network. */
+  async addCard(moid: string, namespace: string, own: RuntimeNic, others: () => readonly RuntimeNic[]): Promise<void> {
+    const endpoint = this.endpoints.get(moid) ?? { namespace, cards: new Map<string, number>() };
+    this.endpoints.set(moid, endpoint);
+    await this.find(endpoint, [own]);
+    const there = others().filter(({ portGroup }) => portGroup === own.portGroup);
+    await this.tell(endpoint, entries('replace', endpoint, there));
+  }
+
+  /** Forgets a card of an endpoint, which takes its entries with it. */
+  removeCard(moid: string, { portGroup }: RuntimeNic): void {
+    this.endpoints.get(moid)?.cards.delete(portGroup);
+  }
+
+  /** Looks up the numbers of an endpoint's cards. */
+  private async find({ namespace, cards }: EndpointCards, own: readonly RuntimeNic[]): Promise<void> {
+    const names = own.map(({ index }) => findLink(`eth${index}`));
+    const found = await this.netlink.carryOut(`${NAMESPACES}/${namespace}`, ROUTE, names);
+    for (const [at, { portGroup }] of own.entries()) cards.set(portGroup, indexOf(found[at] ?? []));
   }
 
   remove(moid: string): void {

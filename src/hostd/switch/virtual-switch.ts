@@ -15,6 +15,8 @@ import { interfaces, ipBatch, ipTry } from './ip.js';
 import { withoutAddress } from './link-messages.js';
 import { deleteNamespace, ensureNamespace, NAMESPACES, removeLinks } from './namespaces.js';
 import { Netlink, ROUTE } from './netlink.js';
+import type { PolicyTables } from './policy-tables.js';
+import type { PortGroupSettings } from './port-group-settings.js';
 import { REJECT_ALL, type SecurityPolicy } from './security-policy.js';
 import { type Plugging, type Port, Wiring } from './wiring.js';
 
@@ -48,6 +50,11 @@ export class VirtualSwitch {
   /** Which protections of VMs from each other this machine lacks, as text for a user. */
   get lacks(): readonly string[] {
     return this.wiring.lacks;
+  }
+
+  /** What the containers of each virtual container host may send to each other. */
+  get flows(): PolicyTables {
+    return this.wiring.flows;
   }
 
   /** Makes the namespace. @throws internal */
@@ -88,10 +95,17 @@ export class VirtualSwitch {
     return this.wiring.setPolicy(name, policy);
   }
 
+  /** Sets how a port group's cards are treated, plugged-in ones included. @throws notFound, internal */
+  async configurePortGroup(name: string, settings: PortGroupSettings): Promise<void> {
+    await ipBatch(this.namespace, [`link set ${this.bridge(name)} mtu ${settings.mtu}`]);
+    await this.wiring.configure(name, settings);
+  }
+
   async removePortGroup(name: string): Promise<void> {
     const bridge = this.bridges.get(name);
     if (bridge === undefined) return;
     this.bridges.delete(name);
+    this.wiring.forgetPortGroup(name);
     await ipTry(this.namespace, [`link delete ${bridge}`]);
   }
 
@@ -237,7 +251,7 @@ export class VirtualSwitch {
   }
 
   /**
-   * Makes the namespace of an endpoint VM, with its cards as eth0, eth1, …; an existing one is replaced.
+   * Makes the namespace of an endpoint VM, with its cards as `ethN`; an existing one is replaced.
    * @returns its path
    * @throws notFound for an unknown port group, internal
    */
@@ -245,17 +259,13 @@ export class VirtualSwitch {
     await this.disconnectEndpoint(moid);
     const namespace = this.endpointNamespace(moid);
     const ports = portsOf(moid, nics);
-    const outer = ports.flatMap((port) => [
-      `link add ${port.name} type veth peer name eth${port.nic.index} netns ${namespace}`,
-      ...noAddress(port.name),
-    ]);
     const plugging = this.plugging(ports);
-    const inner = ports.map(({ nic }) => `link set eth${nic.index} address ${nic.mac} up`);
     try {
       await ensureNamespace(namespace);
+      // Before there are cards: they inherit it.
       await this.wiring.deafen(namespace);
-      await ipBatch(this.namespace, outer);
-      await ipBatch(namespace, inner);
+      await this.wiring.guard(namespace);
+      await this.makeEndpointCards(namespace, ports);
       await this.adopt(moid);
       await this.wiring.addEndpoint(moid, namespace, ports, plugging);
     } catch (error) {
@@ -265,17 +275,63 @@ export class VirtualSwitch {
     return `${NAMESPACES}/${namespace}`;
   }
 
-  /** The namespace of an endpoint VM that was started before this hostd; null if it does not exist with all its cards. */
+  /**
+   * The namespace of an endpoint VM that was started before this hostd; null if it does not exist. Its cards become those of the
+   * configuration: a hostd that was killed may have made one more or one less.
+   */
   async adoptEndpoint(moid: string, nics: RuntimeNic[]): Promise<string | null> {
     await this.adopt(moid);
     const namespace = this.endpointNamespace(moid);
     if (!existsSync(`${NAMESPACES}/${namespace}`)) return null;
-    const there = await interfaces(namespace).catch((): string[] => []);
+    const inside = await interfaces(namespace).catch(() => null);
+    if (inside === null) return null;
     const ports = portsOf(moid, nics);
-    if (!ports.every(({ nic }) => there.includes(`eth${nic.index}`))) return null;
+    const outside = this.ports.get(moid) ?? [];
+    const whole = ports.filter(({ name, nic }) => outside.includes(name) && inside.includes(`eth${nic.index}`));
+    const kept = new Set(whole.map(({ name }) => name));
+    // Removing one end of a pair removes the other.
+    await removeLinks(
+      this.namespace,
+      outside.filter((name) => !kept.has(name)),
+    );
+    this.ports.set(moid, [...kept]);
     await this.wiring.deafen(namespace);
-    await this.wiring.addEndpoint(moid, namespace, ports);
+    await this.wiring.guard(namespace);
+    await this.wiring.addEndpoint(moid, namespace, whole);
+    for (const { name, nic } of ports) if (!kept.has(name)) await this.plugEndpointCard(moid, nic);
     return `${NAMESPACES}/${namespace}`;
+  }
+
+  /**
+   * Gives a running endpoint VM a card: `ethN` in its namespace, where N is the card's number.
+   * @throws notFound for an unknown port group, internal; nothing is left of it then
+   */
+  async plugEndpointCard(moid: string, nic: RuntimeNic): Promise<void> {
+    const [port] = portsOf(moid, [nic]);
+    if (port === undefined) return;
+    const plugging = this.plugging([port]);
+    const namespace = this.endpointNamespace(moid);
+    // One that a killed hostd left may be in the way.
+    await this.unplugEndpointCard(moid, nic);
+    this.ports.set(moid, [...(this.ports.get(moid) ?? []), port.name]);
+    try {
+      await this.makeEndpointCards(namespace, [port]);
+      await this.wiring.addEndpointCard(moid, namespace, port, plugging);
+    } catch (error) {
+      await this.unplugEndpointCard(moid, nic);
+      throw error;
+    }
+  }
+
+  /** Takes a card from a running endpoint VM. It is no error if the VM has lost it already. @throws internal if it stays */
+  async unplugEndpointCard(moid: string, nic: RuntimeNic): Promise<void> {
+    const name = portName(moid, nic.index);
+    this.wiring.removeEndpointCard(moid, nic, name);
+    await removeLinks(this.namespace, [name]);
+    this.ports.set(
+      moid,
+      (this.ports.get(moid) ?? []).filter((one) => one !== name),
+    );
   }
 
   /** Removes an endpoint VM's namespace and cards. */
@@ -300,6 +356,19 @@ export class VirtualSwitch {
 
   private endpointNamespace(moid: string): string {
     return `${this.namespace}-${moid}`;
+  }
+
+  /** Makes pairs of interfaces: one end is the card in the endpoint's namespace, the other is the switch's port, not yet plugged in. */
+  private async makeEndpointCards(namespace: string, ports: readonly Port[]): Promise<void> {
+    const outer = ports.flatMap((port) => [
+      `link add ${port.name} type veth peer name eth${port.nic.index} netns ${namespace}`,
+      ...noAddress(port.name),
+    ]);
+    await ipBatch(this.namespace, outer);
+    await ipBatch(
+      namespace,
+      ports.map(({ nic }) => `link set eth${nic.index} address ${nic.mac} up`),
+    );
   }
 
   /** Makes taps that nobody has open and that are down. */

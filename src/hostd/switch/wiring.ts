@@ -6,15 +6,20 @@ import { messageOf } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
 import type { RuntimeNic } from '../runtime.js';
 import { type BridgeFeatures, bridgeFeatures, bridgeOptions, learns, treatment } from './bridge-ports.js';
-import { interfaces } from './ip.js';
-import { bringUp, findLink, indexOf, joinBridge, renameLink, staticEntry, treatPort } from './link-messages.js';
+import { gatewayText } from './gateway-rules.js';
+import { interfaces, nft } from './ip.js';
+import { bringUp, findLink, indexOf, joinBridge, renameLink, setMtu, staticEntry, treatPort } from './link-messages.js';
 import { deafen, NAMESPACES } from './namespaces.js';
 import { Neighbours } from './neighbours.js';
 import { type Netlink, ROUTE } from './netlink.js';
+import { PolicyTables } from './policy-tables.js';
+import { ORDINARY, type PortGroupSettings } from './port-group-settings.js';
 import { REJECT_ALL, type SecurityPolicy } from './security-policy.js';
 import { SourceChecks } from './source-checks.js';
 
 const log = logger('switch');
+const UNGUARDED =
+  'Container networks: what containers may say to their gateway is not filtered, since nftables lacks something on this machine';
 
 /** A card and its interface on the switch. */
 export interface Port {
@@ -35,10 +40,15 @@ export class Wiring {
   /** What this machine cannot do of it, as text for a user. */
   readonly lacks: string[] = [];
   private readonly policies = new Map<string, SecurityPolicy>();
+  private readonly settings = new Map<string, PortGroupSettings>();
   /** Connected cards of powered-on VMs, by VM, without those of endpoints. */
   private readonly ports = new Map<string, Port[]>();
+  /** Connected cards of endpoint VMs, by VM. */
+  private readonly gateways = new Map<string, Port[]>();
   private readonly neighbours: Neighbours;
   private readonly checks: SourceChecks;
+  /** What containers may send to each other. */
+  readonly flows: PolicyTables;
   private features: BridgeFeatures = { locked: false, maxLearned: false };
 
   /** @param namespace the switch's */
@@ -48,6 +58,7 @@ export class Wiring {
   ) {
     this.checks = new SourceChecks(`${NAMESPACES}/${namespace}`, netlink);
     this.neighbours = new Neighbours(netlink);
+    this.flows = new PolicyTables(`${NAMESPACES}/${namespace}`);
   }
 
   /** Finds out what this machine can do, and makes the rules in the namespace, which exists already. */
@@ -87,6 +98,23 @@ export class Wiring {
       if (ports.some(({ nic }) => nic.portGroup === portGroup)) await this.add(moid, ports);
   }
 
+  /** Sets how a port group's cards are treated, plugged-in ones included. @throws internal */
+  async configure(portGroup: string, settings: PortGroupSettings): Promise<void> {
+    this.settings.set(portGroup, settings);
+    const all = [...this.ports.values(), ...this.gateways.values()].flat();
+    await this.treat(
+      all.filter(({ nic }) => nic.portGroup === portGroup),
+      undefined,
+      true,
+    );
+  }
+
+  /** Forgets a port group that is gone. */
+  forgetPortGroup(portGroup: string): void {
+    this.policies.delete(portGroup);
+    this.settings.delete(portGroup);
+  }
+
   /**
    * Tells the bridges, the source checks and the endpoints of its networks about a VM's cards. An unknown card is cut off, so the order
    * does not matter.
@@ -96,12 +124,14 @@ export class Wiring {
   async add(moid: string, ports: Port[], plugging?: Plugging): Promise<void> {
     this.ports.set(moid, ports);
     const nics = ports.map(({ nic }) => nic);
+    await this.flows.add(ports);
     await together([...this.rules(ports, plugging), this.neighbours.learn(nics)]);
   }
 
   /** Like {@link add}, for one more card of a VM. @throws internal */
   async addPort(moid: string, port: Port, plugging: Plugging): Promise<void> {
     this.ports.set(moid, [...this.portsBut(moid, port.name), port]);
+    await this.flows.add([port]);
     await together([...this.rules([port], plugging), this.neighbours.learn([port.nic])]);
   }
 
@@ -111,6 +141,7 @@ export class Wiring {
     this.ports.set(moid, this.portsBut(moid, name));
     if (port !== undefined) this.neighbours.forget([port.nic]);
     this.checks.forget([name]);
+    this.flows.remove([name]);
   }
 
   private portsBut(moid: string, name: string): Port[] {
@@ -133,18 +164,45 @@ export class Wiring {
     const ports = this.ports.get(moid) ?? [];
     this.ports.delete(moid);
     this.neighbours.forget(ports.map(({ nic }) => nic));
+    this.flows.remove([...names, ...ports.map(({ name }) => name)]);
     this.checks.forget([...new Set([...names, ...ports.map(({ name }) => name)])]);
   }
 
   /** Wires an endpoint's cards, and gives it entries for its neighbours. @param namespace the endpoint's @throws internal */
   async addEndpoint(moid: string, namespace: string, ports: Port[], plugging?: Plugging): Promise<void> {
-    const others = (): RuntimeNic[] => [...this.ports.values()].flat().map(({ nic }) => nic);
+    this.gateways.set(moid, ports);
     const own = ports.map(({ nic }) => nic);
-    await together([...this.rules(ports, plugging), this.neighbours.add(moid, namespace, own, others)]);
+    await together([...this.rules(ports, plugging), this.neighbours.add(moid, namespace, own, () => this.others())]);
   }
 
   removeEndpoint(moid: string): void {
+    this.gateways.delete(moid);
     this.neighbours.remove(moid);
+  }
+
+  /** Like {@link addEndpoint}, for one more card. @throws internal */
+  async addEndpointCard(moid: string, namespace: string, port: Port, plugging: Plugging): Promise<void> {
+    this.gateways.set(moid, [...this.gatewaysBut(moid, port.name), port]);
+    await together([
+      ...this.rules([port], plugging),
+      this.neighbours.addCard(moid, namespace, port.nic, () => this.others()),
+    ]);
+  }
+
+  /** Forgets one card of an endpoint. @param name of its port */
+  removeEndpointCard(moid: string, nic: RuntimeNic, name: string): void {
+    this.gateways.set(moid, this.gatewaysBut(moid, name));
+    this.neighbours.removeCard(moid, nic);
+    this.checks.forget([name]);
+  }
+
+  private gatewaysBut(moid: string, name: string): Port[] {
+    return (this.gateways.get(moid) ?? []).filter((one) => one.name !== name);
+  }
+
+  /** The cards of all powered-on VMs but endpoints. */
+  private others(): RuntimeNic[] {
+    return [...this.ports.values()].flat().map(({ nic }) => nic);
   }
 
   /** Makes an endpoint's namespace ignore what its neighbours say. If that is impossible, {@link open} has reported it. */
@@ -152,6 +210,15 @@ export class Wiring {
     await deafen(namespace).catch((error: unknown) =>
       log.debug({ namespace, err: messageOf(error) }, 'the network settings of an endpoint could not be changed'),
     );
+  }
+
+  /** Lets an endpoint's namespace answer only what the gateway serves. If that is impossible, it is reported, once. */
+  async guard(namespace: string): Promise<void> {
+    await nft(`${NAMESPACES}/${namespace}`, gatewayText()).catch((error: unknown) => {
+      if (this.lacks.includes(UNGUARDED)) return;
+      this.lacks.push(UNGUARDED);
+      log.warn({ namespace, why: messageOf(error) }, UNGUARDED);
+    });
   }
 
   private rules(ports: Port[], plugging: Plugging | undefined): Promise<void>[] {
@@ -164,23 +231,26 @@ export class Wiring {
   }
 
   /** Sets how the bridges treat the ports, and plugs them in first if need be. They come up last, when everything is set. */
-  private async treat(ports: Port[], plugging: Plugging | undefined): Promise<void> {
+  private async treat(ports: Port[], plugging: Plugging | undefined, resize = false): Promise<void> {
     const path = `${NAMESPACES}/${this.namespace}`;
     const bridges = plugging === undefined ? [] : [...new Set(ports.map((port) => plugging.bridge(port)))];
     const names = [...ports.map((port) => plugging?.before?.(port) ?? port.name), ...bridges];
     const found = await this.netlink.carryOut(path, ROUTE, names.map(findLink));
+    const gateways = new Set([...this.gateways.values()].flat());
     const indexes = new Map(names.map((name, at) => [name, indexOf(found[at]!)]));
     const messages = ports.flatMap((port, at) => {
       const index = indexes.get(names[at]!)!;
       const policy = this.policy(port.nic);
+      const { isolated, mtu } = this.settings.get(port.nic.portGroup) ?? ORDINARY;
       return [
+        ...(resize || mtu !== ORDINARY.mtu ? [setMtu(index, mtu)] : []),
         ...(plugging === undefined
           ? []
           : [
               ...(names[at] === port.name ? [] : [renameLink(index, port.name)]),
               joinBridge(index, indexes.get(plugging.bridge(port))!),
             ]),
-        treatPort(index, treatment(policy, this.features)),
+        treatPort(index, treatment(policy, this.features, isolated && !gateways.has(port))),
         ...(learns(policy) ? [] : [staticEntry(index, port.nic.mac)]),
         ...(plugging === undefined ? [] : [bringUp(index)]),
       ];

@@ -24,10 +24,11 @@ export function runtimeNic(
   return { index, mac, portGroup, connected, addresses };
 }
 
-export function runtimeNics({ hardware, extraConfig }: VmConfig): RuntimeNic[] {
+/** @param vch id of the virtual container host that owns the VM */
+export function runtimeNics({ hardware, extraConfig }: VmConfig, vch: string | undefined): RuntimeNic[] {
   const assigned = assignedAddresses(extraConfig);
   // Numbered by key, so that a card keeps its number when one before it is removed.
-  return hardware.nics.map((nic) => runtimeNic(nic, nic.key - KEY.nic, assigned));
+  return hardware.nics.map((nic) => ({ ...runtimeNic(nic, nic.key - KEY.nic, assigned), vch }));
 }
 
 /** The device with that key in vim25. */

@@ -1,7 +1,7 @@
 /** Which parts of a VM's configuration a caller may set: the files, sockets and networks that it uses, and its keys. */
 import { normalize } from 'node:path';
 import type { ManagedObjectReference as Ref, VirtualMachineConfigSpec } from '../../vim25/server.js';
-import { mustHave, noPermission, restrictedCaller } from '../access/caller.js';
+import { type Caller, mustHave, noPermission, restrictedCaller } from '../access/caller.js';
 import { isEndpointConfig, OWNER_KEY } from '../access/scope.js';
 import type { ManagedObject } from '../objects/managed-object.js';
 import type { NewDisk } from './hardware/device-kind.js';
@@ -63,6 +63,15 @@ export function checkKeys(
       `the key '${key}' is an administrator's to set`,
     );
   }
+}
+
+/** Ids of the virtual container hosts whose login the caller has: it may put VMs into their pools. */
+export function vchsOf(host: Pick<VmHost, 'machines' | 'registry'>, caller: Caller): string[] {
+  return host.machines.all().flatMap(({ config, pool }) => {
+    const id = isEndpointConfig(config.extraConfig) ? config.extraConfig.get(OWNER_KEY) : undefined;
+    const place = host.registry.find(pool);
+    return id !== undefined && place !== undefined && caller.has(place, 'Resource.AssignVMToPool') ? [id] : [];
+  });
 }
 
 /** Id of the virtual container host that owns this pool or one of the pools above it. */

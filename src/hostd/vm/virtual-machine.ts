@@ -9,7 +9,9 @@ import {
   type VirtualDeviceConfigSpec,
   type VirtualMachineConfigSpec,
 } from '../../vim25/server.js';
+import { isEndpointConfig, OWNER_KEY } from '../access/scope.js';
 import { fault } from '../faults.js';
+import { NETWORKS_KEY } from '../inventory/wished-settings.js';
 import type { CallContext } from '../objects/call-context.js';
 import { ManagedObject } from '../objects/managed-object.js';
 import type { VmDefinition } from '../runtime.js';
@@ -17,6 +19,7 @@ import { ADDRESSES_KEY } from './assigned-addresses.js';
 import { changedConfig, checkNameLength, checkVersion } from './changed-config.js';
 import { deviceOf, runtimeDisk, runtimeNics, runtimeSerial } from './definition.js';
 import { deleteDisks, deleteMade, makeDisks } from './device-files.js';
+import { checkEndpointDevices, checkEndpointKeys, checkEndpointNetworks } from './endpoint-access.js';
 import { GuestValues } from './guest-values.js';
 import { applyDeviceChanges } from './hardware/devices.js';
 import type { Hardware } from './hardware/hardware.js';
@@ -32,6 +35,10 @@ import { type PostVmEvent, vmEvents } from './vm-events.js';
 import type { VmHost } from './vm-host.js';
 
 const log = logger('vm');
+/** As in vSphere. */
+const MAX_CARDS = 10;
+/** An endpoint has one on each of its networks. */
+const MAX_ENDPOINT_CARDS = 256;
 
 /** A VM. Operations on one VM run one after the other. */
 export class VirtualMachine extends ManagedObject implements Machine, PoweredVm {
@@ -133,6 +140,7 @@ export class VirtualMachine extends ManagedObject implements Machine, PoweredVm 
     const { ref, directory, host } = this;
     const { uuid, name, cpus, memoryMiB, hardware, extraConfig } = config;
     const resolve = (file: string): string => host.files.resolve(file);
+    const vch = ownerOf(host, this.pool);
     return {
       moid: ref.value,
       uuid,
@@ -141,10 +149,10 @@ export class VirtualMachine extends ManagedObject implements Machine, PoweredVm 
       cpus,
       memoryMiB,
       disks: hardware.disks.map((disk) => runtimeDisk(disk, resolve)),
-      nics: runtimeNics(config),
+      nics: runtimeNics(config, vch),
       serials: hardware.serials.map((serial, index) => runtimeSerial(serial, index, resolve)),
       extraConfig,
-      vch: ownerOf(host, this.pool),
+      vch,
     };
   }
 
@@ -184,7 +192,11 @@ export class VirtualMachine extends ManagedObject implements Machine, PoweredVm 
     checkNameLength(name);
     if (spec.numCPUs !== undefined || spec.memoryMB !== undefined) this.power.mustBe('poweredOff');
     let next: VmConfig = { ...changedConfig(config, spec), name };
-    checkKeys(host, this, config.extraConfig, next.extraConfig);
+    const endpoint = isEndpointConfig(config.extraConfig);
+    const networksChange = endpoint && next.extraConfig.get(NETWORKS_KEY) !== config.extraConfig.get(NETWORKS_KEY);
+    if (networksChange) host.portGroups.checkWishes(next.extraConfig);
+    if (endpoint) checkEndpointKeys(this, config, next);
+    else checkKeys(host, this, config.extraConfig, next.extraConfig);
     checkBounds(host.machines, this.pool.value, config, next);
     const changes = (spec.deviceChange ?? []) as VirtualDeviceConfigSpec[];
     if (changes.length > 0) {
@@ -196,8 +208,9 @@ export class VirtualMachine extends ManagedObject implements Machine, PoweredVm 
     this.config = next;
     await this.file.save();
     if (next.cpuShares !== config.cpuShares) this.power.weigh();
+    if (networksChange) await host.portGroups.settle(next.extraConfig.get(OWNER_KEY) ?? '', next.extraConfig);
     if (this.power.running !== null && next.extraConfig.get(ADDRESSES_KEY) !== config.extraConfig.get(ADDRESSES_KEY))
-      await host.virtualSwitch?.allow(this.ref.value, runtimeNics(next));
+      await host.virtualSwitch?.allow(this.ref.value, runtimeNics(next, ownerOf(host, this.pool)));
     this.touch('config', 'name', 'summary', 'guest', 'network');
   }
 
@@ -214,8 +227,11 @@ export class VirtualMachine extends ManagedObject implements Machine, PoweredVm 
       portGroups: this.host.portGroups.seen(),
       defaultDiskFile: (index) =>
         datastore.pathOf(join(this.directory, `${base}${index === 0 ? '' : `_${index}`}.vmdk`)),
+      maxCards: isEndpointConfig(next.extraConfig) ? MAX_ENDPOINT_CARDS : MAX_CARDS,
     });
     const { hardware, create, removedFiles: removed } = changed;
+    checkEndpointDevices(this, this.config, before, hardware);
+    checkEndpointNetworks(this.host, next, hardware);
     await checkDevices(this.host, this, before, hardware, { create, removed });
     const steps = hotSteps(before, hardware);
     if (steps === null) this.power.mustBe('poweredOff');
@@ -260,8 +276,11 @@ export class VirtualMachine extends ManagedObject implements Machine, PoweredVm 
         if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error;
         return true;
       };
+      const { extraConfig } = this.config;
       // If there is no space to write the inventory, there will be once the VM's files are gone.
       const again = await this.unregister(context.userName).then(() => false, full);
+      const vch = extraConfig.get(OWNER_KEY);
+      if (isEndpointConfig(extraConfig) && vch !== undefined) await this.host.portGroups.removeOf(vch).catch(full);
       // Disks elsewhere (volumes, images) belong to others.
       await rm(this.directory, { recursive: true, force: true });
       if (again && (await this.host.save().then(() => false, full)))

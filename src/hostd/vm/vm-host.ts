@@ -42,4 +42,10 @@ export interface PortGroupList {
   networkOf(portGroup: string): ManagedObjectReference | undefined;
   /** The port groups that the caller may see. */
   seen(): { has(name: string): boolean };
+  /** Refuses an endpoint's keys that {@link settle} would not understand. @throws InvalidArgument */
+  checkWishes(extraConfig: ReadonlyMap<string, string>): void;
+  /** Treats the port groups that a virtual container host has made as its endpoint's keys say. @throws InvalidArgument, internal */
+  settle(vch: string, extraConfig: ReadonlyMap<string, string>): Promise<void>;
+  /** Removes those that a virtual container host has made, apart from those that are in use. */
+  removeOf(vch: string): Promise<void>;
 }

@@ -357,6 +357,28 @@ export const membership: Subject = {
       ],
     },
     {
+      name: 'events of none and of a failed start',
+      steps: [
+        cleared('a', 'b', 'n'),
+        network('n'),
+        sh('docker run --rm --name @a --network none dt/busybox true', { quiet: true }),
+        made('b', {}, { NetworkMode: '@n' }, { Cmd: ['/nosuch'] }),
+        { ...started('b'), quiet: false },
+        sh('docker rm @b && docker network rm @n', { quiet: true }),
+        sh('sleep 0.3', { quiet: true }),
+        sh(
+          `docker events --since {begin} --until {now} --filter network=@n --format '{{.Type}} {{.Action}} {{json .Actor.Attributes}}'`,
+        ),
+        get('/events?since={begin}&until={now}&filters={"container":["@a"],"type":["network"]}', {
+          only: ['Type', 'Action', 'Actor'],
+        }),
+        sh(
+          `docker events --since {begin} --until {now} --filter network=none --format '{{.Type}} {{.Action}} {{json .Actor.Attributes}}' | head -2`,
+        ),
+        cleared('a', 'b', 'n'),
+      ],
+    },
+    {
       name: 'events',
       steps: [
         cleared('a', 'n', 'm'),
@@ -375,7 +397,7 @@ export const membership: Subject = {
           `docker events --since {begin} --until {now} --filter network=@m --format '{{.Type}} {{.Action}} {{json .Actor.Attributes}}'`,
         ),
         sh(
-          `docker events --since {begin} --until {now} --format '{{.Type}} {{.Action}} {{.Actor.Attributes.name}} {{.Actor.Attributes.container}}' | grep -E "@(a|n)|$(docker network ls -q --filter name=zzz)x^" | cut -d" " -f1-3`,
+          `docker events --since {begin} --until {now} --filter type=network --filter type=container --format '{{.Type}} {{.Action}} {{.Actor.Attributes.name}}' | grep -E ' (@a|@n)$'`,
         ),
         sh(
           `docker events --since {begin} --until {now} --filter network=@n --filter event=connect --filter container=@a --format '{{.Action}}'`,

@@ -52,6 +52,11 @@ const char *configure_nic(uint32_t index, const struct card *card) {
   return (void)index, length > 4000 ? "too long" : NULL;
 }
 void report_addresses(void) {}
+const char *resolver_set(const struct container *c, char **servers) {
+  size_t length = 0;
+  for (; *servers != NULL; servers++) length += strlen(*servers);
+  return (void)c, length > 1000 ? "too long" : NULL;
+}
 const char *cgroup_limit(const struct cgroup *group, const char *file, const char *value) { return (void)group, strlen(file) + strlen(value) > 4000 ? "too long" : NULL; }
 void confine_devices(const struct cgroup *group, bool confined) { (void)group, (void)confined; }
 void log_close(struct output_log *log) { log->fd = -1; }

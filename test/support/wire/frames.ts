@@ -51,6 +51,26 @@ export function ipv4(to: string, from: string, source: string, target: string, p
   return frame(to, from, 0x0800, Buffer.concat([head, body]));
 }
 
+/** The beginning of a TCP connection over IPv4: the part of the packet after its IP header. */
+export function tcpSyn(source: string, target: string, from: number, to: number): Buffer {
+  const segment = Buffer.concat([u16(from), u16(to), Buffer.from('00000001000000005002ffff00000000', 'hex')]);
+  checksum(Buffer.concat([ip4(source), ip4(target), Buffer.from([0, 6]), u16(segment.length), segment])).copy(
+    segment,
+    16,
+  );
+  return segment;
+}
+
+/** A neighbour solicitation for an address, with the sender's MAC address: the part after its checksum. */
+export function solicitation(address: string, ownMac: string): Buffer {
+  return Buffer.concat([Buffer.alloc(4), ip6(address), Buffer.from([1, 1]), mac(ownMac)]);
+}
+
+/** The same frame to another MAC address. */
+export function sentTo(to: string, whole: Buffer): Buffer {
+  return Buffer.concat([mac(to), whole.subarray(6)]);
+}
+
 /** The UDP part of an IP packet, without a checksum. */
 export function udp(from: number, to: number, text: string): Buffer {
   return Buffer.concat([u16(from), u16(to), u16(8 + text.length), u16(0), Buffer.from(text)]);

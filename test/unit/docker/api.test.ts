@@ -140,7 +140,6 @@ describe('malformed requests', () => {
 const NOT_DONE = `
 POST /build; POST /images/x/push
 GET /images/search; GET /images/x/get; GET /images/get; POST /images/load
-DELETE /networks/x; POST /networks/create
 GET /plugins/privileges; POST /plugins/pull
 DELETE /plugins/x; POST /plugins/x/enable; POST /plugins/x/disable; POST /plugins/x/upgrade; POST /plugins/create
 POST /plugins/x/push; POST /plugins/x/set
@@ -225,10 +224,11 @@ describe('the engine', () => {
     });
   });
 
-  it('has the bridge network, no volumes and no plugins', async () => {
+  it('has the networks bridge and none, no volumes and no plugins', async () => {
     const { json: networks } = await engine.call('GET', '/networks');
     expect(networks).toMatchObject([
       { Name: 'bridge', Driver: 'bridge', Scope: 'local', IPAM: { Config: [{ Subnet: '172.16.0.0/16' }] } },
+      { Name: 'none', Driver: 'null', Scope: 'local', IPAM: { Config: null } },
     ]);
     expect((await engine.call('GET', '/networks/bridge')).json.Id).toBe(networks[0].Id);
     expect(await engine.call('GET', '/networks/nosuch')).toMatchObject({

@@ -265,7 +265,10 @@ describe('options', () => {
 
   it.each([
     [{ NetworkingConfig: { EndpointsConfig: { bridge: { Links: ['a:b'] } } } }, 'Links'],
-    [{ NetworkingConfig: { EndpointsConfig: { bridge: {}, other: {} } } }, "'other'"],
+    [
+      { NetworkingConfig: { EndpointsConfig: { one: { IPAMConfig: { LinkLocalIPs: ['169.254.1.1'] } } } } },
+      'LinkLocalIPs',
+    ],
   ])('%j is refused by name', (request, name) => {
     const [kind, message] = refusal(request);
     expect(kind).toBe('unsupported');

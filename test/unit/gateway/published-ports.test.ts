@@ -9,6 +9,8 @@ import { hasIpv6 } from '../../support/ipv6.js';
 
 const SAID = 50_000;
 
+const at = (address: string) => ({ address, address6: '' });
+
 describe('the requested ports', () => {
   it('come from bindings and, with -P, from the exposed ports', () => {
     expect(
@@ -29,6 +31,15 @@ describe('the requested ports', () => {
       { containerPort: 81, protocol: 'tcp', hostIp: '', hostPort: 0 },
     ]);
     expect(parsePort('80')).toEqual({ port: 80, protocol: 'tcp' });
+  });
+
+  it('are published in an order in which a range leaves alone what is asked for by number', () => {
+    const wanted = wantedPorts(
+      { '80/tcp': [{ HostPort: '8090-8093' }, { HostPort: '' }], '81/tcp': [{ HostPort: '8090' }] },
+      [],
+      false,
+    );
+    expect(wanted.map(({ hostPort, lastHostPort }) => lastHostPort ?? hostPort)).toEqual([8090, 8093, 0]);
   });
 
   it.each([
@@ -116,7 +127,7 @@ describe('published ports', () => {
     };
     const port = await publish();
     expect(port).toBeGreaterThan(0);
-    ports.activate('c', '127.0.0.1');
+    ports.activate('c', at('127.0.0.1'));
     const answers = await Promise.all(
       Array.from({ length: 20 }, async (_, i) => {
         const socket = dial(port);
@@ -136,7 +147,7 @@ describe('published ports', () => {
     const gone = dial(port);
     await Promise.all([once(early, 'connect'), once(gone, 'connect')]);
     gone.destroy();
-    ports.activate('c', '127.0.0.1');
+    ports.activate('c', at('127.0.0.1'));
     expect(await all(early)).toBe('late');
   });
 
@@ -151,7 +162,7 @@ describe('published ports', () => {
       pump();
     };
     const port = await publish();
-    ports.activate('c', '127.0.0.1');
+    ports.activate('c', at('127.0.0.1'));
     const socket = dial(port);
     socket.pause();
     await once(socket, 'connect');
@@ -171,7 +182,7 @@ describe('published ports', () => {
     // The answer fits into a connection's first window: its own kernel would drop the unsent part of a longer one.
     serve = (socket) => socket.once('data', () => socket.write('x'.repeat(SAID), () => socket.destroy()));
     const port = await publish();
-    ports.activate('c', '127.0.0.1');
+    ports.activate('c', at('127.0.0.1'));
     const socket = dial(port);
     socket.pause();
     const upload = setInterval(() => socket.write('y'.repeat(1000)), 5);
@@ -184,7 +195,7 @@ describe('published ports', () => {
 
   it('the connection is closed if nobody listens inside; release closes the port', async () => {
     const port = await publish('tcp', 1);
-    ports.activate('c', '127.0.0.1');
+    ports.activate('c', at('127.0.0.1'));
     const socket = dial(port);
     await new Promise((closed) => socket.once('close', closed));
     ports.release('c');
@@ -233,7 +244,7 @@ describe('published ports', () => {
     const containerPort = (inside.address() as { port: number }).port;
     const request = { containerPort, protocol: 'tcp' as const, hostIp: '', hostPort: 0 };
     const both = await ports.reserve('c', 'web', [request, { ...request, protocol: 'udp' }]);
-    ports.activate('c', '127.0.0.1');
+    ports.activate('c', at('127.0.0.1'));
     expect(both.map(({ protocol, hostIp }) => `${protocol} ${hostIp}`)).toEqual([
       'tcp 0.0.0.0',
       'tcp ::',
@@ -267,7 +278,7 @@ describe('published ports', () => {
       'name',
       hostIps.map((hostIp) => ({ containerPort, protocol: 'udp', hostIp, hostPort: 0 })),
     );
-    ports.activate('c', '127.0.0.1');
+    ports.activate('c', at('127.0.0.1'));
     const ask = (text: string, { hostIp, hostPort }: PublishedPort): Promise<string> =>
       new Promise((resolve) => {
         const client = createSocket(isIPv6(hostIp) ? 'udp6' : 'udp4', (data) => {
@@ -313,7 +324,7 @@ describe('published ports', () => {
       hostPort: 0,
     };
     const [port] = await ports.reserve('c', 'name', [wanted]);
-    ports.activate('c', '127.0.0.1');
+    ports.activate('c', at('127.0.0.1'));
     const answers: string[] = [];
     const client = createSocket('udp4', (data) => answers.push(data.toString()));
     const ask = async (): Promise<void> => {
@@ -328,32 +339,52 @@ describe('published ports', () => {
     const moved = createSocket('udp4', (_, from) => moved.send('moved', from.port, from.address));
     moved.bind(wanted.containerPort, '127.0.0.2');
     await once(moved, 'listening');
-    ports.activate('c', '127.0.0.2');
+    ports.activate('c', at('127.0.0.2'));
     answers.length = 0;
     await ask();
     expect([...new Set(answers)]).toEqual(['moved']);
     for (const socket of [stranger, service1, client, moved]) socket.close();
   });
 
-  it('come back after the worker dies', async () => {
+  it('come back with the same numbers after the worker dies, also those of a container that has not started yet', async () => {
     serve = (socket) => socket.end('alive');
     const port = await publish();
-    ports.activate('c', '127.0.0.1');
+    ports.activate('c', at('127.0.0.1'));
+    const containerPort = (inside.address() as { port: number }).port;
+    const [early] = await ports.reserve('early', 'early', [
+      { containerPort, protocol: 'tcp', hostIp: '127.0.0.1', hostPort: 0 },
+    ]);
     expect(await all(dial(port))).toBe('alive');
     const restored = new Promise<void>((resolve) => {
-      deaths = () => {
-        const published = ports.portsOf('c');
-        ports.release('c');
-        void ports.reserve('c', 'name', published).then(() => {
-          ports.activate('c', '127.0.0.1');
-          resolve();
-        });
-      };
+      deaths = () => void ports.republish().then(resolve);
     });
     // Its socket is the only one that listens there: find the worker by it.
     const { child } = (worker as unknown as { worker: { child: { pid: number } } }).worker;
     process.kill(child.pid, 'SIGKILL');
     await restored;
     expect(await all(dial(port))).toBe('alive');
+    const waits = all(dial(early!.hostPort));
+    ports.activate('early', at('127.0.0.1'));
+    expect(await waits).toBe('alive');
+    ports.release('early');
+  });
+
+  it('a container without IPv4 is reached by IPv6, and one with both from each by the same', async () => {
+    const led: string[] = [];
+    const gateway = {
+      publish: async (_id: number, _protocol: string, _host: string, port: number) => port || 1,
+      target: (id: number, address: string, port: number) => void led.push(`${id} ${address} ${port}`),
+      close: () => undefined,
+    };
+    const mapper = new PortMapper(gateway as never);
+    await mapper.reserve('c', 'name', [{ containerPort: 80, protocol: 'tcp', hostIp: '', hostPort: 8080 }]);
+    mapper.activate('c', { address: '172.18.0.2', address6: 'fd00::2' });
+    mapper.activate('c', { address: '172.18.0.2', address6: '' });
+    mapper.activate('c', { address: '', address6: 'fd00::2' });
+    expect(led).toEqual([
+      ...['1 172.18.0.2 80', '2 fd00::2 80'],
+      ...['1 172.18.0.2 80', '2 172.18.0.2 80'],
+      ...['1 fd00::2 80', '2 fd00::2 80'],
+    ]);
   });
 });

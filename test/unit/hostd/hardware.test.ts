@@ -7,6 +7,7 @@ import type { VirtualDeviceConfigSpec } from '../../../src/vim25/index.js';
 const context = {
   portGroups: new Set(['VM Network']),
   defaultDiskFile: (index: number) => `[datastore1] vm/vm_${index}.vmdk`,
+  maxCards: 2,
 };
 const add = (device: object, fileOperation?: string): VirtualDeviceConfigSpec =>
   ({ operation: 'add', fileOperation, device }) as unknown as VirtualDeviceConfigSpec;

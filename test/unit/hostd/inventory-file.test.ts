@@ -18,7 +18,12 @@ const lax = { ...REJECT_ALL, macChanges: true };
 it('starts with a root pool and one port group', async () => {
   const file = new InventoryFile(join(directory, 'none.json'), () => expect.fail('nothing is written'));
   const records = await file.load();
-  expect(records).toEqual({ pools: [root], portGroups: new Map([['VM Network', REJECT_ALL]]), vms: [] });
+  expect(records).toEqual({
+    pools: [root],
+    portGroups: new Map([['VM Network', REJECT_ALL]]),
+    owners: new Map(),
+    vms: [],
+  });
   expect(file.nextId()).toBe(1);
 });
 
@@ -30,6 +35,7 @@ it('reads what it wrote, and never gives a number twice', async () => {
       ['VM Network', REJECT_ALL],
       ['lax', lax],
     ]),
+    owners: new Map([['lax', 'vch-1']]),
     vms: [{ id: 'vm-2', vmx: 'a/a.vmx', pool: 'pool-1' }],
   };
   const file = new InventoryFile(path, () => records);
@@ -45,8 +51,13 @@ it('reads a file from before port groups had policies', async () => {
   const path = join(directory, 'older.json');
   const stored = { nextId: 7, pools: [root], portGroups: ['a'], vms: [] };
   await writeFile(path, JSON.stringify(stored));
-  const file = new InventoryFile(path, () => ({ pools: [root], portGroups: new Map([['a', lax]]), vms: [] }));
+  const file = new InventoryFile(path, () => ({
+    pools: [root],
+    portGroups: new Map([['a', lax]]),
+    owners: new Map(),
+    vms: [],
+  }));
   expect((await file.load()).portGroups).toEqual(new Map([['a', REJECT_ALL]]));
   await file.save();
-  expect(JSON.parse(await readFile(path, 'utf8'))).toEqual({ ...stored, policies: { a: lax } });
+  expect(JSON.parse(await readFile(path, 'utf8'))).toEqual({ ...stored, policies: { a: lax }, owners: {} });
 });

@@ -22,17 +22,17 @@ const forward = {
   inner: { address: '127.0.0.1', port: 5301 },
   outer: { address: 'fd00::53', port: 53 },
 };
-const owner = {
-  addresses: ['10.0.0.2', 'fd00::2'],
-  names: ['db'],
-  links: [['x', ['10.0.0.3']]],
-  dns: ['9.9.9.9'],
-  search: ['a.b'],
+const member = { network: 'n1', addresses: ['10.0.0.2', 'fd00::2'], names: ['db'], links: [['x', 'web']] };
+const container = { id: 'c1', members: [member], servers: [{ address: '9.9.9.9', port: 53 }] };
+const change = {
+  whole: true,
+  networks: [{ id: 'n1', name: 'backend', named: true, forwards: false }],
+  servers: [{ address: '127.0.0.1', port: 5301 }],
+  containers: [container, { id: 'c2', members: [], servers: null }],
+  gone: ['c3'],
+  reported: ['*.example.com'],
 };
-const table = {
-  networks: [{ interface: 'eth1', gateway4: '10.0.0.1', gateway6: '', own: [owner] }],
-  servers: ['127.0.0.1:5301', '[::1]:53'],
-};
+const names = { kind: 'names', request: 8, change };
 
 it.each([
   publish,
@@ -41,8 +41,12 @@ it.each([
   { kind: 'network-gone', request: 5, interface: 'eth3' },
   forward,
   { ...forward, inner: { address: '127.0.0.1', port: 0 } },
-  { kind: 'names', table },
-  { kind: 'names', table: { networks: [], servers: [] } },
+  names,
+  {
+    ...names,
+    change: { whole: false, networks: null, servers: null, containers: [], gone: [], reported: null },
+  },
+  { kind: 'reported', id: 3 },
   { kind: 'counters', request: 6 },
   { kind: 'serve', request: 1, place: { socket: true } },
   { kind: 'serve', request: 1, place: { host: 'localhost', port: 0 } },
@@ -107,23 +111,24 @@ it.each([
   { ...forward, inner: null },
   { ...forward, inner: { address: '127.0.0.1', port: 70_000 } },
   { kind: 'counters' },
+  { kind: 'reported' },
+  { ...names, request: undefined },
   ...[
     null,
-    { ...table, servers: ['127.0.0.1'] },
-    { ...table, servers: ['localhost:53'] },
-    { ...table, servers: ['127.0.0.1:0'] },
-    { ...table, networks: [{ ...table.networks[0], interface: 'lo' }] },
-    { ...table, networks: [{ ...table.networks[0], gateway4: 'x' }] },
-    { ...table, networks: Array.from({ length: 11 }, () => table.networks[0]) },
-    ...[
-      { addresses: ['x'] },
-      { names: ['x'.repeat(256)] },
-      { links: [['x']] },
-      { links: [['x', ['y']]] },
-      { dns: 'x' },
-      { search: [1] },
-    ].map((wrong) => ({ ...table, networks: [{ ...table.networks[0], own: [{ ...owner, ...wrong }] }] })),
-  ].map((wrong) => ({ kind: 'names', table: wrong })),
+    { ...change, whole: 1 },
+    { ...change, servers: undefined },
+    { ...change, servers: [{ address: 'localhost', port: 53 }] },
+    { ...change, servers: [{ address: '127.0.0.1', port: 0 }] },
+    { ...change, networks: [{ ...change.networks[0], named: 'no' }] },
+    { ...change, networks: Array.from({ length: 1025 }, () => change.networks[0]) },
+    { ...change, gone: [7] },
+    { ...change, reported: 'x' },
+    { ...change, containers: null },
+    { ...change, containers: [{ ...container, servers: ['9.9.9.9'] }] },
+    ...[{ addresses: ['x'] }, { names: ['x'.repeat(256)] }, { links: [['x']] }, { links: [['x', ['y']]] }].map(
+      (wrong) => ({ ...change, containers: [{ ...container, members: [{ ...member, ...wrong }] }] }),
+    ),
+  ].map((wrong) => ({ ...names, change: wrong })),
 ])('%j is refused', (request) => {
   expect(parseRequest(request)).toBeNull();
 });

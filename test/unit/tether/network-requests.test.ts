@@ -85,7 +85,7 @@ describe('requests to a running container', () => {
 
     const removed = channel.removeNic(NIC.mac);
     const second = await request(Message.nicRemove);
-    expect(second.payload.toString('utf8', 4)).toBe(NIC.mac);
+    expect(second.payload.toString('utf8', 4, 4 + NIC.mac.length)).toBe(NIC.mac);
     guest.write(encodeFrame(Message.answered, second.session, Buffer.from('it does not want to')));
     await expect(removed).rejects.toMatchObject({ code: 'guest.refusedNetwork', message: 'it does not want to' });
   });

@@ -4,10 +4,10 @@ import type { ExecService } from '../../../../port-layer/index.js';
 import { invalid, unsupported } from '../../../../src/common/errors.js';
 import { checkHealthConfig } from '../../health/health-check.js';
 import { checkLogConfig } from '../../logging/log-options.js';
-import { checkEndpoints } from '../../networks/network-endpoints.js';
 import { dockerMessage } from '../../words/docker-message.js';
 import type { CreateBody } from './create-body.js';
 import { type HostConfig, hostOptions } from './host-options.js';
+import { checkNetworks, type FindNetwork } from './wanted-networks.js';
 
 /** True for what Go takes for the zero value of any type. */
 export function isEmpty(value: unknown): boolean {
@@ -16,7 +16,11 @@ export function isEmpty(value: unknown): boolean {
 }
 
 /** @throws invalid in Docker's words for what no option can be; unsupported naming an option that is not there */
-export function checkHostOptions(create: CreateBody, syslog?: SyslogGrants): void {
+export function checkHostOptions(
+  create: CreateBody,
+  syslog?: SyslogGrants,
+  findNetwork: FindNetwork = () => undefined,
+): void {
   const host = create.HostConfig ?? {};
   for (const [name, { check }] of hostOptions) {
     const value = host[name];
@@ -30,7 +34,7 @@ export function checkHostOptions(create: CreateBody, syslog?: SyslogGrants): voi
   }
   checkRestartPolicy(host);
   checkLogConfig(host.LogConfig, syslog);
-  checkEndpoints(create);
+  checkNetworks(create, findNetwork);
   checkHealthConfig(create.Healthcheck);
 }
 

@@ -17,7 +17,7 @@ import { applyPrivileges } from './privileges.js';
 import { processEnv } from './process-env.js';
 import { applyResources, completed, rootSize } from './resources.js';
 import { parseSignal, signalOr } from './signals.js';
-import { mainEndpoint, wantedNetworks } from './wanted-networks.js';
+import { type FindNetwork, wantedNetworks } from './wanted-networks.js';
 
 const NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]+$/;
 
@@ -30,6 +30,8 @@ export interface SpecContext {
   syslog?: VchConfig['syslog'];
   /** The containers that `HostConfig.Links` names. */
   links?: Link[];
+  /** The networks that there are. */
+  findNetwork?: FindNetwork;
 }
 
 /** The name without its slash. @throws invalid in Docker's words */
@@ -51,14 +53,14 @@ const STEPS: Record<Step, (spec: ContainerSpec, host: HostConfig, request: Creat
     'shared memory': (spec, host) => {
       spec.shmSize = host.IpcMode === 'none' ? 0 : host.ShmSize || DEFAULT_SHM;
     },
-    network: (spec, _host, request) => {
-      spec.networks = wantedNetworks(request);
+    network: (spec, _host, request, { findNetwork = () => undefined }) => {
+      spec.networks = wantedNetworks(request, findNetwork);
     },
   };
 
 /** A new container. @throws invalid, unsupported before anything is made */
 export function containerSpec(request: CreateBody, image: Image, name: string, context: SpecContext): ContainerSpec {
-  checkHostOptions(request, context.syslog);
+  checkHostOptions(request, context.syslog, context.findNetwork);
   const id = newId();
   const config = mergeConfig(request, image, id);
   const host = completed(request.HostConfig ?? {});
@@ -69,12 +71,10 @@ export function containerSpec(request: CreateBody, image: Image, name: string, c
     const value = host[field];
     if (status.is === 'works' && 'apply' in status && value !== undefined && value !== null) status.apply(spec, value);
   }
-  const gatewayPriority = mainEndpoint(request)?.GwPriority ?? 0;
   const { links = [] } = context;
   spec.annotations = annotationsOf({
     config,
     hostConfig: host,
-    ...(gatewayPriority === 0 ? {} : { gatewayPriority }),
     ...(links.length === 0 ? {} : { links }),
   });
   return spec;

@@ -25,6 +25,8 @@ export interface NewDisk {
 export interface DeviceContext {
   portGroups: { has(name: string): boolean };
   defaultDiskFile(index: number): string;
+  /** How many network cards the VM may have. */
+  maxCards: number;
 }
 
 /** One change in a request, and what it applies to. */

@@ -5,8 +5,6 @@ import { type DeviceChange, type DeviceKind, label } from './device-kind.js';
 import { DeviceTypes } from './device-types.js';
 import type { Nic } from './hardware.js';
 
-const MAX_NICS = 64;
-
 const TYPES = new DeviceTypes(
   new Map([
     ['vmxnet3', 'VirtualVmxnet3'],
@@ -22,8 +20,9 @@ export const networkCards: DeviceKind<Nic> = {
 
   add(change) {
     const { nics } = change.hardware;
+    const { maxCards } = change.context;
     const nic = requested(change, undefined);
-    if (nics.length >= MAX_NICS) throw change.bad(`a virtual machine has at most ${MAX_NICS} cards`);
+    if (nics.length >= maxCards) throw change.bad(`this virtual machine has at most ${maxCards} cards`);
     nics.push(nic);
   },
 

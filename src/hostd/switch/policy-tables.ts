@@ -1,0 +1,157 @@
+/**
+ * The policies of the virtual container hosts on a switch (`policy-rules.ts`), each in a table of its own, which is replaced as a whole. One
+ * without a policy costs nothing.
+ */
+import { messageOf, unsupported } from '../../common/errors.js';
+import { logger } from '../../common/log.js';
+import type { SwitchPolicy } from '../../common/policy/compiled.js';
+import {
+  type Present,
+  parseCounters,
+  parsePresent,
+  type RuleCount,
+  replaceTable,
+} from '../../common/policy/nft-rules.js';
+import type { RuntimeNic } from '../runtime.js';
+import { nft, nftCounters, nftSummary, nftTables } from './ip.js';
+import { cardsText, type PolicyCard, rejectTable, switchTable, tableName } from './policy-rules.js';
+
+const log = logger('switch');
+
+interface KnownCard extends PolicyCard {
+  vch: string;
+}
+
+interface Enforced {
+  policy: SwitchPolicy;
+  present: Present;
+  /** The cards that the kernel knows, by port, with their MAC address and group. */
+  cards: Map<string, string>;
+}
+
+/** A port of the switch as the policies see it. */
+export interface PolicyPort {
+  name: string;
+  nic: Pick<RuntimeNic, 'mac' | 'vch'>;
+}
+
+/** All changes are made one after the other. */
+export class PolicyTables {
+  /** Connected cards of powered-on VMs that belong to a virtual container host, by port. */
+  private readonly cards = new Map<string, KnownCard>();
+  private readonly enforced = new Map<string, Enforced>();
+  private turn: Promise<unknown> = Promise.resolve();
+  private rejects = false;
+
+  /** @param namespacePath the switch's */
+  constructor(private readonly namespacePath: string) {}
+
+  /** Tells the policies about cards, before they can send anything. @throws internal */
+  async add(ports: readonly PolicyPort[]): Promise<void> {
+    const cards = ports.flatMap(({ name, nic: { mac, vch } }) => (vch === undefined ? [] : [{ port: name, mac, vch }]));
+    for (const card of cards) this.cards.set(card.port, card);
+    for (const vch of new Set(cards.map((card) => card.vch)))
+      if (this.enforced.has(vch))
+        await this.inTurn(() =>
+          this.put(
+            vch,
+            cards.filter((card) => card.vch === vch),
+          ),
+        );
+  }
+
+  /** Forgets cards. Their elements go with the next change of the policy: nobody else gets their names. */
+  remove(names: readonly string[]): void {
+    for (const name of names) this.cards.delete(name);
+  }
+
+  /**
+   * Enforces a policy from now on; null: none. Flows that the new policy allows too do not notice.
+   * @param vch id of a virtual container host
+   * @throws unsupported if this machine cannot do it; the policy before it stays
+   */
+  set(vch: string, policy: SwitchPolicy | null): Promise<void> {
+    return this.inTurn(() => (policy === null ? this.drop(vch) : this.replace(vch, policy)));
+  }
+
+  /** Removes what an earlier hostd enforced for virtual container hosts that are not among these. */
+  async keep(vchs: readonly string[]): Promise<void> {
+    const wanted = vchs.map(tableName);
+    const tables = await nftTables(this.namespacePath).catch((): string[] => []);
+    for (const table of tables)
+      if (table.startsWith(tableName('')) && !wanted.includes(table))
+        await nft(this.namespacePath, `delete table ${table}`);
+  }
+
+  /** What each rule has decided about, by its id; null without a policy. */
+  async counts(vch: string): Promise<Map<string, RuleCount> | null> {
+    const there = this.enforced.get(vch);
+    if (there === undefined) return null;
+    const ids = [...there.policy.rules.map(({ id }) => id), 'unlisted'];
+    return parseCounters(await nftCounters(this.namespacePath, tableName(vch)), ids);
+  }
+
+  /** Whether a refused packet is answered; otherwise it is only dropped. */
+  get answers(): boolean {
+    return this.rejects;
+  }
+
+  private async replace(vch: string, policy: SwitchPolicy): Promise<void> {
+    const cards = [...this.cards.values()].filter((card) => card.vch === vch);
+    try {
+      if (this.enforced.size === 0) await this.makeRejects();
+      const present = this.enforced.get(vch)?.present ?? (await this.look(vch));
+      const text = switchTable(vch, policy, cards);
+      await nft(this.namespacePath, replaceTable(text, present));
+      this.enforced.set(vch, {
+        policy,
+        present: { chains: [...text.chains.keys()], counters: text.counters },
+        cards: new Map(cards.map((card) => [card.port, value(card, policy)])),
+      });
+    } catch (error) {
+      throw unsupported(`the policy cannot be enforced on this machine: ${messageOf(error).split('\n')[0]}`, error);
+    }
+  }
+
+  private async drop(vch: string): Promise<void> {
+    const table = tableName(vch);
+    if (this.enforced.delete(vch) || (await nftTables(this.namespacePath)).includes(table))
+      await nft(this.namespacePath, `delete table ${table}`);
+  }
+
+  private async put(vch: string, cards: readonly KnownCard[]): Promise<void> {
+    const there = this.enforced.get(vch);
+    if (there === undefined) return;
+    const fresh = cards.filter((card) => there.cards.get(card.port) !== value(card, there.policy));
+    if (fresh.length === 0) return;
+    // One that was there with another address or group: its elements have to go first.
+    if (fresh.some(({ port }) => there.cards.has(port))) return this.replace(vch, there.policy);
+    await nft(this.namespacePath, cardsText(vch, there.policy, fresh)).catch(() => this.replace(vch, there.policy));
+    for (const card of fresh) there.cards.set(card.port, value(card, there.policy));
+  }
+
+  /** What an earlier hostd left. */
+  private async look(vch: string): Promise<Present> {
+    const there = (await nftTables(this.namespacePath)).includes(tableName(vch));
+    return there ? parsePresent(await nftSummary(this.namespacePath, tableName(vch))) : { chains: [], counters: [] };
+  }
+
+  private async makeRejects(): Promise<void> {
+    this.rejects = await nft(this.namespacePath, rejectTable()).then(
+      () => true,
+      (error: unknown) => {
+        log.warn({ err: messageOf(error) }, 'flows between containers that a policy rejects are dropped instead');
+        return false;
+      },
+    );
+  }
+
+  private inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.turn.then(work);
+    this.turn = done.catch(() => undefined);
+    return done;
+  }
+}
+
+/** What the kernel knows of a card. */
+const value = ({ mac }: PolicyCard, policy: SwitchPolicy): string => `${mac} ${policy.cards[mac.toLowerCase()] ?? ''}`;

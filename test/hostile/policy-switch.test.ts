@@ -1,0 +1,206 @@
+/** A policy on the switch, with real packets between network namespaces; no VM. */
+import { existsSync } from 'node:fs';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { compileForSwitch } from '../../appliance/policy/compile.js';
+import { ordered } from '../../appliance/policy/evaluate.js';
+import type { Subject } from '../../appliance/policy/parties.js';
+import { readPolicy } from '../../appliance/policy/read-policy.js';
+import { readSwitchPolicy } from '../../src/common/policy/read-compiled.js';
+import { PolicyTables } from '../../src/hostd/switch/policy-tables.js';
+import { TestBridge, type TestHost } from '../support/namespaces.js';
+
+const VCH = '0123456789abcdef0123456789abcdef';
+const net = new TestBridge(`pol${process.pid}`);
+const six = existsSync('/proc/sys/net/ipv6');
+let [gateway, web, api, db]: TestHost[] = [];
+let tables: PolicyTables;
+
+const subject = (host: TestHost, role: string): Subject => ({
+  id: host.name,
+  name: role,
+  labels: { role },
+  networks: ['bridge'],
+  macs: [host.mac],
+  addresses: [host.address4, host.address6],
+});
+
+/** Puts a project's policy into force, over the preset `open`. */
+async function enforce(
+  text: string,
+  subjects = [subject(web!, 'web'), subject(api!, 'api'), subject(db!, 'db')],
+): Promise<void> {
+  const rules = ordered({
+    admin: { rules: [] },
+    project: readPolicy(text, 'project'),
+    default: { rules: [] },
+  });
+  // As it comes over vim25.
+  await tables.set(VCH, readSwitchPolicy(JSON.parse(JSON.stringify(compileForSwitch(rules, subjects)))));
+}
+
+const port = (host: TestHost) => ({ name: host.port, nic: { mac: host.mac, vch: VCH } });
+const tcp = (from: TestHost, to: TestHost, number: number): Promise<string> =>
+  net.reach(from.name, 'tcp', to.address4, number);
+const udp = (from: TestHost, to: TestHost, number: number, source?: number): Promise<string> =>
+  net.reach(from.name, 'udp', to.address4, number, source);
+
+const ONLY_API = `
+rules:
+  - { name: api-to-db, direction: in, select: { labels: { role: db } }, peer: { labels: { role: api } }, ports: [tcp/80, udp/53], action: allow }
+  - { name: db-alone, direction: in, select: { labels: { role: db } }, action: drop }
+`;
+
+beforeAll(async () => {
+  net.open();
+  [gateway, web, api, db] = [9, 1, 2, 3].map((number) => net.host(number));
+  tables = new PolicyTables(net.path);
+  await tables.add([web!, api!, db!].map(port));
+  await Promise.all([gateway!, web!, api!, db!].map(({ name }) => net.serve(name, 53, 80, 81)));
+}, 60_000);
+afterAll(() => net.close());
+
+describe('a policy on the switch', () => {
+  test('lets through what it allows and nothing else, over TCP, UDP and ICMP, IPv4 and IPv6', async () => {
+    expect(await tcp(web!, db!, 80)).toBe('ok');
+    await enforce(ONLY_API);
+    expect(await Promise.all([tcp(api!, db!, 80), tcp(api!, db!, 81), tcp(web!, db!, 80)])).toEqual([
+      'ok',
+      'silence',
+      'silence',
+    ]);
+    expect(await Promise.all([udp(api!, db!, 53), udp(api!, db!, 80), udp(web!, db!, 53)])).toEqual([
+      'ok',
+      'silence',
+      'silence',
+    ]);
+    // Answers to what the others' own rules allow.
+    expect(await Promise.all([tcp(db!, web!, 80), udp(db!, web!, 53), tcp(web!, api!, 81)])).toEqual([
+      'ok',
+      'ok',
+      'ok',
+    ]);
+    expect([net.pings(api!.name, db!.address4), net.pings(db!.name, web!.address4)]).toEqual([false, true]);
+    if (six) {
+      expect(await net.reach(api!.name, 'tcp', db!.address6, 80)).toBe('ok');
+      expect(await net.reach(web!.name, 'tcp', db!.address6, 80)).toBe('silence');
+      expect(await net.reach(api!.name, 'udp', db!.address6, 53)).toBe('ok');
+      expect(await net.reach(web!.name, 'udp', db!.address6, 53)).toBe('silence');
+    }
+  });
+
+  test('leaves the gateway to itself', async () => {
+    expect(await Promise.all([tcp(web!, gateway!, 80), tcp(gateway!, db!, 81), udp(gateway!, db!, 53)])).toEqual([
+      'ok',
+      'ok',
+      'ok',
+    ]);
+  });
+
+  test('answers what it rejects, where the kernel can', async () => {
+    await enforce('rules: [{ name: no, direction: in, select: { names: db }, peer: { names: "*" }, action: reject }]');
+    expect(await tcp(web!, db!, 80)).toBe(tables.answers ? 'refused' : 'silence');
+  });
+
+  test('does not take the answers of one service for permission to use another', async () => {
+    await enforce(`
+rules:
+  - { name: web-to-db, direction: in, select: { names: db }, peer: { names: web }, ports: [udp/54-55, tcp/80], action: allow }
+  - { name: not-back, direction: in, select: { names: web }, peer: { names: db }, action: drop }
+`);
+    await net.serve(db!.name, 54);
+    expect(await udp(web!, db!, 54)).toBe('ok');
+    // Unasked, from the very port whose answers pass.
+    const perl = `use Socket; socket(S,PF_INET,SOCK_DGRAM,0); setsockopt(S,SOL_SOCKET,SO_REUSEADDR,1); bind(S,sockaddr_in(55,INADDR_ANY)) or die; send(S,"x",0,sockaddr_in(81,inet_aton("${web!.address4}"))); $r=""; vec($r,fileno(S),1)=1; print select($r,undef,undef,1) ? "answer" : "silence"`;
+    expect(net.inside(db!.name, 'perl', '-e', perl)).toBe('silence');
+    expect(await tcp(db!, web!, 81)).toBe('silence');
+  });
+
+  test('holds for broadcasts and multicasts too', async () => {
+    const hears = async (): Promise<string> => {
+      const listen = `use Socket; socket(S,PF_INET,SOCK_DGRAM,0); bind(S,sockaddr_in(7777,INADDR_ANY)) or die; $|=1; print "r"; $r=""; vec($r,fileno(S),1)=1; print select($r,undef,undef,1.5) ? "heard" : "silence"`;
+      const child = net.start(db!.name, 'perl', '-e', listen);
+      let text = '';
+      child.stdout!.on('data', (part: Buffer) => (text += part));
+      await new Promise<void>((resolve) => child.stdout!.once('data', () => resolve()));
+      net.inside(
+        web!.name,
+        'perl',
+        '-e',
+        'use Socket; socket(S,PF_INET,SOCK_DGRAM,0); setsockopt(S,SOL_SOCKET,SO_BROADCAST,1); send(S,"x",0,sockaddr_in(7777,inet_aton("172.31.0.255")))',
+      );
+      await new Promise((resolve) => child.once('close', resolve));
+      return text.slice(1);
+    };
+    await enforce('');
+    expect(await hears()).toBe('heard');
+    await enforce(ONLY_API);
+    expect(await hears()).toBe('silence');
+  });
+
+  test('changes without a flow that it goes on allowing being cut, and ends those that it no longer allows', async () => {
+    await enforce(ONLY_API);
+    const script = `const s = require('node:net').connect({ host: '${db!.address4}', port: 80 });
+      let said = 0; s.on('data', () => console.log(++said)); setInterval(() => s.write('x'), 20); s.on('error', () => {});`;
+    const child = net.start(api!.name, process.execPath, '-e', script);
+    let last = 0;
+    child.stdout!.on('data', (part: Buffer) => {
+      last = Number(part.toString().trim().split('\n').at(-1));
+    });
+    await expect.poll(() => last).toBeGreaterThan(5);
+    for (let round = 0; round < 10; round++)
+      await enforce(
+        `${ONLY_API}  - { name: more-${round}, direction: in, ports: ${round + 1000}, action: drop, priority: 1 }\n`,
+      );
+    const before = last;
+    await expect.poll(() => last).toBeGreaterThan(before + 5);
+    // Both ways: what the other side may open could have been opened by it.
+    await enforce(
+      'rules: [{ name: db-in, direction: in, select: { names: db }, action: drop }, { name: db-out, direction: out, select: { names: db }, action: drop }]',
+    );
+    const after = last;
+    await new Promise((resolve) => setTimeout(resolve, 600));
+    expect(last - after).toBeLessThanOrEqual(2);
+    child.kill('SIGKILL');
+  });
+
+  test('counts by rule, and goes on counting when it changes', async () => {
+    await tables.set(VCH, null);
+    await enforce(ONLY_API);
+    await tcp(api!, db!, 80);
+    await tcp(web!, db!, 80);
+    const counts = async (id: string): Promise<number> => (await tables.counts(VCH))!.get(id)!.packets;
+    const [allowed, dropped] = [await counts('project/api-to-db'), await counts('project/db-alone')];
+    expect(allowed).toBeGreaterThan(1);
+    expect(dropped).toBeGreaterThan(0);
+    await enforce(`${ONLY_API}  - { name: more, direction: in, action: drop, ports: 9, priority: 1 }\n`);
+    expect(await counts('project/api-to-db')).toBe(allowed);
+  });
+
+  test('cuts off a card that it does not know yet, until it does', async () => {
+    const late = net.host(4);
+    await net.serve(late.name, 80);
+    await enforce('');
+    await tables.add([port(late)]);
+    expect(await Promise.all([tcp(late, web!, 80), tcp(web!, late, 80), tcp(late, gateway!, 80)])).toEqual([
+      'silence',
+      'silence',
+      'ok',
+    ]);
+    await enforce('', [...[web!, api!, db!].map((one) => subject(one, 'any')), subject(late, 'late')]);
+    expect(await Promise.all([tcp(late, web!, 80), tcp(web!, late, 80)])).toEqual(['ok', 'ok']);
+  });
+
+  test('is taken over by the next hostd, and goes when nobody wants it', async () => {
+    await enforce(ONLY_API);
+    const next = new PolicyTables(net.path);
+    await next.add([web!, api!, db!].map(port));
+    await next.keep([VCH]);
+    expect(await tcp(web!, db!, 80)).toBe('silence');
+    tables = next;
+    await enforce('');
+    expect(await tcp(web!, db!, 80)).toBe('ok');
+    await enforce(ONLY_API);
+    await next.keep([]);
+    expect(await tcp(web!, db!, 80)).toBe('ok');
+  });
+});

@@ -1,0 +1,147 @@
+import { beforeEach, expect, it } from 'vitest';
+import { ContainerPorts } from '../../../appliance/docker/networks/container-ports.js';
+import { PortMapper } from '../../../appliance/gateway/index.js';
+import { type ContainerInfo, type NetworkEndpoint, wholeEndpoint } from '../../../port-layer/index.js';
+
+const INTERNAL = 'inner';
+let listening: Map<number, string>;
+let taken: Set<number>;
+let container: ContainerInfo;
+let bindings: Record<string, string>;
+let ports: ContainerPorts;
+
+const networks = () =>
+  ['a', 'b', INTERNAL].map((name) => ({
+    ...{ id: name, name, ipv4: true, ipv6: false, internal: name === INTERNAL },
+    options: name in bindings ? { 'com.docker.network.bridge.host_binding_ipv4': bindings[name] } : {},
+  }));
+
+const gateway = {
+  publish: async (id: number, _protocol: string, host: string, port: number) => {
+    if (taken.has(port)) throw Object.assign(new Error('taken'), { code: 'EADDRINUSE', address: host, port });
+    const bound = port || 40_000 + id;
+    listening.set(id, `${host} ${bound}`);
+    return bound;
+  },
+  target: (id: number, address: string, port: number) =>
+    void listening.set(id, `${listening.get(id)?.split(' → ')[0]} → ${address} ${port}`),
+  close: (id: number) => void listening.delete(id),
+};
+
+const endpoint = (network: string, address: string): NetworkEndpoint =>
+  wholeEndpoint({ network, networkId: network, address, internal: network === INTERNAL });
+
+function on(...endpoints: [network: string, address: string][]): void {
+  const { spec } = container;
+  container = {
+    ...container,
+    spec: { ...spec, networks: endpoints.map(([network]) => ({ network, aliases: [] })) },
+    endpoints: endpoints.map(([network, address]) => endpoint(network, address)),
+  };
+}
+
+beforeEach(() => {
+  [listening, taken] = [new Map(), new Set()];
+  const hostConfig = {
+    PortBindings: { '80/tcp': [{ HostIp: '127.0.0.1', HostPort: '8080' }, { HostIp: '127.0.0.1' }] },
+  };
+  container = {
+    spec: { id: 'c', name: 'web', networks: [], annotations: { 'docker.hostConfig': JSON.stringify(hostConfig) } },
+    state: 'running',
+    running: true,
+    endpoints: [],
+  } as unknown as ContainerInfo;
+  const exec = {
+    list: () => [container],
+    resolve: () => container,
+    annotate: async (_: string, more: Record<string, string>) => {
+      container = {
+        ...container,
+        spec: { ...container.spec, annotations: { ...container.spec.annotations, ...more } },
+      };
+    },
+  };
+  bindings = {};
+  const network = { list: () => networks() };
+  ports = new ContainerPorts(new PortMapper(gateway as never), exec as never, network as never);
+});
+
+const kept = (): unknown => JSON.parse(container.spec.annotations['docker.ports'] ?? 'null');
+
+it('a container that is on internal networks only publishes nothing, and what it asks for once it is on another', async () => {
+  on([INTERNAL, '10.0.0.2']);
+  expect(await ports.reserve(container)).toEqual({ 'docker.ports': '[]' });
+  ports.activate(container);
+  expect(listening.size).toBe(0);
+  on([INTERNAL, '10.0.0.2'], ['a', '10.1.0.2']);
+  await ports.follow('c');
+  expect([...listening.values()]).toEqual(['127.0.0.1 8080 → 10.1.0.2 80', '127.0.0.1 40002 → 10.1.0.2 80']);
+  expect(kept()).toMatchObject([{ hostPort: 8080 }, { hostPort: 40_002 }]);
+});
+
+it('ports follow the main endpoint with the same numbers, and go with the last network that leads out', async () => {
+  on(['b', '10.2.0.2']);
+  await ports.reserve(container);
+  ports.activate(container);
+  on(['b', '10.2.0.2'], ['a', '10.1.0.2']);
+  await ports.follow('c');
+  expect([...listening.values()]).toEqual(['127.0.0.1 8080 → 10.1.0.2 80', '127.0.0.1 40002 → 10.1.0.2 80']);
+  on([INTERNAL, '10.0.0.2']);
+  await ports.follow('c');
+  expect(listening.size).toBe(0);
+  expect(kept()).toEqual([]);
+});
+
+it('a port that is taken by then is refused in Docker’s words for a connect, and none stays open', async () => {
+  on([INTERNAL, '10.0.0.2']);
+  await ports.reserve(container);
+  taken.add(8080);
+  on(['a', '10.1.0.2']);
+  await expect(ports.follow('c')).rejects.toThrow(
+    /^driver failed programming external connectivity on endpoint web \([0-9a-f]{64}\): failed to bind host port for 127.0.0.1:8080:80\/tcp: address already in use$/,
+  );
+  expect(listening.size).toBe(0);
+  // The next change finds nothing of it in its way.
+  taken.clear();
+  await ports.follow('c');
+  expect(listening.size).toBe(2);
+});
+
+it('a container that does not run is left alone', async () => {
+  on(['a', '10.1.0.2']);
+  container = { ...container, state: 'exited', running: false } as ContainerInfo;
+  await ports.follow('c');
+  expect(listening.size).toBe(0);
+});
+
+it('an endpoint that is started again publishes the same ports', async () => {
+  on(['a', '10.1.0.2']);
+  const annotations = { ...container.spec.annotations, ...(await ports.reserve(container)) };
+  container = { ...container, spec: { ...container.spec, annotations } };
+  const before = kept();
+  listening.clear();
+  const exec = { list: () => [container], resolve: () => container, annotate: async () => undefined };
+  const restarted = new ContainerPorts(new PortMapper(gateway as never), exec as never, { list: () => [] });
+  await restarted.restore();
+  expect(restarted.of('c').map(({ hostPort }) => hostPort)).toEqual(
+    (before as { hostPort: number }[]).map((one) => one.hostPort),
+  );
+  expect([...listening.values()]).toEqual(['127.0.0.1 8080 → 10.1.0.2 80', '127.0.0.1 40002 → 10.1.0.2 80']);
+});
+
+it('ports on no particular address go where the main network wants them', async () => {
+  const hostConfig = { PortBindings: { '80/tcp': [{ HostPort: '8080' }] } };
+  container.spec.annotations = { 'docker.hostConfig': JSON.stringify(hostConfig) };
+  bindings = { a: '127.0.0.1', b: '127.0.0.2' };
+  on(['b', '10.2.0.2'], ['a', '10.1.0.2'], [INTERNAL, '10.0.0.2']);
+  await ports.reserve(container);
+  expect([...listening.values()]).toEqual(['127.0.0.1 8080']);
+  container.spec.networks[0]!.gwPriority = 1;
+  ports.release('c');
+  await ports.reserve(container);
+  expect([...listening.values()]).toEqual(['127.0.0.2 8080']);
+  bindings = {};
+  ports.release('c');
+  await ports.reserve(container);
+  expect([...listening.values()]).toEqual(['0.0.0.0 8080', ':: 8080']);
+});

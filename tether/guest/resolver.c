@@ -1,0 +1,144 @@
+/* See resolver.h: the sockets of 127.0.0.11, and the child that serves them. */
+#include "resolver.h"
+#include "container.h"
+#include "process.h"
+#include "system.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define NOBODY 65534
+/* After a child that ended at once, the next one waits this long. */
+#define PAUSE_MS 1000
+
+static struct {
+  int udp, tcp, group, control; /* -1: nothing answers */
+  int programs[REDIRECTS];
+  struct name_servers servers;
+  pid_t child; /* 0: there is none */
+  uint64_t started;
+} resolver = {.udp = -1, .tcp = -1, .group = -1, .control = -1};
+
+static void close_open(int *fd) {
+  if (*fd >= 0) close(*fd);
+  *fd = -1;
+}
+
+/* A socket of 127.0.0.11; port 0: the kernel chooses. */
+static int listen_at(int type, uint16_t port, uint16_t *chosen) {
+  struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(RESOLVER_ADDRESS)};
+  socklen_t size = sizeof at;
+  int fd = socket(AF_INET, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (fd >= 0 && bind(fd, (struct sockaddr *)&at, sizeof at) == 0 && (type != SOCK_STREAM || listen(fd, 64) == 0) && getsockname(fd, (struct sockaddr *)&at, &size) == 0) {
+    *chosen = at.sin_port;
+    return fd;
+  }
+  if (fd >= 0) close(fd);
+  return -1;
+}
+
+static bool open_sockets(uint16_t port) {
+  uint16_t udp, tcp;
+  resolver.udp = listen_at(SOCK_DGRAM, port, &udp);
+  resolver.tcp = listen_at(SOCK_STREAM, port, &tcp);
+  bool open = resolver.udp >= 0 && resolver.tcp >= 0;
+  if (open && (port != 0 || resolver_redirect(resolver.group, udp, tcp, resolver.programs))) return true;
+  close_open(&resolver.udp), close_open(&resolver.tcp);
+  return false;
+}
+
+/* Has nothing of the machine but its sockets. Without these rights it can be of no use to whoever might take it over. */
+static void __attribute__((noreturn)) serve(int control) {
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, NULL);
+  const int null = open("/dev/null", O_RDWR), kept[] = {null, null, null, resolver.udp, resolver.tcp, control};
+  for (int i = 0; i < 6; i++) dup2(kept[i], 100 + i);
+  for (int i = 0; i < 6; i++) dup2(100 + i, i);
+  close_range(6, ~0u, 0);
+  setsid();
+  process_set_own_score(-1000);
+  if (chroot(EMPTY) != 0 || chdir("/") != 0 || setgroups(0, NULL) != 0 || setresgid(NOBODY, NOBODY, NOBODY) != 0 || setresuid(NOBODY, NOBODY, NOBODY) != 0) _exit(1);
+  prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+  resolver_forward(3, 4, 5);
+  _exit(0);
+}
+
+static void tell(void) {
+  if (resolver.control >= 0) send(resolver.control, &resolver.servers, sizeof resolver.servers, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+static void start(void) {
+  int pair[2];
+  resolver.started = monotonic_ms();
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) return;
+  pid_t child = fork();
+  if (child == 0) serve(pair[1]);
+  close(pair[1]);
+  if (child < 0) {
+    close(pair[0]);
+    return;
+  }
+  resolver.child = child;
+  resolver.control = pair[0];
+  tell();
+}
+
+static void stop(void) {
+  close_open(&resolver.control); /* the child's sign to end */
+  if (resolver.child != 0) kill(resolver.child, SIGKILL);
+  resolver.child = 0;
+  resolver_redirect_end(resolver.group, resolver.programs);
+  close_open(&resolver.udp), close_open(&resolver.tcp);
+}
+
+static bool read_servers(char **names, struct name_servers *servers) {
+  *servers = (struct name_servers){0};
+  for (; *names != NULL; names++) {
+    if (servers->count == MAX_NAME_SERVERS) return false;
+    union name_server *one = &servers->list[servers->count++];
+    if (inet_pton(AF_INET, *names, &one->ip4.sin_addr) == 1) one->ip4.sin_family = AF_INET, one->ip4.sin_port = htons(53);
+    else if (inet_pton(AF_INET6, *names, &one->ip6.sin6_addr) == 1) one->ip6.sin6_family = AF_INET6, one->ip6.sin6_port = htons(53);
+    else return false;
+  }
+  return true;
+}
+
+const char *resolver_set(const struct container *c, char **names) {
+  struct name_servers servers;
+  if (!read_servers(names, &servers)) return "a name server's address is wrong, or there are too many";
+  resolver.servers = servers;
+  if (servers.count == 0) {
+    if (resolver.udp >= 0) stop();
+    return NULL;
+  }
+  if (resolver.udp >= 0) {
+    tell();
+    return NULL;
+  }
+  resolver.group = c->cgroup.fd;
+  /* Port 53 itself is the second choice: no process of the container could listen there on all addresses. */
+  if (!open_sockets(0) && !open_sockets(53)) return "the resolver cannot listen on 127.0.0.11";
+  start();
+  return NULL;
+}
+
+void resolver_ended(pid_t pid) {
+  if (pid != resolver.child || pid == 0) return;
+  say("the resolver has ended");
+  resolver.child = 0;
+  close_open(&resolver.control);
+}
+
+uint64_t resolver_due(void) { return resolver.udp < 0 || resolver.child != 0 ? UINT64_MAX : resolver.started + PAUSE_MS; }
+
+void resolver_look(void) {
+  if (monotonic_ms() >= resolver_due()) start();
+}
