@@ -1,8 +1,8 @@
 /** How the endpoint reaches the machine's addresses: through the porter that hostd gives it, or by itself if it was started without one. */
 import type { Server } from 'node:net';
-import { fileURLToPath } from 'node:url';
 import { unavailable, unsupported } from '../../src/common/errors.js';
 import { logger } from '../../src/common/log.js';
+import { relayPath } from '../../src/common/paths.js';
 import {
   type AddressPort,
   type Counter,
@@ -15,7 +15,7 @@ import {
   toldError,
 } from '../../src/porter/messages.js';
 import type { NamesAnswer, NamesChange } from '../../src/porter/names-table.js';
-import { WorkerProcess } from '../../src/porter/worker-process.js';
+import { RelayProcess } from '../../src/porter/relay-process.js';
 
 const log = logger('gateway');
 /** hostd ends a porter that hangs long before this (`src/common/watchdog.ts`), and this process with it. */
@@ -59,29 +59,29 @@ export interface Gateway {
   stop(): void;
 }
 
-/** Uses a worker that this process starts itself, in its own network namespace. */
+/** Uses a relay that this process starts itself, in its own network namespace. */
 export class OwnGateway implements Gateway {
-  private readonly worker: WorkerProcess;
+  private readonly relay: RelayProcess;
 
   /** @param onDeath called when all published ports have to be set up again */
-  constructor(onDeath: () => void, program = fileURLToPath(new URL('./worker.js', import.meta.url))) {
-    this.worker = new WorkerProcess([process.execPath, program], onDeath);
+  constructor(onDeath: () => void, program = relayPath()) {
+    this.relay = new RelayProcess([program], onDeath);
   }
 
   start(): Promise<void> {
-    return this.worker.start();
+    return this.relay.start();
   }
 
   publish(id: number, protocol: Protocol, host: string, port: number): Promise<number> {
-    return this.worker.publish(id, protocol, host, port);
+    return this.relay.publish(id, protocol, host, port);
   }
 
   target(id: number, address: string, port: number): void {
-    this.worker.target(id, address, port);
+    this.relay.target(id, address, port);
   }
 
   close(id: number): void {
-    this.worker.close(id);
+    this.relay.close(id);
   }
 
   /** Its cards are those of the machine that it runs on, which are not its to change. */
@@ -93,8 +93,8 @@ export class OwnGateway implements Gateway {
     throw unsupported('only a gateway with a porter forwards anything');
   }
 
-  async counters(): Promise<Counter[]> {
-    return [];
+  counters(): Promise<Counter[]> {
+    return this.relay.counters();
   }
 
   /** Containers have no names there. */
@@ -103,7 +103,7 @@ export class OwnGateway implements Gateway {
   onNamesAnswer(): void {}
 
   stop(): void {
-    this.worker.stop();
+    this.relay.stop();
   }
 }
 

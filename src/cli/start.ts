@@ -3,15 +3,16 @@
  * on in the background; a second call finds it running and only says how to reach it.
  */
 
+import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { Command } from 'commander';
 import { DEFAULT_NETWORK, type VchConfig } from '../../port-layer/config.js';
-import { conflict } from '../common/errors.js';
+import { conflict, invalid } from '../common/errors.js';
 import { bootImage, DEFAULT_STATE_DIR, type InstancePaths, instancePaths } from '../common/paths.js';
 import { SOCKET_GROUP, socketGroup } from '../common/socket-group.js';
 import { wantedAcceleration } from '../hostd/qemu/acceleration.js';
-import { parseUplinks } from '../hostd/uplinks.js';
+import { parseUplink, parseUplinks } from '../hostd/uplinks.js';
 import { DEFAULT_WARM_POOL, warmPoolSize } from '../hostd/warm-pool-size.js';
 import { say, step } from '../setup/console.js';
 import { exitWith, prepareMachine } from '../setup/prepare.js';
@@ -162,6 +163,10 @@ try {
       `the embedded host runs with --hang-after ${runningHang}: npm stop ends it (containers go on running)`,
     );
   const uplinks = parseUplinks(options.uplink);
+  for (const uplink of uplinks ?? []) {
+    const { interface: name } = parseUplink(uplink);
+    if (!existsSync(`/sys/class/net/${name}`)) throw invalid(`--uplink '${uplink}': there is no interface ${name}`);
+  }
   const runningUplinks = hostdOptionList(paths, '--uplink');
   if (running !== null && uplinks !== null && uplinks.join(' ') !== runningUplinks.join(' '))
     throw conflict(

@@ -59,6 +59,9 @@ export function bootImage(cacheDir = cacheDirectory()): BootImage {
 /** The launcher of the cage that QEMU runs in, which set-up compiles. */
 export const launcherPath = (): string => join(cacheDirectory(), 'bin', 'caisson-cage');
 
+/** The relay of a virtual container host's networks, which set-up compiles. */
+export const relayPath = (): string => join(cacheDirectory(), 'bin', 'caisson-relay');
+
 /** The library that hands QEMU a snapshot's memory, which set-up compiles. */
 export const memoryLibrary = (): string => join(cacheDirectory(), 'bin', 'caisson-memory.so');
 

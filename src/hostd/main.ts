@@ -2,7 +2,7 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { Command } from 'commander';
-import { invalid, messageOf, unsupported } from '../common/errors.js';
+import { invalid, messageOf } from '../common/errors.js';
 import { startHeartbeat } from '../common/heartbeat.js';
 import { closeInherited } from '../common/inherited-descriptors.js';
 import { logger } from '../common/log.js';
@@ -12,7 +12,7 @@ import { startHostd } from './hostd.js';
 import { wantedAcceleration } from './qemu/acceleration.js';
 import { createRuntime } from './runtime-factory.js';
 import { beatFile } from './supervisor/supervisor.js';
-import { parseUplinks } from './uplinks.js';
+import { parseUplink, parseUplinks } from './uplinks.js';
 import { DEFAULT_WARM_POOL, warmPoolSize } from './warm-pool-size.js';
 
 const log = logger('hostd');
@@ -63,11 +63,17 @@ try {
   await mkdir(paths.runDir, { recursive: true, mode: 0o711 });
   const hangSeconds = Number(options.hangAfter);
   if (!(hangSeconds > 0)) throw invalid(`--hang-after takes a number of seconds, not '${options.hangAfter}'`);
-  if ((parseUplinks(options.uplink) ?? []).length > 0)
-    throw unsupported('--uplink: joining a port group with an interface of the machine is not implemented');
+  const uplinks = (parseUplinks(options.uplink) ?? []).map(parseUplink);
   startHeartbeat(beatFile(paths));
   const accel = wantedAcceleration(options.accel);
-  const runtime = await createRuntime(paths, undefined, warmPoolSize(options.warmPool), accel, hangSeconds * 1000);
+  const runtime = await createRuntime(
+    paths,
+    undefined,
+    warmPoolSize(options.warmPool),
+    accel,
+    hangSeconds * 1000,
+    uplinks,
+  );
   const hostd = await startHostd({
     paths,
     runtime,
@@ -76,10 +82,13 @@ try {
       acceleration: `${runtime.acceleration.acceleration}: ${runtime.acceleration.why}`,
       emulator: runtime.capabilities.version,
       cage: runtime.cages.parts.present.join(' '),
-      lacks: [
-        ...runtime.virtualSwitch.lacks,
-        ...runtime.cages.parts.missing.map((what) => `QEMU runs without ${what}`),
-      ],
+      // Port groups are joined later.
+      get lacks() {
+        return [
+          ...runtime.virtualSwitch.lacks,
+          ...runtime.cages.parts.missing.map((what) => `QEMU runs without ${what}`),
+        ];
+      },
       kernel: await readFile(kernelVersionFile(), 'utf8').catch(() => ''),
     },
     listen: { host: listen[1]!, port: Number(listen[2]) },

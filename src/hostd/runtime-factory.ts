@@ -15,6 +15,7 @@ import { makeReadable } from './qemu/readable-files.js';
 import type { RunningVm, VmDefinition, VmHooks, VmRuntime } from './runtime.js';
 import { boundSerialFile } from './serial-file-bound.js';
 import { VirtualSwitch } from './switch/virtual-switch.js';
+import type { Uplink } from './uplinks.js';
 import { boundVmLog } from './vm-log-bound.js';
 
 const log = logger('hostd');
@@ -72,6 +73,7 @@ function boundFiles(vm: VmDefinition, hooks: VmHooks): { hooks: VmHooks; stop():
  * Makes the runtime of an instance. Boot snapshots are shared by all hosts on the machine, unless this one has its own directory for them.
  * @param warmPool how many VMs of the usual shape wait to be powered on
  * @param hangMs an endpoint that is silent for this long is restarted
+ * @param uplinks port groups that are joined with interfaces of the machine
  * @throws unavailable if QEMU or the requested accelerator cannot be used
  */
 export async function createRuntime(
@@ -80,6 +82,7 @@ export async function createRuntime(
   warmPool = 0,
   wanted: WantedAcceleration = 'auto',
   hangMs = HANG_MS,
+  uplinks: readonly Uplink[] = [],
 ): Promise<HostRuntime> {
   await mkdir(paths.runDir, { recursive: true, mode: 0o711 });
   const boot = bootImage();
@@ -94,7 +97,7 @@ export async function createRuntime(
   );
   const { acceleration } = choice;
   log.info({ ...choice, qemu: capabilities.version }, 'acceleration of virtual machines');
-  const virtualSwitch = new VirtualSwitch(paths.instance);
+  const virtualSwitch = new VirtualSwitch(paths.instance, uplinks);
   await virtualSwitch.open();
   const snapshots = new BootSnapshots(snapshotDirectory, await snapshotHost(boot, acceleration));
   await snapshots.open();

@@ -5,10 +5,8 @@ import type { GatewayCard } from './messages.js';
 
 /** An address as `ip --json address` shows it. */
 interface Shown {
-  family: string;
-  local: string;
-  prefixlen: number;
-  scope: string;
+  local?: string;
+  prefixlen?: number;
 }
 
 /** Lines for `ip -batch` that give a card its addresses, and take away those that it no longer has. @param before those it has */
@@ -31,7 +29,8 @@ export async function setUpCard(
 ): Promise<void> {
   const shown = await ip(netns, ['-json', 'address', 'show', 'dev', card.interface, 'scope', 'global']);
   const [{ addr_info: list = [] } = {}] = JSON.parse(shown) as { addr_info?: Shown[] }[];
-  const before = list.map(({ local, prefixlen }) => `${local}/${prefixlen}`);
+  // What `scope` leaves out, some versions show as an object without anything in it.
+  const before = list.flatMap(({ local, prefixlen }) => (local === undefined ? [] : `${local}/${prefixlen}`));
   for (const command of cardCommands(card, before)) await ip(netns, command.split(' '));
 }
 

@@ -1,31 +1,32 @@
 /**
  * The porter of an endpoint: the only process of a virtual container host that runs as root. hostd starts it with the endpoint and connects
- * the two by a Node channel, over which open sockets are passed. It listens for the endpoint (its unix socket, low ports), and starts the gateway's
- * worker in the network namespace where the containers are. It does nothing else, and ends with the endpoint.
+ * the two by a Node channel, over which open sockets are passed. It listens for the endpoint (its unix socket, low ports), sets up the
+ * network namespace where the containers are, and starts the relay. It does nothing else, and ends with the endpoint.
  *
  * The endpoint is not trusted: what it says is checked here, and is never a path or a command.
  */
 import type { Server } from 'node:net';
-import { invalid, unsupported } from '../common/errors.js';
+import { invalid } from '../common/errors.js';
 import { startHeartbeatIfAsked } from '../common/heartbeat.js';
 import { logger } from '../common/log.js';
 import { identify } from '../common/process-id.js';
 import { socketGroup } from '../common/socket-group.js';
 import { watchOver } from '../common/watchdog.js';
 import { bindSocket, bindTcp } from './binding.js';
-import { setUpCard } from './gateway-cards.js';
+import { NamespaceGateway } from './gateway.js';
+import { checkForward, checkPublished, thisMachine } from './grants.js';
 import { type GatewayNetwork, type PorterAnswer, type PorterRequest, tellError } from './messages.js';
 import { NamesProcess } from './names-process.js';
 import { parseRequest } from './parse-request.js';
 import { type ChildWatch, PORTER_SETUP, type PorterSetup } from './setup.js';
-import { WorkerProcess, type WorkerWatch } from './worker-process.js';
+import type { WorkerWatch } from './worker-watch.js';
 
 const log = logger('porter');
 const setup = JSON.parse(process.env[PORTER_SETUP] ?? '') as PorterSetup;
 delete process.env[PORTER_SETUP];
 startHeartbeatIfAsked();
 
-let worker: WorkerProcess | null = null;
+let gateway: NamespaceGateway | null = null;
 const names = new NamesProcess(
   setup.names,
   {
@@ -63,22 +64,27 @@ function watchFor({ descriptor, beatFile, hangMs }: ChildWatch): WorkerWatch {
   };
 }
 
-/** The first request starts the worker. Only an endpoint that can no longer be trusted would send a second. */
-async function startWorker(networks: readonly GatewayNetwork[]): Promise<void> {
-  if (worker !== null) throw invalid('the gateway is there already');
-  worker = new WorkerProcess(setup.worker, () => void answer({ kind: 'again', of: 'relay' }), watchFor(setup.watch));
-  for (const { interface: name, address } of networks)
-    await setUpCard(setup.netns, { interface: name, addresses: [address], mtu: 0 });
+/** The first request starts the relay. Only an endpoint that can no longer be trusted would send a second. */
+async function startGateway(networks: readonly GatewayNetwork[]): Promise<void> {
+  if (gateway !== null) throw invalid('the gateway is there already');
+  const again = (): void => void answer({ kind: 'again', of: 'relay' });
+  gateway = new NamespaceGateway(setup.netns, setup.relay, again, watchFor(setup.watch));
   // Nobody waits for it: the endpoint is told when it listens.
   names.start();
-  await worker.start();
+  await gateway.start(networks);
 }
 
-/** @throws invalid for an address that the virtual container host was not granted. An honest endpoint has refused it already. */
-function checkPublished(host: string, port: number): void {
-  const { addresses, lowestPort } = setup.publish;
-  if ((port !== 0 && port < lowestPort) || addresses?.includes(host) === false)
-    throw invalid(`${host}:${port} is not to be published`);
+/** @throws invalid before there is one */
+function theGateway(): NamespaceGateway {
+  if (gateway === null) throw invalid('there is no gateway');
+  return gateway;
+}
+
+async function forward({ id, protocol, inner, outer }: PorterRequest & { kind: 'forward' }): Promise<number> {
+  const own = theGateway().addresses();
+  checkForward(setup, inner, outer, own, thisMachine());
+  if (own.includes(inner.address)) await theGateway().openService(protocol, inner.port);
+  return theGateway().relay.forward(id, protocol, inner, outer);
 }
 
 async function handle(message: PorterRequest): Promise<void> {
@@ -86,25 +92,23 @@ async function handle(message: PorterRequest): Promise<void> {
     case 'serve':
       return serve(message.request, message.place);
     case 'gateway':
-      await startWorker(message.networks);
+      await startGateway(message.networks);
       return answer({ kind: 'done', request: message.request });
     case 'publish': {
-      if (worker === null) throw invalid('there is no gateway');
-      checkPublished(message.host, message.port);
-      const port = await worker.publish(message.id, message.protocol, message.host, message.port);
-      return answer({ kind: 'done', request: message.request, port });
+      const { request, id, protocol, host, port } = message;
+      checkPublished(setup, host, port);
+      return answer({ kind: 'done', request, port: await theGateway().relay.publish(id, protocol, host, port) });
     }
-    case 'network': {
-      if (message.egress) throw unsupported('the relay carries nothing to the world outside yet');
-      await setUpCard(setup.netns, message);
+    case 'network':
+      await theGateway().network(message);
       return answer({ kind: 'done', request: message.request });
-    }
     case 'network-gone':
+      await theGateway().networkGone(message.interface);
       return answer({ kind: 'done', request: message.request });
     case 'forward':
-      throw unsupported('the relay forwards nothing yet');
+      return answer({ kind: 'done', request: message.request, port: await forward(message) });
     case 'counters':
-      return answer({ kind: 'done', request: message.request, counters: [] });
+      return answer({ kind: 'done', request: message.request, counters: await theGateway().relay.counters() });
     case 'names':
       await names.change(message.change);
       return answer({ kind: 'done', request: message.request });
@@ -112,10 +116,10 @@ async function handle(message: PorterRequest): Promise<void> {
       names.reported(message.id);
       return;
     case 'target':
-      worker?.target(message.id, message.address, message.port);
+      gateway?.relay.target(message.id, message.address, message.port);
       return;
     case 'close':
-      worker?.close(message.id);
+      gateway?.relay.close(message.id);
       return;
   }
 }
@@ -134,7 +138,7 @@ process.on('message', (raw, socket) => {
   });
 });
 process.on('disconnect', () => {
-  worker?.stop();
+  gateway?.relay.stop();
   names.stop();
   process.exit(0);
 });

@@ -9,12 +9,6 @@ export type { AddressPort } from './address-port.js';
 
 export type Protocol = 'tcp' | 'udp';
 
-/** Messages to the worker; `listen` comes with the socket. */
-export type WorkerMessage =
-  | { kind: 'listen'; id: number; protocol: Protocol }
-  | { kind: 'target'; id: number; address: string; port: number }
-  | { kind: 'close'; id: number };
-
 /** Where the Docker API listens: the VCH's own unix socket, whose path the porter knows, or TCP. */
 export type ServePlace = { socket: true } | { host: string; port: number };
 

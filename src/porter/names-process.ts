@@ -4,7 +4,7 @@ import { unavailable } from '../common/errors.js';
 import { HEARTBEAT_FD } from '../common/heartbeat.js';
 import { logger } from '../common/log.js';
 import type { NamesAnswer, NamesChange } from './names-table.js';
-import type { WorkerWatch } from './worker-process.js';
+import type { WorkerWatch } from './worker-watch.js';
 
 const log = logger('names');
 /** One that ends at once is started again after so long, then after twice that, and so on up to {@link MOST_RESTART_MS}. */

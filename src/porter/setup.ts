@@ -13,8 +13,8 @@ export interface ChildWatch {
 export interface PorterSetup {
   /** Path of the network namespace where the containers are. */
   netns: string;
-  /** The command that starts the gateway's worker there, without any rights. */
-  worker: string[];
+  /** The command that starts the relay. */
+  relay: string[];
   /** The command that starts the server of names there, with the right to listen on its port. */
   names: string[];
   watch: ChildWatch;
@@ -27,4 +27,6 @@ export interface PorterSetup {
   listen: { host: string; port: number }[];
   /** Where ports may be published: see the endpoint's configuration. */
   publish: { addresses?: string[]; lowestPort: number };
+  /** Ports of the machine that containers may reach. */
+  hostPorts: number[];
 }

@@ -8,7 +8,7 @@ import { cacheDirectory } from '../common/paths.js';
 import { qemuCapabilities } from '../hostd/qemu/capabilities.js';
 import { prepareBootImage } from './boot-image.js';
 import { provideDockerCli } from './docker-cli.js';
-import { prepareLauncher } from './launcher.js';
+import { prepareLauncher, prepareRelay } from './host-programs.js';
 import { installPackages, RUN_PACKAGES, TEST_PACKAGES } from './packages.js';
 import { provideSocketGroup } from './socket-group.js';
 
@@ -32,6 +32,7 @@ export async function prepareMachine(options: { tests: boolean }): Promise<void>
   await qemuCapabilities();
   await prepareBootImage({ strict: options.tests });
   await prepareLauncher({ strict: options.tests });
+  await prepareRelay({ strict: options.tests });
   if (options.tests) await provideDockerCli(cacheDirectory());
 }
 

@@ -19,7 +19,9 @@ import { testImage } from '../support/registry/images.js';
 import { startRegistry } from '../support/registry/registry.js';
 import { freePort, type Stack, startStack } from '../support/stack.js';
 import { cases } from './cases/index.js';
+import { networkCases } from './cases/networks.js';
 import { type BenchCase, docker, type Engine, type Outcome, runCase } from './measure.js';
+import { netPrograms } from './net/image.js';
 import { brief, markdown } from './report.js';
 
 try {
@@ -38,24 +40,29 @@ await registry.push(await testImage('busybox'), 'busybox:latest');
 await registry.push(await testImage('large'), 'bench100:latest');
 await registry.push(await testImage('many-files'), 'bench100k:latest');
 await registry.push(await testImage('many-layers'), 'bench124:latest');
+const net = chosen.some((bench) => networkCases.includes(bench)) ? await netPrograms() : null;
+if (net !== null) await registry.push(net.image, 'bench-net:latest');
 const referenceHost = process.env.BENCH_REFERENCE_HOST;
 const reference = referenceHost === undefined ? null : await startReference(referenceHost);
 
 /** Our running engine: only one at a time, so that an idle one does not disturb another. */
-const ours: { running: { stack: Stack; warmPool: number | undefined } | null } = { running: null };
+const ours: { running: { stack: Stack; how: string } | null } = { running: null };
 
 async function engines(bench: BenchCase): Promise<Engine[]> {
-  if (ours.running === null || ours.running.warmPool !== bench.warmPool) {
+  const { warmPool, createOptions = [] } = bench;
+  const how = JSON.stringify([warmPool, createOptions]);
+  if (ours.running?.how !== how) {
     await ours.running?.stack.stop();
     ours.running = null;
-    const hostdOptions = bench.warmPool === undefined ? [] : ['--warm-pool', String(bench.warmPool)];
-    ours.running = { stack: await startStack({ hostdOptions }), warmPool: bench.warmPool };
+    const hostdOptions = warmPool === undefined ? [] : ['--warm-pool', String(warmPool)];
+    ours.running = { stack: await startStack({ hostdOptions, createOptions }), how };
   }
   const { stack } = ours.running;
   const engine: Engine = {
     name: 'ours',
     dockerHost: stack.dockerHost,
     registry: registry.address,
+    prefix: [],
     root: stack.paths.stateDir,
     processes: () => processes((args) => args[0]?.endsWith('node') === true && args.some((arg) => belongs(arg, stack))),
   };
@@ -96,6 +103,7 @@ try {
   await reference?.stop();
   await ours.running?.stack.stop();
   await registry.stop();
+  await net?.remove();
 }
 
 /** The reference engine with its own registry over the same store. */
@@ -115,6 +123,7 @@ async function startReference(dockerHost: string): Promise<{ engine: Engine; sto
     name: 'reference',
     dockerHost,
     registry: `127.0.0.1:${port}`,
+    prefix,
     root: '',
     processes: () => processes(([program = '']) => /(^|\/)(dockerd|containerd)$/.test(program)),
   };

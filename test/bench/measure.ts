@@ -9,6 +9,8 @@ export interface Engine {
   dockerHost: string;
   /** Address of the registry with the benchmark's images for this engine (`host:port`). */
   registry: string;
+  /** What runs a program where the engine publishes its ports; empty: this machine. */
+  prefix: string[];
   /** Where it keeps images and containers. */
   root: string;
   /** Process ids of the engine itself, without its containers. */
@@ -49,6 +51,8 @@ export interface BenchCase {
   oursOnly?: boolean;
   /** Size of our warm pool, if not the default. */
   warmPool?: number;
+  /** Options that our virtual container host is made with. */
+  createOptions?: string[];
   prepare?(engine: Engine): Promise<void>;
   /** Before each run, not timed. */
   before?(engine: Engine): Promise<void>;

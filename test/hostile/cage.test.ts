@@ -11,7 +11,7 @@ import { isRunning, parentOf, signal } from '../../src/common/process-id.js';
 import { type CageContents, type Caged, Cages } from '../../src/hostd/qemu/cage.js';
 import { freeUsers, inOrder } from '../../src/hostd/qemu/cage-users.js';
 import { prepareBootImage } from '../../src/setup/boot-image.js';
-import { prepareLauncher } from '../../src/setup/launcher.js';
+import { prepareLauncher } from '../../src/setup/host-programs.js';
 import { until, VmLab } from '../support/vm-lab.js';
 
 let directory: string;

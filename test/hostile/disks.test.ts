@@ -10,7 +10,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createEmpty } from '../../src/disk/index.js';
 import type { RunningVm } from '../../src/hostd/runtime.js';
 import { prepareBootImage } from '../../src/setup/boot-image.js';
-import { prepareLauncher } from '../../src/setup/launcher.js';
+import { prepareLauncher } from '../../src/setup/host-programs.js';
 import { type LabGuest, until, VmLab } from '../support/vm-lab.js';
 
 const WAYS = ['booted', 'resumed', 'spare'] as const;

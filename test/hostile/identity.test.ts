@@ -77,7 +77,9 @@ function lookFor(name: string): Processes | null {
     const file = runFile('.pid')
       .map((path) => JSON.parse(readFileSync(path, 'utf8')) as { pid: number; porter: { pid: number } })
       .find((one) => one.pid === pid);
-    const [worker] = children(file!.porter.pid);
+    const worker = children(file!.porter.pid).find(
+      (child) => readFileSync(`/proc/${child}/comm`, 'utf8') === 'caisson-relay\n',
+    );
     const user = Number(status(pid).get('Uid')?.split('\t')[0]);
     return worker === undefined ? null : { endpoint: pid, porter: file!.porter.pid, worker, user };
   } catch {
@@ -102,15 +104,17 @@ const answer = (url: string): Promise<string> =>
   );
 
 describe('privileges', () => {
-  it('the endpoint and the worker have none; the porter has only those that it needs', async () => {
+  it('the endpoint has none; the relay may use any address and low ports; the porter has only those that it needs', async () => {
     const [mine, other] = [await processes('test'), await processes('other')];
     for (const pid of [mine.endpoint, mine.worker, other.endpoint, other.worker]) {
       const of = status(pid);
       expect(of.get('Uid')).toMatch(/^([1-9]\d*)\t\1\t\1\t\1$/);
       expect(of.get('Gid')).toMatch(/^([1-9]\d*)\t\1\t\1\t\1$/);
       expect(of.get('Groups')?.trim()).toBe('');
-      for (const set of ['CapInh', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb'])
-        expect(of.get(set), set).toBe('0000000000000000');
+      // net_bind_service and net_raw.
+      const kept = [mine.worker, other.worker].includes(pid) ? '0000000000002400' : '0000000000000000';
+      for (const set of ['CapInh', 'CapBnd', 'CapAmb']) expect(of.get(set), set).toBe('0000000000000000');
+      for (const set of ['CapPrm', 'CapEff']) expect(of.get(set), set).toBe(kept);
       expect(of.get('NoNewPrivs')).toBe('1');
     }
     const users = [mine, other]
@@ -123,11 +127,17 @@ describe('privileges', () => {
     expect(BigInt(`0x${porter.get('CapBnd')}`) & 0x08_4b_00_09n).toBe(0n);
   });
 
-  it('the worker is in the network namespace of the containers, the endpoint is not', async () => {
+  it('one thread of the relay is in the network namespace of the containers; the endpoint is not', async () => {
     const { endpoint, worker } = await processes('test');
-    const network = (pid: number): number => statSync(`/proc/${pid}/ns/net`).ino;
-    expect(network(endpoint)).toBe(network(process.pid));
-    expect(network(worker)).not.toBe(network(process.pid));
+    const networks = (pid: number): number[] =>
+      readdirSync(`/proc/${pid}/task`).map((thread) => statSync(`/proc/${pid}/task/${thread}/ns/net`).ino);
+    const ours = statSync('/proc/self/ns/net').ino;
+    expect(new Set(networks(endpoint))).toEqual(new Set([ours]));
+    expect(networks(worker).map((one) => one === ours)).toEqual([true, false]);
+    for (const thread of readdirSync(`/proc/${worker}/task`))
+      expect(readFileSync(`/proc/${worker}/task/${thread}/status`, 'utf8')).toMatch(
+        /CapEff:\t0000000000002400\n[\s\S]*Seccomp:\t2\n/,
+      );
   });
 
   it('hostd’s secrets are not in its environment', async () => {
@@ -266,7 +276,7 @@ describe('published ports', () => {
     await bound(909);
   });
 
-  it('are back after the worker, the porter, the endpoint, or hostd along with it has died', async () => {
+  it('are back after the relay, the porter, the endpoint, or hostd along with it has died', async () => {
     await stack.docker('run', '-d', '--name', 'stays', '-p', '127.0.0.1:907:80', ...SERVER);
     const served = (): Promise<unknown> => expect.poll(() => answer('http://127.0.0.1:907/')).toBe('served\n');
     await served();

@@ -1,16 +1,13 @@
 /** The Docker personality over fakes, listening on its own port. */
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { transformWithOxc } from 'vite';
 import { Engine } from '../../appliance/docker/engine.js';
 import { type DockerServer, dockerApp, listenDocker } from '../../appliance/docker/server.js';
 import { OwnGateway } from '../../appliance/gateway/gateway.js';
 import { PortMapper } from '../../appliance/gateway/published-ports.js';
 import type { ListenConfig, VchConfig } from '../../port-layer/config.js';
+import { relayPath } from '../../src/common/paths.js';
+import { prepareRelay } from '../../src/setup/host-programs.js';
 import { FakeImageService, fakeImage } from './fake-image-service.js';
 import { FakePortLayer } from './fake-port-layer.js';
 import { VCH_CONFIG } from './vch-config.js';
@@ -43,22 +40,10 @@ export interface TestEngine {
   close(): Promise<void>;
 }
 
-/** The worker is a separate program: compiled here with its imports, so that tests of the source need no build. */
-export async function compiledWorker(): Promise<{ program: string; remove(): void }> {
-  const root = mkdtempSync(join(tmpdir(), 'caisson-worker-'));
-  writeFileSync(join(root, 'package.json'), '{"type":"module"}');
-  const compile = async (file: string): Promise<string> => {
-    const source = fileURLToPath(new URL(`../../${file}.ts`, import.meta.url));
-    const { code } = await transformWithOxc(readFileSync(source, 'utf8'), source);
-    const program = join(root, `${file}.js`);
-    mkdirSync(dirname(program), { recursive: true });
-    writeFileSync(program, code);
-    return program;
-  };
-  await compile('src/common/keep-reading');
-  await compile('src/common/heartbeat');
-  const program = await compile('appliance/gateway/worker');
-  return { program, remove: () => rmSync(root, { recursive: true, force: true }) };
+/** The relay is a program in C: compiled here, so that tests of the source need no preparation. */
+export async function compiledRelay(): Promise<string> {
+  await prepareRelay({ strict: true });
+  return relayPath();
 }
 
 /** Starts it, with `busybox:latest` (command `sh`). With `tls`, `call` does not work. */
@@ -70,8 +55,7 @@ export async function startTestEngine(tls?: ListenConfig['tls']): Promise<TestEn
       Env: ['PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'],
     }),
   ]);
-  const compiled = await compiledWorker();
-  const worker = new OwnGateway(() => void engine.restorePorts(), compiled.program);
+  const worker = new OwnGateway(() => void engine.restorePorts(), await compiledRelay());
   let engine = new Engine(portLayer, images, new PortMapper(worker), CONFIG);
   await worker.start();
   const listen = (port: number): Promise<DockerServer> =>
@@ -131,7 +115,6 @@ export async function startTestEngine(tls?: ListenConfig['tls']): Promise<TestEn
       await server.close();
       await engine.close();
       worker.stop();
-      compiled.remove();
       await portLayer.close();
     },
   };

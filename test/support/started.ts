@@ -77,24 +77,25 @@ export async function listening(pid: number): Promise<string[]> {
 }
 
 /** The process of the endpoint of `default`. */
-export function endpointPid(paths: InstancePaths): number {
-  const file = join(paths.runDir, 'vch/default/endpoint.json');
+export function endpointPid(paths: InstancePaths, vch = 'default'): number {
+  const file = join(paths.runDir, 'vch', vch, 'endpoint.json');
   return (JSON.parse(readFileSync(file, 'utf8')) as { pid: number }).pid;
 }
 
-/** The porter and the worker for published ports of the endpoint of `default`; null while they are starting. */
-export function porterAndWorker(paths: InstancePaths): { porter: number; worker: number } | null {
+/** The porter and the relay of an endpoint; null while they are starting. */
+export function porterAndWorker(paths: InstancePaths, vch = 'default'): { porter: number; worker: number } | null {
   try {
     const directory = join(paths.runDir, 'endpoint');
-    const endpoint = endpointPid(paths);
+    const endpoint = endpointPid(paths, vch);
     const porter = readdirSync(directory)
       .filter((name) => name.endsWith('.pid'))
       .map(
         (name) => JSON.parse(readFileSync(join(directory, name), 'utf8')) as { pid: number; porter: { pid: number } },
       )
       .find(({ pid }) => pid === endpoint)!.porter.pid;
-    const worker = Number(readFileSync(`/proc/${porter}/task/${porter}/children`, 'utf8').trim());
-    return worker > 0 ? { porter, worker } : null;
+    const children = readFileSync(`/proc/${porter}/task/${porter}/children`, 'utf8').trim().split(' ').map(Number);
+    const worker = children.find((pid) => readFileSync(`/proc/${pid}/comm`, 'utf8') === 'caisson-relay\n');
+    return worker === undefined ? null : { porter, worker };
   } catch {
     return null;
   }

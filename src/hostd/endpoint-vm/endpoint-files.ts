@@ -33,6 +33,7 @@ const hostsPart = z.object({
   channelDir: z.string(),
   listen: z.array(z.object({ host: z.string(), port: z.number() })).default([]),
   publish: z.object({ addresses: z.array(z.string()).optional(), lowestPort: z.number() }).default({ lowestPort: 1 }),
+  hostPorts: z.array(z.number()).default([]),
 });
 
 /** @throws invalid for none */
@@ -44,11 +45,16 @@ function configuration(vm: VmDefinition): z.infer<typeof hostsPart> {
   }
 }
 
-/** Where the endpoint may listen. @throws invalid */
-export function endpointAddresses(vm: VmDefinition): Pick<PorterSetup, 'listen' | 'publish'> {
-  const { listen, publish } = configuration(vm);
+/** Where the endpoint may listen, and what may be carried for it. @throws invalid */
+export function endpointGrants(vm: VmDefinition): Pick<PorterSetup, 'listen' | 'publish' | 'hostPorts'> {
+  const { listen, publish, hostPorts } = configuration(vm);
   const { addresses, lowestPort } = publish;
-  return { listen, publish: { lowestPort, ...(addresses === undefined ? {} : { addresses }) } };
+  return {
+    listen,
+
+    hostPorts,
+    publish: { lowestPort, ...(addresses === undefined ? {} : { addresses }) },
+  };
 }
 
 /** @throws invalid for a configuration that names other places than an endpoint's */

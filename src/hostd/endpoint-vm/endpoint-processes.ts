@@ -4,6 +4,7 @@ import type { Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { internal } from '../../common/errors.js';
 import { HEARTBEAT_FD } from '../../common/heartbeat.js';
+import { relayPath } from '../../common/paths.js';
 import { identify, type ProcessIdentity } from '../../common/process-id.js';
 import { PORTER_SETUP, type PorterSetup } from '../../porter/setup.js';
 import type { OfEach } from './endpoint-beats.js';
@@ -12,7 +13,6 @@ import { asPorter, asUser } from './rights.js';
 import type { VchUser } from './vch-users.js';
 
 const PORTER = fileURLToPath(new URL('../../porter/main.js', import.meta.url));
-const WORKER = fileURLToPath(new URL('../../../appliance/gateway/worker.js', import.meta.url));
 const NAMES = fileURLToPath(new URL('../../../appliance/gateway/names/main.js', import.meta.url));
 /** The porter has a few sockets to know about: an endpoint must not fill the machine's memory with what it sends. */
 const PORTER_MEMORY = ['--max-old-space-size=64', '--max-semi-space-size=1'];
@@ -22,8 +22,9 @@ const NAMES_MEMORY = ['--max-old-space-size=64', '--max-semi-space-size=2'];
 const CHANNEL = 3;
 /** Descriptors of their heartbeat files. */
 const BEAT = 4;
-/** The porter's, of the files for its children's. */
+/** The porter's, of the file for the relay's. */
 const WORKER_BEAT = 5;
+/** And of the one for the server of names. */
 const NAMES_BEAT = 6;
 
 /** What an endpoint is given of hostd's environment: the rest may have secrets of root's. */
@@ -40,7 +41,7 @@ export interface EndpointCommand {
   /** Path of the network namespace of its gateway. */
   netns: string;
   /** What its porter may do for it. */
-  allowed: Pick<PorterSetup, 'socket' | 'socketDraft' | 'listen' | 'publish'>;
+  allowed: Omit<PorterSetup, 'netns' | 'relay' | 'names' | 'watch' | 'namesWatch'>;
   /** Descriptor of its log. */
   output: number;
   /** Descriptors of their heartbeat files. */
@@ -60,16 +61,15 @@ export interface EndpointProcesses {
 export async function startEndpoint(command: EndpointCommand): Promise<EndpointProcesses> {
   const { place, program, user, netns, allowed, output, beats, watch } = command;
   const { files, hangMs } = watch;
-  const child = (program: string, options: string[], capabilities: string[]): string[] => [
-    ...['nsenter', `--net=${netns}`, '--'],
-    ...place.prefix(),
-    ...asUser(user.worker, true, capabilities),
-    ...[place.node, ...options, place.program(program)],
-  ];
   const setup: PorterSetup = {
     netns,
-    worker: child(WORKER, [], []),
-    names: child(NAMES, NAMES_MEMORY, ['net_bind_service']),
+    relay: [relayPath(), '--inner', netns, '--user', String(user.worker)],
+    names: [
+      ...['nsenter', `--net=${netns}`, '--'],
+      ...place.prefix(),
+      ...asUser(user.worker, true, ['net_bind_service']),
+      ...[place.node, ...NAMES_MEMORY, place.program(NAMES)],
+    ],
     watch: { descriptor: WORKER_BEAT, beatFile: files.worker, hangMs },
     namesWatch: { descriptor: NAMES_BEAT, beatFile: files.names, hangMs },
     ...allowed,

@@ -20,7 +20,7 @@ import { watchOver } from '../../common/watchdog.js';
 import { writeWhole } from '../../common/write-whole.js';
 import type { RunningVm, RuntimeDevice, RuntimeNic, VmDefinition, VmExit, VmHooks } from '../runtime.js';
 import { beatFiles, type OfEach, openBeats, removeBeats } from './endpoint-beats.js';
-import { endpointAddresses, endpointDirectories, provideDirectories, removeDirectories } from './endpoint-files.js';
+import { endpointDirectories, endpointGrants, provideDirectories, removeDirectories } from './endpoint-files.js';
 import { startEndpoint } from './endpoint-processes.js';
 import { openedDirectory, type ProgramPlace } from './program-place.js';
 import type { VchUsers } from './vch-users.js';
@@ -117,7 +117,7 @@ export class EndpointVm implements RunningVm {
         allowed: {
           socket: join(directories.channel, DOCKER_SOCKET),
           socketDraft: join(place.directory, `${vm.moid}.docker`),
-          ...endpointAddresses(vm),
+          ...endpointGrants(vm),
         },
         output: output.fd,
         beats: beats.descriptors,

@@ -10,9 +10,10 @@ const UNBOUND = '--bounding-set=-all';
 
 /**
  * The capabilities that a porter needs: it binds low ports, gives a socket a group and puts it into a directory of the endpoint's, enters
- * a network namespace and sets an address there, and starts and ends the worker under another user.
+ * a network namespace and sets addresses and rules there, and starts and ends the relay, which becomes another user and keeps the right to send
+ * from any address.
  */
-const PORTER = 'net_bind_service setgid setuid setpcap dac_override sys_admin net_admin kill'.split(' ');
+const PORTER = 'net_bind_service net_raw setgid setuid setpcap dac_override sys_admin net_admin kill'.split(' ');
 
 let bounding: boolean | undefined;
 

@@ -36,6 +36,8 @@ const AF_INET6 = 10;
 const NDA_DST = 1;
 const NDA_LLADDR = 2;
 const NTF_MASTER = 4;
+/** The entry stays where it is when another port sends from its address. */
+const NTF_STICKY = 0x40;
 /** The two states of a bridge's static entry, as the `bridge` command sets them. */
 const STATIC = 0x40 | 0x02;
 const PERMANENT = 0x80;
@@ -140,7 +142,10 @@ export function staticEntry(index: number, address: string): Message {
   return {
     type: NEW_NEIGHBOUR,
     flags: CREATE | REPLACE,
-    body: Buffer.concat([neighbour(AF_BRIDGE, index, STATIC, NTF_MASTER), attribute(NDA_LLADDR, mac(address))]),
+    body: Buffer.concat([
+      neighbour(AF_BRIDGE, index, STATIC, NTF_MASTER | NTF_STICKY),
+      attribute(NDA_LLADDR, mac(address)),
+    ]),
     what: `make ${address} known to the bridge`,
   };
 }

@@ -11,6 +11,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import { messageOf, notFound } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
 import type { RuntimeNic } from '../runtime.js';
+import type { Uplink } from '../uplinks.js';
 import { interfaces, ipBatch, ipTry } from './ip.js';
 import { withoutAddress } from './link-messages.js';
 import { deleteNamespace, ensureNamespace, NAMESPACES, removeLinks } from './namespaces.js';
@@ -18,6 +19,7 @@ import { Netlink, ROUTE } from './netlink.js';
 import type { PolicyTables } from './policy-tables.js';
 import type { PortGroupSettings } from './port-group-settings.js';
 import { REJECT_ALL, type SecurityPolicy } from './security-policy.js';
+import { Uplinks, uplinkPort } from './uplinks.js';
 import { type Plugging, type Port, Wiring } from './wiring.js';
 
 const log = logger('switch');
@@ -36,10 +38,17 @@ export class VirtualSwitch {
   private readonly wiring: Wiring;
   private opened: Promise<void> | null = null;
 
-  /** @param instance short name (`InstancePaths.instance`) */
-  constructor(instance: string) {
+  private readonly uplinks: Uplinks;
+
+  /**
+   * @param instance short name (`InstancePaths.instance`)
+   * @param uplinks port groups that are joined with interfaces of the machine
+   * @param machine name of the namespace with the machine's interfaces; undefined: this process's own
+   */
+  constructor(instance: string, uplinks: readonly Uplink[] = [], machine?: string) {
     this.namespace = `csn-${instance}`;
     this.wiring = new Wiring(this.namespace, this.netlink);
+    this.uplinks = new Uplinks(this.namespace, uplinks, machine);
   }
 
   /** Path for `nsenter --net=`. */
@@ -49,7 +58,7 @@ export class VirtualSwitch {
 
   /** Which protections of VMs from each other this machine lacks, as text for a user. */
   get lacks(): readonly string[] {
-    return this.wiring.lacks;
+    return [...this.wiring.lacks, ...this.uplinks.problems];
   }
 
   /** What the containers of each virtual container host may send to each other. */
@@ -61,6 +70,7 @@ export class VirtualSwitch {
   open(): Promise<void> {
     this.opened ??= ensureNamespace(this.namespace)
       .then(() => this.wiring.open())
+      .then(() => this.uplinks.open())
       .catch((error: unknown) => {
         this.opened = null;
         throw error;
@@ -87,6 +97,8 @@ export class VirtualSwitch {
       `link set ${bridge} up`,
     ]);
     await this.wiring.setPolicy(name, policy);
+    const uplink = await this.uplinks.provide(name);
+    if (uplink !== null) await this.wiring.addUplink(uplink, bridge);
     this.bridges.set(name, bridge);
   }
 
@@ -106,7 +118,12 @@ export class VirtualSwitch {
     if (bridge === undefined) return;
     this.bridges.delete(name);
     this.wiring.forgetPortGroup(name);
-    await ipTry(this.namespace, [`link delete ${bridge}`]);
+    const uplink = this.uplinks.has(name) ? [uplinkPort(name)] : [];
+    await ipTry(
+      this.namespace,
+      [...uplink, bridge].map((one) => `link delete ${one}`),
+    );
+    this.wiring.removeUplink(uplink);
   }
 
   /**
@@ -345,6 +362,7 @@ export class VirtualSwitch {
   /** Removes everything of this instance. */
   async remove(): Promise<void> {
     if (!existsSync(NAMESPACES)) return;
+    if (existsSync(this.path)) await this.uplinks.close();
     for (const name of readdirSync(NAMESPACES)) {
       if (name === this.namespace || name.startsWith(`${this.namespace}-`)) await deleteNamespace(name);
     }

@@ -7,7 +7,7 @@ import { logger } from '../../common/log.js';
 import type { RuntimeNic } from '../runtime.js';
 import { type BridgeFeatures, bridgeFeatures, bridgeOptions, learns, treatment } from './bridge-ports.js';
 import { gatewayText } from './gateway-rules.js';
-import { interfaces, nft } from './ip.js';
+import { interfaces, ipBatch, nft } from './ip.js';
 import { bringUp, findLink, indexOf, joinBridge, renameLink, setMtu, staticEntry, treatPort } from './link-messages.js';
 import { deafen, NAMESPACES } from './namespaces.js';
 import { Neighbours } from './neighbours.js';
@@ -84,6 +84,24 @@ export class Wiring {
     if (!features.locked)
       lack('Container networks: this machine cannot lock ports of bridges to their MAC addresses', null);
     await this.checks.keep(await interfaces(this.namespace));
+  }
+
+  /**
+   * Plugs an interface of the machine into a bridge. What is beyond it is not known: everybody may be there, so the bridge learns, and frames
+   * for unknown addresses go there. It learns nothing about cards of this switch.
+   * @throws internal
+   */
+  async addUplink(name: string, bridge: string): Promise<void> {
+    await ipBatch(this.namespace, [
+      `link set ${name} master ${bridge}`,
+      `link set ${name} type bridge_slave learning on flood on isolated off`,
+      `link set ${name} up`,
+    ]);
+    await this.checks.allow(name, { mac: '', addresses: undefined, unchecked: true });
+  }
+
+  removeUplink(names: readonly string[]): void {
+    this.checks.forget(names);
   }
 
   /** Options of a new bridge. */

@@ -3,6 +3,7 @@ import type { BenchCase } from '../measure.js';
 import { fileCases } from './files.js';
 import { imageCases } from './images.js';
 import { manyCases } from './many.js';
+import { networkCases } from './networks.js';
 import { runCases } from './run.js';
 import { startupCases } from './startup.js';
 import { streamCases } from './streams.js';
@@ -12,6 +13,7 @@ export const cases: BenchCase[] = [
   ...imageCases,
   ...streamCases,
   ...fileCases,
+  ...networkCases,
   ...manyCases,
   ...startupCases,
 ];

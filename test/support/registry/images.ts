@@ -21,6 +21,7 @@ export type TestImageName =
   | 'nasty'
   | 'odd-tree'
   | 'multi'
+  | 'echo'
   | 'no-passwd'
   | 'no-shell'
   | 'no-tmp'
@@ -60,12 +61,34 @@ async function cached(name: string, make: () => Promise<Buffer>): Promise<Buffer
   return data;
 }
 
-function helloProgram(): Promise<Buffer> {
-  const key = digestOf(Buffer.from(HELLO_SOURCE)).slice(7, 19);
-  return cached(`hello-${key}`, async () => {
-    const output = join(testCacheDirectory(), `hello-${randomBytes(4).toString('hex')}`);
+/** Sends every datagram that comes to a port back to where it came from: busybox cannot. */
+const ECHO_SOURCE = `#include <netinet/in.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+int main(int argc, char **argv) {
+  struct sockaddr_in6 at = { .sin6_family = AF_INET6, .sin6_port = htons(argc > 1 ? atoi(argv[1]) : 7) }, from;
+  struct sockaddr_in four = { .sin_family = AF_INET, .sin_port = at.sin6_port };
+  int s = socket(AF_INET6, SOCK_DGRAM, 0);
+  if (s < 0 || bind(s, (void *)&at, sizeof at) != 0) {
+    s = socket(AF_INET, SOCK_DGRAM, 0);
+    if (bind(s, (void *)&four, sizeof four) != 0) return 1;
+  }
+  for (;;) {
+    char data[65536];
+    socklen_t length = sizeof from;
+    ssize_t n = recvfrom(s, data, sizeof data, 0, (void *)&from, &length);
+    if (n >= 0) sendto(s, data, n, 0, (void *)&from, length);
+  }
+}
+`;
+
+/** A static program, compiled. */
+function compiledProgram(name: string, source: string): Promise<Buffer> {
+  const key = digestOf(Buffer.from(source)).slice(7, 19);
+  return cached(`${name}-${key}`, async () => {
+    const output = join(testCacheDirectory(), `${name}-${randomBytes(4).toString('hex')}`);
     await mkdir(testCacheDirectory(), { recursive: true });
-    execFileSync('gcc', ['-static', '-Os', '-x', 'c', '-', '-o', output], { input: HELLO_SOURCE });
+    execFileSync('gcc', ['-static', '-Os', '-x', 'c', '-', '-o', output], { input: source });
     try {
       return await readFile(output);
     } finally {
@@ -312,8 +335,15 @@ const MAKERS: Record<TestImageName, () => Promise<BuiltImage>> = {
   busybox: async () => buildImage({ layers: [await busyboxLayer()], config: { Cmd: ['sh'] } }),
   'odd-tree': async () => buildImage({ layers: [await busyboxLayer(), await oddTree()], config: { Cmd: ['sh'] } }),
   hello: async () => {
-    const tar = await new TarBuilder().file('hello', await helloProgram(), { mode: 0o755 }).build();
+    const tar = await new TarBuilder()
+      .file('hello', await compiledProgram('hello', HELLO_SOURCE), { mode: 0o755 })
+      .build();
     return buildImage({ layers: [tar], config: { Cmd: ['/hello'] }, format: 'docker' });
+  },
+  echo: async () => {
+    const program = await compiledProgram('echo', ECHO_SOURCE);
+    const tar = await new TarBuilder().file('bin/echo-udp', program, { mode: 0o755 }).build();
+    return buildImage({ layers: [await busyboxLayer(), tar], config: { Cmd: ['sh'] } });
   },
   web: async () => {
     const pages = await new TarBuilder().directory('www').file('www/index.html', '<h1>It works</h1>\n').build();

@@ -1,12 +1,12 @@
-/** A porter or worker that does not answer: waiting callers get an error, and late results are undone. */
+/** A porter or relay that does not answer: waiting callers get an error, and late results are undone. */
 import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { PorterGateway } from '../../../appliance/gateway/gateway.js';
 import type { PorterAnswer, PorterRequest } from '../../../src/porter/messages.js';
-import { WorkerProcess } from '../../../src/porter/worker-process.js';
-import { compiledWorker } from '../../support/docker-engine.js';
+import { RelayProcess } from '../../../src/porter/relay-process.js';
+import { compiledRelay } from '../../support/docker-engine.js';
 
 describe('a porter that does not answer', () => {
   let hear: (message: PorterAnswer, socket?: unknown) => void;
@@ -53,21 +53,20 @@ describe('a porter that does not answer', () => {
   });
 });
 
-describe('a worker that hangs', () => {
-  let compiled: Awaited<ReturnType<typeof compiledWorker>>;
+describe('a relay that hangs', () => {
+  let program: string;
   const directory = mkdtempSync(join(tmpdir(), 'caisson-beat-'));
   const beatFile = join(directory, 'beat');
   const beat = openSync(beatFile, 'w');
   beforeAll(async () => {
-    compiled = await compiledWorker();
+    program = await compiledRelay();
   });
   afterAll(() => {
     closeSync(beat);
     rmSync(directory, { recursive: true });
-    compiled.remove();
   });
 
-  it('is killed and restarted; a socket that it has not taken is reported', async () => {
+  it('is killed and restarted; what it has not answered is reported', async () => {
     let pid = 0;
     let hangs: (why: string) => void = () => undefined;
     let watched = 0;
@@ -76,22 +75,20 @@ describe('a worker that hangs', () => {
       return { stop: () => void watched-- };
     };
     let again = 0;
-    const command = [process.execPath, compiled.program];
-    const worker = new WorkerProcess(command, () => again++, { descriptor: beat, watch });
-    await worker.start();
+    const relay = new RelayProcess([program], () => again++, { descriptor: beat, watch });
+    await relay.start();
     expect(readFileSync(beatFile, 'utf8')).toBe('.');
     const first = pid;
     process.kill(first, 'SIGSTOP');
-    // Node passes one socket at a time: further ones wait until the worker has taken it.
-    const asked = Promise.allSettled([1, 2, 3].map((id) => worker.publish(id, 'tcp', '127.0.0.1', 0)));
+    const asked = Promise.allSettled([1, 2, 3].map((id) => relay.publish(id, 'tcp', '127.0.0.1', 0)));
     hangs('a test says so');
     const ended = await asked;
-    expect(ended.filter(({ status }) => status === 'rejected').length).toBeGreaterThan(0);
+    expect(ended.map(({ status }) => status)).toEqual(['rejected', 'rejected', 'rejected']);
     await expect.poll(() => again, { timeout: 10_000 }).toBe(1);
     expect(pid).not.toBe(first);
     expect(watched).toBe(1);
-    expect(await worker.publish(4, 'tcp', '127.0.0.1', 0)).toBeGreaterThan(0);
-    worker.stop();
+    expect(await relay.publish(4, 'tcp', '127.0.0.1', 0)).toBeGreaterThan(0);
+    relay.stop();
     await expect.poll(() => watched, { timeout: 10_000 }).toBe(0);
   });
 });

@@ -4,7 +4,7 @@ import { connect, createServer, isIPv6, type Server, type Socket } from 'node:ne
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { OwnGateway } from '../../../appliance/gateway/gateway.js';
 import { PortMapper, type PublishedPort, parsePort, wantedPorts } from '../../../appliance/gateway/published-ports.js';
-import { compiledWorker } from '../../support/docker-engine.js';
+import { compiledRelay } from '../../support/docker-engine.js';
 import { hasIpv6 } from '../../support/ipv6.js';
 
 const SAID = 50_000;
@@ -58,7 +58,6 @@ describe('the requested ports', () => {
 });
 
 describe('published ports', () => {
-  let compiled: Awaited<ReturnType<typeof compiledWorker>>;
   let worker: OwnGateway;
   let ports: PortMapper;
   let inside: Server;
@@ -67,8 +66,7 @@ describe('published ports', () => {
   let serve: (socket: Socket) => void;
 
   beforeAll(async () => {
-    compiled = await compiledWorker();
-    worker = new OwnGateway(() => deaths(), compiled.program);
+    worker = new OwnGateway(() => deaths(), await compiledRelay());
     await worker.start();
     inside = createServer({ allowHalfOpen: true }, (socket) => {
       socket.on('error', () => undefined);
@@ -80,7 +78,6 @@ describe('published ports', () => {
   afterAll(() => {
     worker.stop();
     inside.close();
-    compiled.remove();
   });
   beforeEach(() => {
     ports = new PortMapper(worker);
@@ -358,8 +355,7 @@ describe('published ports', () => {
     const restored = new Promise<void>((resolve) => {
       deaths = () => void ports.republish().then(resolve);
     });
-    // Its socket is the only one that listens there: find the worker by it.
-    const { child } = (worker as unknown as { worker: { child: { pid: number } } }).worker;
+    const { child } = (worker as unknown as { relay: { child: { pid: number } } }).relay;
     process.kill(child.pid, 'SIGKILL');
     await restored;
     expect(await all(dial(port))).toBe('alive');

@@ -1,0 +1,109 @@
+/** The gateway of a virtual container host: its cards, the relay, and the rules that bring packets to it. */
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+import { messageOf, unavailable } from '../common/errors.js';
+import { logger } from '../common/log.js';
+import { egressTable, insideOf, PREPARE } from './egress-rules.js';
+import { setUpCard } from './gateway-cards.js';
+import type { GatewayCard, GatewayNetwork } from './messages.js';
+import { type OutwardPlace, RelayProcess } from './relay-process.js';
+import type { WorkerWatch } from './worker-watch.js';
+
+const log = logger('gateway');
+
+export class NamespaceGateway {
+  readonly relay: RelayProcess;
+  private readonly cards = new Map<string, GatewayCard>();
+  private place: OutwardPlace = { port: 0, logged: false };
+  /** Why packets cannot be brought to the relay; null: they can. */
+  private problem: string | null = null;
+  private steps: Promise<unknown> = Promise.resolve();
+
+  /**
+   * @param netns path of its network namespace
+   * @param command starts the relay
+   * @param again called when the relay was started again, and carries nothing that it was asked for
+   */
+  constructor(
+    private readonly netns: string,
+    command: string[],
+    again: () => void,
+    watch: WorkerWatch | null = null,
+  ) {
+    this.relay = new RelayProcess(command, again, watch, (place) => {
+      this.place = place;
+      return this.inTurn(() => this.applyRules());
+    });
+  }
+
+  /** @throws unavailable, Error of `ip` */
+  async start(networks: readonly GatewayNetwork[]): Promise<void> {
+    for (const { interface: name, address } of networks) {
+      const card = { interface: name, addresses: [address], egress: false, internal: false, mtu: 0 };
+      await setUpCard(this.netns, card);
+      this.cards.set(name, card);
+    }
+    await this.inNamespace(['sh', '-c', PREPARE]);
+    await this.relay.start();
+  }
+
+  /** @throws Error of `ip`; unavailable if the card is to have a way out and cannot */
+  network(card: GatewayCard): Promise<void> {
+    return this.inTurn(async () => {
+      await setUpCard(this.netns, card);
+      this.cards.set(card.interface, card);
+      await this.applyRules();
+      if (card.egress && this.problem !== null)
+        throw unavailable(`containers on ${card.interface} do not reach the world outside: ${this.problem}`);
+    });
+  }
+
+  networkGone(name: string): Promise<void> {
+    return this.inTurn(async () => {
+      this.cards.delete(name);
+      await this.applyRules();
+    });
+  }
+
+  /** The gateway's own addresses. */
+  addresses(): string[] {
+    return [...this.cards.values()].flatMap(({ addresses }) => addresses.map((one) => one.split('/')[0]!));
+  }
+
+  /**
+   * Lets containers reach a port of the gateway's own addresses, through hostd's rules (`src/hostd/switch/gateway-rules.ts`). Without those
+   * there is nothing in the way.
+   */
+  async openService(protocol: 'tcp' | 'udp', port: number): Promise<void> {
+    await this.inNamespace(['nft', `add element inet caisson_gateway ${protocol}_services { ${port} }`]).catch(
+      (error: unknown) => log.debug({ err: messageOf(error) }, 'the gateway has no rules about its services'),
+    );
+  }
+
+  private inTurn(step: () => Promise<void>): Promise<void> {
+    const done = this.steps.then(step);
+    this.steps = done.catch(() => undefined);
+    return done;
+  }
+
+  private async applyRules(): Promise<void> {
+    const cards = [...this.cards.values()];
+    this.relay.inside(insideOf(cards));
+    this.problem = await this.load(egressTable(cards, this.place)).then(
+      () => (this.place.port === 0 ? 'the relay cannot listen for them' : null),
+      (error: unknown) => `nftables does not work on this machine (${messageOf(error)})`,
+    );
+    if (this.problem !== null) log.warn({ why: this.problem }, 'containers do not reach the world outside');
+  }
+
+  private async load(rules: string): Promise<void> {
+    const child = promisify(execFile)('nsenter', [`--net=${this.netns}`, '--', 'nft', '-f', '-']);
+    child.child.stdin?.on('error', () => undefined);
+    child.child.stdin?.end(rules);
+    await child;
+  }
+
+  private async inNamespace(command: string[]): Promise<void> {
+    await promisify(execFile)('nsenter', [`--net=${this.netns}`, '--', ...command]);
+  }
+}
