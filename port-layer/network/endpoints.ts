@@ -16,26 +16,25 @@ function byRank(one: Ranked, other: Ranked): number {
   return one.network < other.network ? -1 : 1;
 }
 
+/** A container's endpoints in that order. */
+export const ranked = <T extends Ranked>(endpoints: readonly T[]): T[] => [...endpoints].sort(byRank);
+
 /**
  * The endpoint whose gateway is the container's default route and whose address published ports lead to. Undefined for a container
  * without networks, or one that does not run.
  */
 export function mainEndpoint<T extends Ranked>(endpoints: readonly T[]): T | undefined {
-  return [...endpoints].sort(byRank).find(({ address, address6 }) => address !== '' || address6 !== '');
+  return ranked(endpoints).find(({ address, address6 }) => address !== '' || address6 !== '');
 }
 
 /** The endpoint whose gateway is the container's default route for IPv4. Undefined if it cannot leave its networks. */
 export function wayOut4<T extends Ranked & { gateway: string }>(endpoints: readonly T[]): T | undefined {
-  return [...endpoints]
-    .sort(byRank)
-    .find(({ address, gateway, internal }) => address !== '' && gateway !== '' && !internal);
+  return ranked(endpoints).find(({ address, gateway, internal }) => address !== '' && gateway !== '' && !internal);
 }
 
 /** The same for IPv6. */
 export function wayOut6<T extends Ranked & { gateway6: string }>(endpoints: readonly T[]): T | undefined {
-  return [...endpoints]
-    .sort(byRank)
-    .find(({ address6, gateway6, internal }) => address6 !== '' && gateway6 !== '' && !internal);
+  return ranked(endpoints).find(({ address6, gateway6, internal }) => address6 !== '' && gateway6 !== '' && !internal);
 }
 
 /** An endpoint of a record that an earlier version wrote gets the fields that it lacks. */
