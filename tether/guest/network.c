@@ -142,7 +142,8 @@ static bool default_route(int family, const char *gateway, int interface, unsign
     netlink_attribute(&request, RTA_GATEWAY, to, family == AF_INET ? 4 : 16);
     netlink_attribute(&request, RTA_OIF, &interface, sizeof interface);
   }
-  return netlink_ask(&request) || (!add && (errno == ESRCH || errno == EAFNOSUPPORT || errno == EOPNOTSUPP));
+  /* There was none: for IPv6, the kernel finds an entry of its own in its place (ENOENT). */
+  return netlink_ask(&request) || (!add && (errno == ESRCH || errno == ENOENT || errno == EAFNOSUPPORT || errno == EOPNOTSUPP));
 }
 
 /* A gateway may be outside of the card's own network. */
