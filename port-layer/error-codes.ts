@@ -262,13 +262,17 @@ export const CODES = {
   'network.givenTwice': code('invalid', (s: { network: string }) => `the network '${s.network}' is given twice`),
   'network.noAddress': code(
     'insufficientResources',
-    (s: { subnet: string; family: 4 | 6 }) => `${s.subnet} has no free address`,
+    (s: { subnet: string; family: 4 | 6; starting?: true }) => `${s.subnet} has no free address`,
   ),
   'network.foreignAddress': code(
     'conflict',
     (s: { address: string; subnet: string }) => `${s.address} is not an address of ${s.subnet}`,
   ),
-  'network.addressInUse': code('conflict', (s: { address: string }) => `the address ${s.address} is in use`),
+  /** `starting`: it is a container's start that fails by it. */
+  'network.addressInUse': code(
+    'forbidden',
+    (s: { address: string; starting?: true }) => `the address ${s.address} is in use`,
+  ),
   'network.ambiguous': code(
     'invalid',
     (s: { prefix: string; matches: number; by: 'name' | 'id' }) =>

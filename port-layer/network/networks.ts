@@ -4,7 +4,7 @@ import { isKind, messageOf } from '../../src/common/errors.js';
 import { newId, sha256 } from '../../src/common/ids.js';
 import { logger } from '../../src/common/log.js';
 import { DEFAULT_EGRESS, DEFAULT_NETWORK, type VchConfig } from '../config.js';
-import { PortLayerError } from '../errors.js';
+import { isCode, PortLayerError } from '../errors.js';
 import type { ContainerCache } from '../exec/container-cache.js';
 import type { ContainerSpec } from '../exec/container-spec.js';
 import { AddressPool, plainPool } from './address-pool.js';
@@ -135,7 +135,13 @@ export class Networks implements NetworkService {
    */
   bind({ id, networks }: Joining, macs: readonly string[]): NetworkEndpoint[] {
     const joined = networks.map((wish) => ({ wish, network: this.joinable(wish) }));
-    return joined.map(({ wish, network }, card) => this.place(id, wish, network, macs[card] ?? ''));
+    try {
+      return joined.map(({ wish, network }, card) => this.place(id, wish, network, macs[card] ?? ''));
+    } catch (error) {
+      for (const code of ['network.addressInUse', 'network.noAddress'] as const)
+        if (isCode(error, code)) throw new PortLayerError(code, { ...error.subject, starting: true });
+      throw error;
+    }
   }
 
   /** Puts a container that runs on a further network. @throws as {@link bind}, and then nothing is reserved */
@@ -166,7 +172,7 @@ export class Networks implements NetworkService {
 
   /**
    * Claims the addresses of a container that was found running. If one cannot be claimed, the others still are.
-   * @throws conflict when another container runs with one of them; notFound for a network that no longer exists
+   * @throws forbidden when another container runs with one of them; conflict for a foreign one; notFound for a network that no longer exists
    */
   claim(spec: Joining, endpoints: readonly NetworkEndpoint[]): void {
     const problems: Error[] = [];
@@ -180,7 +186,8 @@ export class Networks implements NetworkService {
             throw new PortLayerError('network.foreignAddress', { address: one, subnet: found.spec.name });
           pool.claim(one, spec.id, isAsked(spec, network, one));
         } catch (error) {
-          if (!isKind(error, 'conflict') && !isKind(error, 'notFound')) throw error;
+          if (!isCode(error, 'network.addressInUse') && !isKind(error, 'conflict') && !isKind(error, 'notFound'))
+            throw error;
           problems.push(error as Error);
         }
       }
