@@ -6,7 +6,12 @@
 import { isKind, messageOf } from '../../src/common/errors.js';
 import { shortId } from '../../src/common/ids.js';
 import { logger } from '../../src/common/log.js';
-import type { ManagedObjectReference, VimClient, VirtualMachineConfigSpec } from '../../src/vim25/index.js';
+import {
+  type ManagedObjectReference,
+  type VimClient,
+  VimFault,
+  type VirtualMachineConfigSpec,
+} from '../../src/vim25/index.js';
 import type { VchConfig } from '../config.js';
 import { PortLayerError } from '../errors.js';
 import { type Card, cardsOf } from './endpoints.js';
@@ -193,8 +198,10 @@ export class EndpointVm implements NetworkStore {
     const done: ManagedObjectReference[] = [];
     try {
       for (const system of await this.systems()) {
-        await this.client.call('AddPortGroup', system, {
-          portgrp: { name, vlanId: 0, vswitchName: SWITCH, policy: {} },
+        const portgrp = { name, vlanId: 0, vswitchName: SWITCH, policy: {} };
+        await this.client.call('AddPortGroup', system, { portgrp }).catch((error: unknown) => {
+          // Port groups of one name are one network. A simulator says so of each host after the first.
+          if (done.length === 0 || !(error instanceof VimFault && error.is('DuplicateName'))) throw error;
         });
         done.push(system);
       }

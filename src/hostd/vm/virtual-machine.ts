@@ -14,18 +14,20 @@ import { fault } from '../faults.js';
 import { NETWORKS_KEY } from '../inventory/wished-settings.js';
 import type { CallContext } from '../objects/call-context.js';
 import { ManagedObject } from '../objects/managed-object.js';
-import type { VmDefinition } from '../runtime.js';
+import type { RuntimeNic, VmDefinition } from '../runtime.js';
 import { ADDRESSES_KEY } from './assigned-addresses.js';
+import { CONFIG_KEY, TRUST_KEY, trustedNetworks } from './card-trust.js';
 import { changedConfig, checkNameLength, checkVersion } from './changed-config.js';
 import { deviceOf, runtimeDisk, runtimeNics, runtimeSerial } from './definition.js';
 import { deleteDisks, deleteMade, makeDisks } from './device-files.js';
 import { checkEndpointDevices, checkEndpointKeys, checkEndpointNetworks } from './endpoint-access.js';
+import { enforcePolicy } from './endpoint-policy.js';
 import { GuestValues } from './guest-values.js';
 import { applyDeviceChanges } from './hardware/devices.js';
 import type { Hardware } from './hardware/hardware.js';
 import { type HotStep, hotSteps, takeHotSteps } from './hot-changes.js';
 import type { Machine } from './machine.js';
-import { checkChange, checkDevices, checkKeys, ownerOf } from './machine-access.js';
+import { checkChange, checkDevices, checkKeys, endpointOf } from './machine-access.js';
 import { checkBounds } from './machine-bounds.js';
 import { type PoweredVm, type PowerState, VmPower } from './power.js';
 import { vmProperty } from './properties/vm-properties.js';
@@ -140,7 +142,7 @@ export class VirtualMachine extends ManagedObject implements Machine, PoweredVm 
     const { ref, directory, host } = this;
     const { uuid, name, cpus, memoryMiB, hardware, extraConfig } = config;
     const resolve = (file: string): string => host.files.resolve(file);
-    const vch = ownerOf(host, this.pool);
+    const { vch, nics } = this.cardsOf(config);
     return {
       moid: ref.value,
       uuid,
@@ -149,11 +151,24 @@ export class VirtualMachine extends ManagedObject implements Machine, PoweredVm 
       cpus,
       memoryMiB,
       disks: hardware.disks.map((disk) => runtimeDisk(disk, resolve)),
-      nics: runtimeNics(config, vch),
+      nics,
       serials: hardware.serials.map((serial, index) => runtimeSerial(serial, index, resolve)),
       extraConfig,
       vch,
     };
+  }
+
+  /** Its cards, and the virtual container host that they belong to. */
+  private cardsOf(config: VmConfig): { vch: string | undefined; nics: RuntimeNic[] } {
+    const endpoint = endpointOf(this.host, this.pool)?.config.extraConfig;
+    const vch = endpoint?.get(OWNER_KEY);
+    const networks = endpoint === undefined ? undefined : trustedNetworks(endpoint);
+    return { vch, nics: runtimeNics(config, vch, networks) };
+  }
+
+  async checkCards(): Promise<void> {
+    if (this.power.running !== null)
+      await this.host.virtualSwitch?.allow(this.ref.value, this.cardsOf(this.config).nics);
   }
 
   // --- configuration ------------------------------------------------------------------------------------------------
@@ -204,13 +219,19 @@ export class VirtualMachine extends ManagedObject implements Machine, PoweredVm 
       // The guest may have set keys meanwhile, so start again from the present configuration.
       next = { ...changedConfig(this.config, spec), name, hardware };
     }
+    await enforcePolicy(host.virtualSwitch, config.extraConfig, next.extraConfig);
     next.changeVersion++;
     this.config = next;
     await this.file.save();
     if (next.cpuShares !== config.cpuShares) this.power.weigh();
     if (networksChange) await host.portGroups.settle(next.extraConfig.get(OWNER_KEY) ?? '', next.extraConfig);
-    if (this.power.running !== null && next.extraConfig.get(ADDRESSES_KEY) !== config.extraConfig.get(ADDRESSES_KEY))
-      await host.virtualSwitch?.allow(this.ref.value, runtimeNics(next, ownerOf(host, this.pool)));
+    const differs = (...keys: string[]): boolean =>
+      keys.some((key) => next.extraConfig.get(key) !== config.extraConfig.get(key));
+    if (differs(ADDRESSES_KEY, TRUST_KEY)) await this.checkCards();
+    // An administrator may trust a network more or less from now on.
+    if (endpoint && differs(CONFIG_KEY))
+      for (const vm of host.machines.all())
+        if (endpointOf(host, vm.pool)?.ref.value === this.ref.value) await vm.checkCards();
     this.touch('config', 'name', 'summary', 'guest', 'network');
   }
 
@@ -280,7 +301,10 @@ export class VirtualMachine extends ManagedObject implements Machine, PoweredVm 
       // If there is no space to write the inventory, there will be once the VM's files are gone.
       const again = await this.unregister(context.userName).then(() => false, full);
       const vch = extraConfig.get(OWNER_KEY);
-      if (isEndpointConfig(extraConfig) && vch !== undefined) await this.host.portGroups.removeOf(vch).catch(full);
+      if (isEndpointConfig(extraConfig) && vch !== undefined) {
+        await this.host.portGroups.removeOf(vch).catch(full);
+        await this.host.virtualSwitch?.flows.set(vch, null);
+      }
       // Disks elsewhere (volumes, images) belong to others.
       await rm(this.directory, { recursive: true, force: true });
       if (again && (await this.host.save().then(() => false, full)))
