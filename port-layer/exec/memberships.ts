@@ -157,7 +157,11 @@ export class Memberships implements Members {
     container.spec = after.spec;
     container.dispatch({ type: 'networks', endpoints: after.endpoints });
     try {
-      await this.channelOf(container).addNic({ name: endpoint.interfaceName ?? '', mac, ...cardSettings(endpoint, after.endpoints) });
+      await this.channelOf(container).addNic({
+        name: endpoint.interfaceName ?? '',
+        mac,
+        ...cardSettings(endpoint, after.endpoints),
+      });
       await this.tellGuest(container, before.endpoints);
     } catch (error) {
       if (await this.takeBack(container, before, mac)) networks.leave(container.id, network.id);

@@ -95,7 +95,8 @@ function sysctlsOf(text: string): Record<string, string> {
 
 /** What the kernel takes for a name. */
 function interfaceProblems(name: string | undefined): string[] {
-  if (name === undefined || name === '' || (/^[^/:\s]{1,15}$/.test(name) && !['lo', '.', '..'].includes(name))) return [];
+  if (name === undefined || name === '' || (/^[^/:\s]{1,15}$/.test(name) && !['lo', '.', '..'].includes(name)))
+    return [];
   return [`invalid interface name '${name}'`];
 }
 
