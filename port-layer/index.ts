@@ -34,7 +34,6 @@ export type {
   NetworkInfo,
   NetworkService,
   NetworkWish,
-  PoolUse,
 } from './network/types.js';
 export { HOST_GATEWAY } from './network/types.js';
 export type { GuestProcess, Meter, ObserveService, ProcessList, ResourceUsage } from './observe/types.js';
