@@ -144,6 +144,8 @@ export class Memberships implements Members {
       endpoints: [...before.endpoints, endpoint],
     };
     try {
+      // Its addresses mean something before it can send from them.
+      await this.context.gate.pass(container, after.endpoints);
       await this.change(container, (handle) => {
         this.record(handle, container, after);
         handle.addCard({ portGroup: network.portGroup, mac });

@@ -89,6 +89,8 @@ export class Starter {
       spec,
       cards.map((card) => card?.mac ?? ''),
     );
+    // Its addresses mean something before it can send from them.
+    await this.context.gate.pass(container, endpoints);
     const wrong = environmentProblem(spec.process.env);
     if (wrong !== undefined)
       throw new PortLayerError('process.badEnvironment', { of: 'container', exitCode: START_FAILED, ...wrong });
