@@ -9,7 +9,7 @@ import {
   type VolumeSpec,
 } from '../../tether/program/spec.js';
 import { MAX_NAME_SERVERS } from '../../tether/protocol/network-requests.js';
-import { wayOut4, wayOut6 } from '../network/endpoints.js';
+import { ranked, wayOut4, wayOut6 } from '../network/endpoints.js';
 import { hostsFile } from '../network/hosts-file.js';
 import { resolvConf } from '../network/resolv-conf.js';
 import type { NetworkEndpoint } from '../network/types.js';
@@ -35,7 +35,7 @@ export function programSpec(spec: ContainerSpec, endpoints: NetworkEndpoint[], f
       index,
       name: `eth${index}`,
       mac: endpoint.mac,
-      ...cardSettings(endpoint, endpoints),
+      ...cardSettings(endpoint, endpoints, spec.openPorts),
     })),
     ...nameServers(endpoints),
     files: [...networkFiles(spec, hostname, endpoints), ...spec.files],
@@ -63,15 +63,27 @@ export function programSpec(spec: ContainerSpec, endpoints: NetworkEndpoint[], f
 export function cardSettings(
   endpoint: NetworkEndpoint,
   all: readonly NetworkEndpoint[],
-): Pick<NicSpec, 'address' | 'gateway' | 'address6' | 'gateway6' | 'mtu'> {
-  const { address, prefixLength, gateway, address6, prefixLength6, gateway6, mtu } = endpoint;
+  openPorts: ContainerSpec['openPorts'] = [],
+): Omit<NicSpec, 'index' | 'name' | 'mac'> {
+  const { address, prefixLength, gateway, address6, prefixLength6, gateway6, mtu, external } = endpoint;
+  const leased = leasedWayOut(all);
   return {
     address: address === '' ? '' : `${address}/${prefixLength}`,
-    ...(endpoint === wayOut4(all) ? { gateway } : {}),
+    ...(leased === undefined && endpoint === wayOut4(all) ? { gateway } : {}),
+    ...(external?.dhcp === true ? { dhcp: endpoint === leased ? 'route' : 'address' } : {}),
+    ...(external === undefined || external.trust === 'open'
+      ? {}
+      : { filter: { trust: external.trust, ports: openPorts, peers: external.peers } }),
     ...(address6 === '' ? {} : { address6: `${address6}/${prefixLength6}` }),
     ...(endpoint === wayOut6(all) ? { gateway6 } : {}),
     ...(mtu === 0 ? {} : { mtu }),
   };
+}
+
+/** The network whose router, told by DHCP, is the default route: nothing is known of it here but that it comes first. */
+function leasedWayOut(all: readonly NetworkEndpoint[]): NetworkEndpoint | undefined {
+  const [first] = ranked(all).filter((one) => one.external?.dhcp === true || one === wayOut4(all));
+  return first?.external?.dhcp === true ? first : undefined;
 }
 
 /** Where 127.0.0.11 passes questions on to. */
