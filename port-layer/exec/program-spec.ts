@@ -35,7 +35,7 @@ export function programSpec(spec: ContainerSpec, endpoints: NetworkEndpoint[], f
       index,
       name: `eth${index}`,
       mac: endpoint.mac,
-      ...cardSettings(endpoint, endpoints),
+      ...cardSettings(endpoint, endpoints, spec.openPorts),
     })),
     ...nameServers(spec, endpoints),
     files: [...networkFiles(spec, hostname, endpoints), ...spec.files],
@@ -63,17 +63,24 @@ export function programSpec(spec: ContainerSpec, endpoints: NetworkEndpoint[], f
 export function cardSettings(
   endpoint: NetworkEndpoint,
   all: readonly NetworkEndpoint[],
-): Pick<NicSpec, 'address' | 'gateway' | 'address6' | 'gateway6' | 'mtu'> {
-  const { address, prefixLength, gateway, address6, prefixLength6, gateway6, mtu } = endpoint;
+  openPorts: ContainerSpec['openPorts'] = [],
+): Omit<NicSpec, 'index' | 'name' | 'mac'> {
+  const { address, prefixLength, gateway, address6, prefixLength6, gateway6, mtu, external } = endpoint;
+  const leased = leasedWayOut(all);
   return {
     address: address === '' ? '' : `${address}/${prefixLength}`,
-    ...(endpoint === wayOut4(all) ? { gateway } : {}),
+    ...(leased === undefined && endpoint === wayOut4(all) ? { gateway } : {}),
+    ...(external?.dhcp === true ? { dhcp: endpoint === leased ? 'route' : 'address' } : {}),
+    ...(external === undefined || external.trust === 'open'
+      ? {}
+      : { filter: { trust: external.trust, ports: openPorts, peers: external.peers } }),
     ...(address6 === '' ? {} : { address6: `${address6}/${prefixLength6}` }),
     ...(endpoint === wayOut6(all) ? { gateway6 } : {}),
     ...(mtu === 0 ? {} : { mtu }),
   };
 }
 
+<<<<<<< HEAD
 /**
  * Where 127.0.0.11 passes questions on to: first to the gateways, which know the containers' names and ask the servers that the container has
  * of its own for all others. Servers of external networks would say that there is no such container.
@@ -87,6 +94,17 @@ export function serversOf({ dns }: Pick<ContainerSpec, 'dns'>, endpoints: readon
   const own =
     gateways.length === 0 && others.length > 0 && dns !== null && dns.servers.length > 0 ? dns.servers : others;
   return [...new Set([...gateways, ...own])].slice(0, MAX_NAME_SERVERS);
+=======
+/** The network whose router, told by DHCP, is the default route: nothing is known of it here but that it comes first. */
+function leasedWayOut(all: readonly NetworkEndpoint[]): NetworkEndpoint | undefined {
+  const [first] = ranked(all).filter((one) => one.external?.dhcp === true || one === wayOut4(all));
+  return first?.external?.dhcp === true ? first : undefined;
+}
+
+/** Where 127.0.0.11 passes questions on to. */
+export function serversOf(endpoints: readonly NetworkEndpoint[]): string[] {
+  return [...new Set(endpoints.flatMap((endpoint) => endpoint.nameServers))].slice(0, MAX_NAME_SERVERS);
+>>>>>>> land-13
 }
 
 function nameServers(
