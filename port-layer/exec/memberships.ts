@@ -17,7 +17,7 @@ import { keptSpec } from './kept-spec.js';
 import { cardSettings, hostnameOf, networkFiles, serversOf } from './program-spec.js';
 import { currentRecord, RUN_KEY } from './run-record.js';
 import { readCards } from './start.js';
-import { ADDRESSES_KEY, addressesValue, SPEC_KEY } from './vm-spec.js';
+import { ADDRESSES_KEY, addressesValue, SPEC_KEY, trustKeys } from './vm-spec.js';
 
 const log = logger('exec');
 
@@ -160,7 +160,7 @@ export class Memberships implements Members {
       await this.channelOf(container).addNic({
         name: endpoint.interfaceName ?? '',
         mac,
-        ...cardSettings(endpoint, after.endpoints),
+        ...cardSettings(endpoint, after.endpoints, after.spec.openPorts),
       });
       await this.tellGuest(container, before.endpoints);
     } catch (error) {
@@ -192,7 +192,11 @@ export class Memberships implements Members {
       });
     } catch (error) {
       await channel
-        .addNic({ name: endpoint.interfaceName ?? '', mac, ...cardSettings(endpoint, before.endpoints) })
+        .addNic({
+          name: endpoint.interfaceName ?? '',
+          mac,
+          ...cardSettings(endpoint, before.endpoints, before.spec.openPorts),
+        })
         .then(() => this.tellGuest(container, after.endpoints))
         .catch((failure: unknown) =>
           log.error({ container: container.id, err: messageOf(failure) }, 'a card that was to go is not set up again'),
@@ -226,7 +230,7 @@ export class Memberships implements Members {
       { path: '/etc/hosts', content: text('/etc/hosts'), changed: 'merged' },
       { path: '/etc/resolv.conf', content: text('/etc/resolv.conf'), changed: 'left' },
     ]);
-    await channel.nameServers(serversOf(endpoints));
+    await channel.nameServers(serversOf(spec, endpoints));
   }
 
   /** Undoes a connection. @returns false if the card stays, because the host does not take it back */
@@ -264,6 +268,7 @@ export class Memberships implements Members {
     { spec, endpoints }: { spec: ContainerSpec; endpoints: NetworkEndpoint[] },
   ): void {
     handle.key(SPEC_KEY, keptSpec(spec)).key(ADDRESSES_KEY, addressesValue(endpoints));
+    for (const [key, value] of trustKeys(endpoints, spec.openPorts)) handle.key(key, value);
     const record = currentRecord(facts);
     if (record !== null) handle.key(RUN_KEY, JSON.stringify({ ...record, endpoints }));
   }
