@@ -67,11 +67,6 @@ export const membership: Subject = {
         asked({ bridge: { Aliases: ['a'], IPAMConfig: { IPv4Address: 'zz' } } }),
         asked({ '@n': null }, { NetworkMode: '@n' }),
         asked({ '@m': { DriverOpts: { 'com.docker.network.endpoint.sysctls': 'net.ipv4.x' } } }, { NetworkMode: '@m' }),
-        post(
-          '/containers/create?name=@x',
-          { Image: 'dt/busybox', NetworkingConfig: { EndpointsConfig: { bridge: {}, '@m': {} } } },
-          { version: '1.43' },
-        ),
         asked({ '@n': { GwPriority: 'x' } }, { NetworkMode: '@n' }),
         asked({}, { NetworkMode: 'container:nosuch' }, { Hostname: 'h' }),
         asked({}, { NetworkMode: 'container:' }),
