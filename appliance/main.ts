@@ -12,6 +12,7 @@ import { ownSpoolDirectory } from '../src/common/paths.js';
 import { proxySettings } from '../src/common/proxies.js';
 import { writeWhole } from '../src/common/write-whole.js';
 import { Engine } from './docker/engine.js';
+import { NamesFeed } from './docker/networks/names-feed.js';
 import { dockerApp, listenDocker } from './docker/server.js';
 import {
   counter,
@@ -19,6 +20,7 @@ import {
   GatewayNetworks,
   gatewayNetworks,
   MachineResolvers,
+  nameServers,
   OwnGateway,
   PorterGateway,
   PortMapper,
@@ -65,9 +67,14 @@ async function main(): Promise<void> {
   });
   const porter = porterChannel();
   const serveAgain = (): void => void engine.serveAgain();
-  const gateway: Gateway = porter === null ? new OwnGateway(serveAgain) : new PorterGateway(porter, serveAgain);
+  const namesAgain = (): void => void names.again();
+  const gateway: Gateway =
+    porter === null ? new OwnGateway(serveAgain) : new PorterGateway(porter, serveAgain, namesAgain);
   const nextId = counter();
-  const resolvers = new MachineResolvers(() => void served.follow());
+  const resolvers = new MachineResolvers(() => {
+    void served.follow();
+    void names.follow();
+  });
   const served = new GatewayNetworks(
     gateway,
     {
@@ -77,12 +84,20 @@ async function main(): Promise<void> {
     },
     nextId,
   );
+  const names = new NamesFeed({
+    gateway,
+    exec: portLayer.exec,
+    networks: () => portLayer.network.list(),
+    servers: () => nameServers(resolvers.list()),
+    nextId,
+  });
   const engine = new Engine(
     portLayer,
     images,
     new PortMapper(gateway, config.publish, nextId),
     config,
     porter === null ? undefined : served,
+    porter === null ? undefined : names,
   );
   await gateway.start(gatewayNetworks(portLayer.network.list()));
   if (porter !== null) await served.follow();

@@ -260,12 +260,19 @@ export const CODES = {
   'network.gone': code('notFound', (s: { network: string }) => `a container's network '${s.network}' is gone`),
   'network.tooMany': code('invalid', (s: { most: number }) => `a container can be on ${s.most} networks`),
   'network.givenTwice': code('invalid', (s: { network: string }) => `the network '${s.network}' is given twice`),
-  'network.noAddress': code('insufficientResources', (s: { subnet: string }) => `${s.subnet} has no free address`),
+  'network.noAddress': code(
+    'insufficientResources',
+    (s: { subnet: string; family: 4 | 6; starting?: true }) => `${s.subnet} has no free address`,
+  ),
   'network.foreignAddress': code(
     'conflict',
     (s: { address: string; subnet: string }) => `${s.address} is not an address of ${s.subnet}`,
   ),
-  'network.addressInUse': code('conflict', (s: { address: string }) => `the address ${s.address} is in use`),
+  /** `starting`: it is a container's start that fails by it. */
+  'network.addressInUse': code(
+    'forbidden',
+    (s: { address: string; starting?: true }) => `the address ${s.address} is in use`,
+  ),
   'network.ambiguous': code(
     'invalid',
     (s: { prefix: string; matches: number; by: 'name' | 'id' }) =>

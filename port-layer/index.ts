@@ -24,7 +24,7 @@ export type * from './files/types.js';
 export type { HostInfo } from './host-info.js';
 export { LineAssembler, RUN_END } from './interaction/output-log.js';
 export type * from './interaction/types.js';
-export { mainEndpoint, wayOut4, wayOut6, wholeEndpoint } from './network/endpoints.js';
+export { mainEndpoint, ranked, wayOut4, wayOut6, wholeEndpoint } from './network/endpoints.js';
 export type * from './network/network-spec.js';
 export type {
   ConnectOptions,
@@ -34,7 +34,6 @@ export type {
   NetworkInfo,
   NetworkService,
   NetworkWish,
-  PoolUse,
 } from './network/types.js';
 export { HOST_GATEWAY } from './network/types.js';
 export type { GuestProcess, Meter, ObserveService, ProcessList, ResourceUsage } from './observe/types.js';

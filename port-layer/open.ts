@@ -12,6 +12,8 @@ import { readVm, VM_PROPERTIES } from './exec/vm-report.js';
 import { ContainerFiles } from './files/container-files.js';
 import { hostInfo } from './host-info.js';
 import { Interaction } from './interaction/interaction.js';
+import { EndpointVm } from './network/endpoint-vm.js';
+import { machineRoutes } from './network/machine-routes.js';
 import { Networks } from './network/networks.js';
 import { Observe } from './observe/observe.js';
 import type { PortLayer } from './port-layer.js';
@@ -48,7 +50,8 @@ export async function openPortLayer(config: VchConfig): Promise<PortLayer> {
     await volumes.load();
     volumes.usedByContainers = () =>
       new Set(cache.all().flatMap(({ spec }) => (spec.volumes ?? []).map(({ volume }) => volume)));
-    const network = new Networks(config, cache);
+    const network = new Networks(config, cache, { store: new EndpointVm(client, config), routes: machineRoutes });
+    await network.load();
     const exec = new Containers(client, config, cache, network, layers, volumes, volumeUse);
     layers.usedByContainers = () => new Set(cache.all().flatMap((container) => container.spec.layer ?? []));
     const watcher = new PropertyWatcher(client, config.resourcePool, 'VirtualMachine', [...VM_PROPERTIES], {

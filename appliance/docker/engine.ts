@@ -17,6 +17,7 @@ import { ContainerImages } from './images/container-images.js';
 import { LogForwarding } from './logging/log-forwarding.js';
 import { ContainerPorts } from './networks/container-ports.js';
 import { DockerNetworks } from './networks/docker-networks.js';
+import { type Names, NO_NAMES } from './networks/names-feed.js';
 import { publishNetworkChange } from './networks/network-events.js';
 import { RestartSupervisor } from './restart/restart-supervisor.js';
 import { VolumeService } from './volumes/volume-service.js';
@@ -54,6 +55,7 @@ export class Engine {
     mapper: PortMapper,
     readonly config: VchConfig,
     readonly gatewayNetworks: Pick<GatewayNetworks, 'follow' | 'again'> = NO_GATEWAY,
+    readonly names: Names = NO_NAMES,
   ) {
     const { exec, interaction, observe, kv, files, network, volumes: volumeStore } = portLayer;
     this.exec = exec;
@@ -72,7 +74,7 @@ export class Engine {
     this.ports = new ContainerPorts(mapper, exec, network);
     this.forwarding = new LogForwarding(interaction, kv, config.syslog);
     this.health = new HealthService({ interaction, kv, publish, resolve: (id) => exec.resolve(id) });
-    const launcher = new Launcher(exec, this.ports, this.forwarding, network);
+    const launcher = new Launcher(exec, this.ports, this.forwarding, network, names);
     this.restarts = new RestartSupervisor({
       list: () => exec.list(),
       start: (id, annotations) => launcher.launch(id, annotations),
@@ -86,6 +88,7 @@ export class Engine {
       publish,
       restarts: this.restarts,
       volumes: this.volumes,
+      names,
     });
     this.execs = new Execs({ exec, interaction, lives: this.lives, publish });
     this.observer = new ContainerObserver({
@@ -97,6 +100,7 @@ export class Engine {
       forwarding: this.forwarding,
       volumes: this.volumes,
       lifecycle: this.lifecycle,
+      names,
     });
     this.views = {
       containers: () => exec.list(),
@@ -114,6 +118,7 @@ export class Engine {
         const { type } = change;
         publishNetworkChange(this.events, change);
         if (type === 'made' || type === 'gone') void this.gatewayNetworks.follow();
+        void this.names.follow();
       }),
       images.onEvent(({ action, id, name, labels }) =>
         this.events.publish('image', action, action === 'pull' ? name : id, { ...labels, name }),
@@ -134,7 +139,7 @@ export class Engine {
 
   /** The gateway was started again and serves nothing yet. */
   async serveAgain(): Promise<void> {
-    await Promise.all([this.gatewayNetworks.again(), this.ports.republish()]);
+    await Promise.all([this.gatewayNetworks.again(), this.ports.republish(), this.names.forwardAgain()]);
   }
 
   /** Before the API is served: reads what the endpoint before this one knew of its containers. */

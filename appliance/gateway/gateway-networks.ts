@@ -73,8 +73,8 @@ export function forwardsOf(
 }
 
 /** Where the server of names reaches the machine's name servers, in their order. */
-export const nameServers = (resolvers: readonly string[]): string[] =>
-  resolvers.map((_, at) => `${LOOPBACK}:${FIRST_DNS_PORT + at}`);
+export const nameServers = (resolvers: readonly string[]): AddressPort[] =>
+  resolvers.map((_, at) => ({ address: LOOPBACK, port: FIRST_DNS_PORT + at }));
 
 /** What the gateway is to do is told by three functions, so that nothing is remembered twice. */
 export interface GatewayWishes {

@@ -154,9 +154,9 @@ export class PorterGateway implements Gateway {
   constructor(
     private readonly porter: PorterChannel,
     onDeath: () => void,
+    onNamesStart: () => void = nothing,
     private readonly answerMs = ANSWER_MS,
     private readonly beginMs = BEGIN_MS,
-    onNamesStart: () => void = nothing,
   ) {
     porter.onMessage((message, socket) => {
       if (message.kind === 'again') {

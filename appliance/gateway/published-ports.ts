@@ -37,9 +37,10 @@ type Bindings = Record<string, { HostIp?: string; HostPort?: string }[] | null>;
 
 /** Parses `80/tcp` and the like. @throws invalid */
 export function parsePort(text: string): { port: number; protocol: Protocol } {
-  const [number = '', protocol = 'tcp'] = text.split('/');
+  const [number = '', kind = 'tcp'] = text.split('/');
   const port = Number(number);
-  if (!/^\d+$/.test(number) || port < 1 || port > 65535) throw invalid(`invalid port specification: "${text}"`);
+  const protocol = kind.toLowerCase();
+  if (!/^\d+$/.test(number) || port < 1 || port > 65535) throw invalid(`invalid port specification: "${number}"`);
   if (protocol === 'sctp') throw invalid('publishing sctp ports is not supported');
   if (protocol !== 'tcp' && protocol !== 'udp') throw invalid(`invalid proto: ${protocol}`);
   return { port, protocol };

@@ -18,6 +18,8 @@ export interface RunEnd extends ExitStatus {
 export interface PastRun {
   startedAt: Date;
   end: RunEnd;
+  /** What it had on its networks; its addresses are kept for the next run. */
+  endpoints?: NetworkEndpoint[];
 }
 
 /** What the guest showed while it could still be asked. */
@@ -112,6 +114,8 @@ export type ContainerEvent =
   // Commands
   | { type: 'start' }
   | { type: 'power'; startedAt: Date; endpoints: NetworkEndpoint[] }
+  /** It was given a place on a network while it runs, or lost one. */
+  | { type: 'networks'; endpoints: NetworkEndpoint[] }
   /** The start is given up, by the code that carries it out or by a removal. */
   | { type: 'abort'; reason: Error; exitCode: number }
   | { type: 'stop'; keep: boolean }

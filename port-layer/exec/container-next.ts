@@ -71,6 +71,8 @@ export function nextContainer(facts: ContainerFacts, event: ContainerEvent): Con
       return become(found(life, event.run), { do: 'tell', of: 'started' });
     case 'off':
       return off(facts, event.status, event.at);
+    case 'networks':
+      return hasRun(life) ? become({ ...life, run: { ...life.run, endpoints: event.endpoints } }) : same;
     case 'offOrLeft':
       if (life.kind === 'preparing')
         return failed(facts, life.rest, life.aborted ?? internal('the start was given up'));
@@ -161,7 +163,8 @@ function exited(
 ): ContainerStep {
   const { startedAt, oomKilled, stop } = life.run as Run;
   const killed = life.kind === 'ending' ? life.reported : { at, exitCode: KILLED, oomKilled };
-  const run: PastRun = { startedAt, end: outcome(status, killed) };
+  const { endpoints } = life.run;
+  const run: PastRun = { startedAt, end: outcome(status, killed), ...(endpoints.length > 0 ? { endpoints } : {}) };
   const unsaid = status.kind !== 'exited' && status.kind !== 'failed';
   return {
     facts: {

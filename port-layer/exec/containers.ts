@@ -9,7 +9,7 @@ import type { ManagedObjectReference, VimClient } from '../../src/vim25/index.js
 import type { VchConfig } from '../config.js';
 import { errorRecord, PortLayerError } from '../errors.js';
 import { brokeProtocol } from '../interaction/patience.js';
-import { cardAddresses } from '../network/endpoints.js';
+import { cardsOf } from '../network/endpoints.js';
 import type { Networks } from '../network/networks.js';
 import type { Layers } from '../storage/layers.js';
 import type { VolumeUse } from '../storage/volume-use.js';
@@ -23,6 +23,7 @@ import { Effects } from './effects.js';
 import { change } from './handle.js';
 import { keptSpec } from './kept-spec.js';
 import { keepsNothing } from './lasting-disks.js';
+import { Memberships } from './memberships.js';
 import { Pauser } from './pause.js';
 import { Starter } from './start.js';
 import type {
@@ -80,6 +81,7 @@ export class Containers implements ExecService, ExecContext {
     readonly volumeUse: VolumeUse,
   ) {
     this.events.setMaxListeners(0);
+    networks.members = new Memberships(this);
   }
 
   private emit(event: ContainerEvent): void {
@@ -110,18 +112,21 @@ export class Containers implements ExecService, ExecContext {
 
   // --- create --------------------------------------------------------------------------------------------------------
 
-  async create(spec: ContainerSpec, signal?: AbortSignal): Promise<ContainerInfo> {
-    const giveBack = this.cache.reserve(spec.name, spec.id);
-    const release = this.layers.use(spec.layer);
+  async create(wanted: ContainerSpec, signal?: AbortSignal): Promise<ContainerInfo> {
+    const giveBack = this.cache.reserve(wanted.name, wanted.id);
+    const release = this.layers.use(wanted.layer);
     let letGo = (): void => undefined;
     try {
-      letGo = this.volumes.keep((spec.volumes ?? []).map(({ volume }) => volume));
-      this.networks.check(spec);
+      letGo = this.volumes.keep((wanted.volumes ?? []).map(({ volume }) => volume));
+      const spec = this.networks.settle(wanted);
       const parent = await this.layers.diskOf(spec.layer);
       const vm = (await this.client.runTask(
         'CreateVM_Task',
         this.config.folder,
-        { config: containerVmSpec(this.config, spec, parent), pool: this.config.resourcePool },
+        {
+          config: containerVmSpec(this.config, spec, parent, (wish) => this.networks.portGroupOf(wish)),
+          pool: this.config.resourcePool,
+        },
         { signal },
       )) as ManagedObjectReference;
       try {
@@ -134,6 +139,10 @@ export class Containers implements ExecService, ExecContext {
           );
         throw error;
       }
+    } catch (error) {
+      // What it had reserved by asking for it.
+      this.networks.release(wanted.id);
+      throw error;
     } finally {
       letGo();
       release();
@@ -151,7 +160,7 @@ export class Containers implements ExecService, ExecContext {
     const known = this.cache.get(spec.id);
     const container = known ?? this.observer.containerOf(spec, vm, String(object?.props['config.uuid'] ?? ''));
     container.machine.changeVersion ??= String(object?.props['config.changeVersion'] ?? '');
-    container.machine.macs = cardAddresses(object?.props['config.hardware']?.device ?? []);
+    container.machine.cards = cardsOf(object?.props['config.hardware']?.device ?? []);
     if (known === undefined) this.track(container);
     this.emit({ type: 'created', container: container.info(), time: new Date() });
     return container.info();

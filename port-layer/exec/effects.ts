@@ -38,7 +38,7 @@ export class Effects {
         break;
       case 'letGo':
         container.machine.closeChannel(effect.now);
-        this.context.networks.release(container.id);
+        this.context.networks.rest(container.id);
         break;
       case 'keepEnd':
         this.keep(container, ({ life }) =>
@@ -118,6 +118,7 @@ export class Effects {
         break;
       case 'removed':
         this.context.cache.delete(id);
+        this.context.networks.release(id);
         break;
       default:
     }

@@ -9,9 +9,26 @@ import {
   type VimClient,
   VimFault,
   type VirtualMachineConfigSpec,
+  type VirtualVmxnet3,
 } from '../../src/vim25/index.js';
+import type { Card } from '../network/endpoints.js';
 
 const ATTEMPTS = 5;
+
+/** A network card in a request. */
+export function card(
+  key: number,
+  deviceName: string,
+  mac: string | undefined,
+): VirtualVmxnet3 & { $type: 'VirtualVmxnet3' } {
+  return {
+    $type: 'VirtualVmxnet3',
+    key,
+    backing: { $type: 'VirtualEthernetCardNetworkBackingInfo', deviceName },
+    connectable: { startConnected: true, allowGuestControl: true, connected: true },
+    ...(mac === undefined ? { addressType: 'generated' } : { addressType: 'manual', macAddress: mac }),
+  };
+}
 
 /** Gathered changes of one VM. */
 export class Handle {
@@ -32,6 +49,25 @@ export class Handle {
 
   name(name: string): this {
     this.spec.name = name;
+    return this;
+  }
+
+  /** A new network card. @param mac undefined: the host makes one */
+  addCard({ portGroup, mac }: { portGroup: string; mac?: string | undefined }): this {
+    return this.device({ operation: 'add', device: card(-1, portGroup, mac) });
+  }
+
+  /** Moves a card to another port group; it keeps its address. */
+  moveCard({ key, mac }: Card, portGroup: string): this {
+    return this.device({ operation: 'edit', device: card(key, portGroup, mac) });
+  }
+
+  removeCard(key: number): this {
+    return this.device({ operation: 'remove', device: { $type: 'VirtualVmxnet3', key } });
+  }
+
+  private device(change: NonNullable<VirtualMachineConfigSpec['deviceChange']>[number]): this {
+    this.spec.deviceChange = [...(this.spec.deviceChange ?? []), change];
     return this;
   }
 

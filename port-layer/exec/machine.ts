@@ -4,6 +4,7 @@ import { messageOf } from '../../src/common/errors.js';
 import { logger } from '../../src/common/log.js';
 import type { ManagedObjectReference } from '../../src/vim25/index.js';
 import { ContainerChannel } from '../interaction/container-channel.js';
+import type { Card } from '../network/endpoints.js';
 import type { ContainerEvent } from './container-life.js';
 import {
   isOn,
@@ -48,8 +49,8 @@ const ALONE: MachineSurroundings = {
 export class Machine {
   /** From the latest news. */
   changeVersion: string | null = null;
-  /** MAC addresses of its network cards, in the cards' order; null: not read yet. */
-  macs: string[] | null = null;
+  /** Its network cards; null: not read since they last changed. */
+  cards: Card[] | null = null;
   /** By their session on the channel. */
   private readonly table = new Map<number, Occupant>();
   private current: MachineLife = { kind: 'off' };

@@ -3,11 +3,13 @@ import { shortId } from '../../src/common/ids.js';
 import {
   type FileSpec,
   INIT_PATH,
+  type NicSpec,
   type ProcessSpec,
   type ProgramSpec,
   type VolumeSpec,
 } from '../../tether/program/spec.js';
-import { wayOut4 } from '../network/endpoints.js';
+import { MAX_NAME_SERVERS } from '../../tether/protocol/network-requests.js';
+import { wayOut4, wayOut6 } from '../network/endpoints.js';
 import { hostsFile } from '../network/hosts-file.js';
 import { resolvConf } from '../network/resolv-conf.js';
 import type { NetworkEndpoint } from '../network/types.js';
@@ -16,9 +18,12 @@ import type { ContainerSpec } from './container-spec.js';
 
 const GATE_TIMEOUT_MS = 15_000;
 
+/** What it calls itself. */
+export const hostnameOf = ({ hostname, id }: ContainerSpec): string => (hostname === '' ? shortId(id) : hostname);
+
 /** The program of a container that is being started. @param first whether it has never run */
 export function programSpec(spec: ContainerSpec, endpoints: NetworkEndpoint[], first: boolean): ProgramSpec {
-  const hostname = spec.hostname === '' ? shortId(spec.id) : spec.hostname;
+  const hostname = hostnameOf(spec);
   return {
     containerId: spec.id,
     hostname,
@@ -30,9 +35,9 @@ export function programSpec(spec: ContainerSpec, endpoints: NetworkEndpoint[], f
       index,
       name: `eth${index}`,
       mac: endpoint.mac,
-      address: `${endpoint.address}/${endpoint.prefixLength}`,
-      ...(endpoint === wayOut4(endpoints) ? { gateway: endpoint.gateway } : {}),
+      ...cardSettings(endpoint, endpoints),
     })),
+    ...nameServers(endpoints),
     files: [...networkFiles(spec, hostname, endpoints), ...spec.files],
     sysctls: spec.sysctls,
     shmSize: spec.shmSize,
@@ -54,6 +59,31 @@ export function programSpec(spec: ContainerSpec, endpoints: NetworkEndpoint[], f
   };
 }
 
+/** What a card gets. @param all of the container's endpoints, which tell whether the way out is here */
+export function cardSettings(
+  endpoint: NetworkEndpoint,
+  all: readonly NetworkEndpoint[],
+): Pick<NicSpec, 'address' | 'gateway' | 'address6' | 'gateway6' | 'mtu'> {
+  const { address, prefixLength, gateway, address6, prefixLength6, gateway6, mtu } = endpoint;
+  return {
+    address: address === '' ? '' : `${address}/${prefixLength}`,
+    ...(endpoint === wayOut4(all) ? { gateway } : {}),
+    ...(address6 === '' ? {} : { address6: `${address6}/${prefixLength6}` }),
+    ...(endpoint === wayOut6(all) ? { gateway6 } : {}),
+    ...(mtu === 0 ? {} : { mtu }),
+  };
+}
+
+/** Where 127.0.0.11 passes questions on to. */
+export function serversOf(endpoints: readonly NetworkEndpoint[]): string[] {
+  return [...new Set(endpoints.flatMap((endpoint) => endpoint.nameServers))].slice(0, MAX_NAME_SERVERS);
+}
+
+function nameServers(endpoints: readonly NetworkEndpoint[]): Pick<ProgramSpec, 'nameServers'> {
+  const servers = serversOf(endpoints);
+  return servers.length === 0 ? {} : { nameServers: servers };
+}
+
 function volumeSpecs(spec: ContainerSpec): VolumeSpec[] {
   const disks = new Map(volumeDisks(spec).map((disk) => [disk.volume, disk]));
   return (spec.volumes ?? []).map(({ volume, path, readOnly, subpath = '' }) => {
@@ -72,7 +102,8 @@ function firstProcess({ process, init, links }: ContainerSpec): ProcessSpec {
   };
 }
 
-function networkFiles(spec: ContainerSpec, hostname: string, endpoints: NetworkEndpoint[]): FileSpec[] {
+/** The container's /etc/hostname, /etc/hosts and /etc/resolv.conf. */
+export function networkFiles(spec: ContainerSpec, hostname: string, endpoints: readonly NetworkEndpoint[]): FileSpec[] {
   const { domainname, extraHosts, links, dns } = spec;
   const hosts = hostsFile({ hostname, domainname, endpoints, extraHosts, links: links?.hosts ?? [] });
   return [

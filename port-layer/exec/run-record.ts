@@ -55,11 +55,11 @@ export function currentRecord({ life }: ContainerFacts): RunRecord | null {
 }
 
 /** The record of a run whose end the guest did not report. */
-export function killedRecord({ startedAt, end }: PastRun): RunRecord {
+export function killedRecord({ startedAt, end, endpoints = [] }: PastRun): RunRecord {
   const { finishedAt, exitCode, oomKilled } = end;
   return {
     startedAt: startedAt.toISOString(),
-    endpoints: [],
+    endpoints,
     killed: { at: finishedAt.toISOString(), exitCode, ...(oomKilled ? { oomKilled } : {}) },
   };
 }
@@ -67,7 +67,10 @@ export function killedRecord({ startedAt, end }: PastRun): RunRecord {
 /** The record of a start that failed without the guest reporting it. */
 export function failedRecord(rest: Resting, now: Date): RunRecord {
   const { exitCode, error } = rest.kind === 'exited' ? rest.run.end : (rest.failure ?? { exitCode: 0, error: null });
-  return { ...newRecord(now, [], rest), notStarted: { exitCode, error } };
+  return {
+    ...newRecord(now, rest.kind === 'exited' ? (rest.run.endpoints ?? []) : [], rest),
+    notStarted: { exitCode, error },
+  };
 }
 
 function recordOf(run: { startedAt: Date; endpoints: NetworkEndpoint[]; last: PastRun | null }): RunRecord {
@@ -112,7 +115,9 @@ export function foundRest(record: RunRecord | null, status: RunStatus, on: boole
   const startedAt = new Date(record.startedAt);
   const killed = record.killed ?? { at: record.startedAt, exitCode: KILLED };
   const end = outcome(status, { ...killed, at: new Date(killed.at) });
-  if (on || status.kind !== 'failed') return { kind: 'exited', run: { startedAt, end }, keep: false };
+  const { endpoints } = record;
+  const had = endpoints.length > 0 ? { endpoints } : {};
+  if (on || status.kind !== 'failed') return { kind: 'exited', run: { startedAt, end, ...had }, keep: false };
   const rest = before(record);
   const { exitCode, error } = end;
   if (rest.kind === 'created') return { kind: 'created', failure: error === null ? null : { exitCode, error } };

@@ -1,10 +1,11 @@
 /** Starts a container: its VM gets a program and is powered on, and then its process runs or reports why it cannot. */
 import { isKind, messageOf } from '../../src/common/errors.js';
 import { logger } from '../../src/common/log.js';
+import type { VimClient } from '../../src/vim25/index.js';
 import { compileProgram } from '../../tether/program/compile.js';
 import { exitCodeOf, PortLayerError } from '../errors.js';
 import { FIRST_PROCESS } from '../interaction/patience.js';
-import { cardAddresses } from '../network/endpoints.js';
+import { type Card, cardsFor, cardsOf } from '../network/endpoints.js';
 import { volumeDisks } from '../storage/volume-disks.js';
 import type { Container } from './container.js';
 import { restOf } from './container-life.js';
@@ -12,6 +13,7 @@ import type { ContainerSpec } from './container-spec.js';
 import type { ExecContext } from './context.js';
 import { change } from './handle.js';
 import { keptSpec } from './kept-spec.js';
+import type { Machine } from './machine.js';
 import { programSpec } from './program-spec.js';
 import { newRecord, RUN_KEY } from './run-record.js';
 import { environmentProblem, isGuestsWord } from './run-status.js';
@@ -80,7 +82,13 @@ export class Starter {
       ...(links === undefined ? {} : { links }),
       annotations: { ...former.annotations, ...annotations },
     };
-    const endpoints = networks.bind(spec, machine.macs ?? (await this.readMacs(container)));
+    spec.networks = networks.identified(spec.networks);
+    const places = spec.networks.map((wish) => ({ portGroup: networks.portGroupOf(wish), mac: wish.mac }));
+    const cards = cardsFor(places, machine.cards ?? (await readCards(client, machine)));
+    const endpoints = networks.bind(
+      spec,
+      cards.map((card) => card?.mac ?? ''),
+    );
     const wrong = environmentProblem(spec.process.env);
     if (wrong !== undefined)
       throw new PortLayerError('process.badEnvironment', { of: 'container', exitCode: START_FAILED, ...wrong });
@@ -100,6 +108,12 @@ export class Starter {
       await change(client, container.vm, machine.changeVersion, (handle) => {
         if (JSON.stringify(spec) !== JSON.stringify(former)) handle.key(SPEC_KEY, keptSpec(spec));
         if (hardware !== undefined) handle.hardware(spec);
+        // Its network did not exist when the card was made, or is another one by now.
+        for (const [at, card] of cards.entries())
+          if (card !== undefined && card.portGroup !== places[at]!.portGroup) {
+            handle.moveCard(card, places[at]!.portGroup);
+            machine.cards = null;
+          }
         handle.key(ADDRESSES_KEY, addressesValue(endpoints));
         handle.key(PROGRAM_KEY, program).key(RUN_KEY, JSON.stringify(record)).powerOn();
         asked = true;
@@ -150,10 +164,11 @@ export class Starter {
       );
     await down(SEEN_OFF_MS);
   }
+}
 
-  private async readMacs({ machine }: Container): Promise<string[]> {
-    const [object] = await this.context.client.retrieve([machine.ref], 'VirtualMachine', ['config.hardware']);
-    machine.macs = cardAddresses(object?.props['config.hardware']?.device ?? []);
-    return machine.macs;
-  }
+/** A VM's network cards, which are then known. */
+export async function readCards(client: VimClient, machine: Machine): Promise<Card[]> {
+  const [object] = await client.retrieve([machine.ref], 'VirtualMachine', ['config.hardware']);
+  machine.cards = cardsOf(object?.props['config.hardware']?.device ?? []);
+  return machine.cards;
 }

@@ -2,9 +2,10 @@
 import { shortId } from '../../src/common/ids.js';
 import { datastorePath, type VirtualMachineConfigSpec } from '../../src/vim25/index.js';
 import type { VchConfig } from '../config.js';
-import type { NetworkEndpoint } from '../network/types.js';
+import type { NetworkEndpoint, NetworkWish } from '../network/types.js';
 import { volumeDiskPath, volumeDisks } from '../storage/volume-disks.js';
 import type { ContainerSpec } from './container-spec.js';
+import { card } from './handle.js';
 import { keptSpec } from './kept-spec.js';
 
 export const SPEC_KEY = 'caisson.container';
@@ -34,11 +35,6 @@ export function channelPath(config: VchConfig, id: string): string {
 /** Keys of new devices in a request are negative; the host assigns the real ones. */
 const controllerKey = (bus: number): number => -100 - bus;
 
-/** A container may name a network that does not exist: its card then gets the default port group, and its start fails. */
-function portGroupOf({ networks }: Pick<VchConfig, 'networks'>, name: string): string {
-  return (networks.find((network) => network.name === name) ?? networks[0]).portGroup;
-}
-
 /** The value of {@link ADDRESSES_KEY}. */
 export function addressesValue(endpoints: readonly NetworkEndpoint[]): string {
   // A container without addresses must still set the key: without it, the host would let its cards send from any address.
@@ -48,8 +44,17 @@ export function addressesValue(endpoints: readonly NetworkEndpoint[]): string {
   return cards.join(';') || 'none';
 }
 
-/** The VM of a new container. @param parentDisk path of the image's last layer, relative to the datastore */
-export function containerVmSpec(config: VchConfig, spec: ContainerSpec, parentDisk: string): VirtualMachineConfigSpec {
+/**
+ * The VM of a new container.
+ * @param parentDisk path of the image's last layer, relative to the datastore
+ * @param portGroupOf where its cards belong
+ */
+export function containerVmSpec(
+  config: VchConfig,
+  spec: ContainerSpec,
+  parentDisk: string,
+  portGroupOf: (wish: NetworkWish) => string,
+): VirtualMachineConfigSpec {
   const { datastore } = config.imageStore;
   const directory = vmDirectory(config, spec.id);
   const at = (path: string): string => datastorePath(datastore, path);
@@ -110,18 +115,9 @@ export function containerVmSpec(config: VchConfig, spec: ContainerSpec, parentDi
           },
         },
       })),
-      ...spec.networks.map(({ network, mac }, index) => ({
+      ...spec.networks.map((wish, index) => ({
         operation: 'add' as const,
-        device: {
-          $type: 'VirtualVmxnet3' as const,
-          key: -10 - index,
-          backing: {
-            $type: 'VirtualEthernetCardNetworkBackingInfo' as const,
-            deviceName: portGroupOf(config, network),
-          },
-          connectable: { startConnected: true, allowGuestControl: true, connected: true },
-          ...(mac === undefined ? { addressType: 'generated' } : { addressType: 'manual', macAddress: mac }),
-        },
+        device: card(-10 - index, portGroupOf(wish), wish.mac),
       })),
       {
         operation: 'add',

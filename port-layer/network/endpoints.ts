@@ -16,26 +16,25 @@ function byRank(one: Ranked, other: Ranked): number {
   return one.network < other.network ? -1 : 1;
 }
 
+/** A container's endpoints in that order. */
+export const ranked = <T extends Ranked>(endpoints: readonly T[]): T[] => [...endpoints].sort(byRank);
+
 /**
  * The endpoint whose gateway is the container's default route and whose address published ports lead to. Undefined for a container
  * without networks, or one that does not run.
  */
 export function mainEndpoint<T extends Ranked>(endpoints: readonly T[]): T | undefined {
-  return [...endpoints].sort(byRank).find(({ address, address6 }) => address !== '' || address6 !== '');
+  return ranked(endpoints).find(({ address, address6 }) => address !== '' || address6 !== '');
 }
 
 /** The endpoint whose gateway is the container's default route for IPv4. Undefined if it cannot leave its networks. */
 export function wayOut4<T extends Ranked & { gateway: string }>(endpoints: readonly T[]): T | undefined {
-  return [...endpoints]
-    .sort(byRank)
-    .find(({ address, gateway, internal }) => address !== '' && gateway !== '' && !internal);
+  return ranked(endpoints).find(({ address, gateway, internal }) => address !== '' && gateway !== '' && !internal);
 }
 
 /** The same for IPv6. */
 export function wayOut6<T extends Ranked & { gateway6: string }>(endpoints: readonly T[]): T | undefined {
-  return [...endpoints]
-    .sort(byRank)
-    .find(({ address6, gateway6, internal }) => address6 !== '' && gateway6 !== '' && !internal);
+  return ranked(endpoints).find(({ address6, gateway6, internal }) => address6 !== '' && gateway6 !== '' && !internal);
 }
 
 /** An endpoint of a record that an earlier version wrote gets the fields that it lacks. */
@@ -54,14 +53,50 @@ export function wholeEndpoint(kept: Partial<NetworkEndpoint>): NetworkEndpoint {
     gwPriority: 0,
     mtu: 0,
     internal: false,
+    nameServers: [],
     aliases: [],
     ...kept,
   };
 }
 
-/** The MAC addresses of a VM's network cards, in the order of the cards. @param devices `config.hardware.device` */
-export function cardAddresses(devices: readonly object[]): string[] {
-  return devices.flatMap((device) =>
-    'macAddress' in device && typeof device.macAddress === 'string' ? [device.macAddress] : [],
-  );
+/** A VM's network card. */
+export interface Card {
+  /** The device's key in vSphere. */
+  key: number;
+  mac: string;
+  portGroup: string;
+}
+
+/** A VM's network cards, in their order. @param devices `config.hardware.device` */
+export function cardsOf(devices: readonly object[]): Card[] {
+  return devices.flatMap((device) => {
+    const { key, macAddress, backing } = device as { key?: unknown; macAddress?: unknown; backing?: object };
+    if (typeof macAddress !== 'string' || typeof key !== 'number') return [];
+    const { deviceName } = (backing ?? {}) as { deviceName?: unknown };
+    return [{ key, mac: macAddress, portGroup: typeof deviceName === 'string' ? deviceName : '' }];
+  });
+}
+
+/**
+ * Which card belongs to which of a container's networks: the one on the network's port group, else one that belongs to no other. A card
+ * may be on another port group than its network's, if the network did not exist when the card was made.
+ * @param wanted the networks' port groups, with the MAC address that was asked for
+ */
+export function cardsFor(
+  wanted: readonly { portGroup: string; mac?: string | undefined }[],
+  cards: readonly Card[],
+): (Card | undefined)[] {
+  const free = [...cards];
+  const found = new Map<number, Card>();
+  const assign = (suits: (card: Card, at: number) => boolean): void => {
+    for (const at of wanted.keys()) {
+      if (found.has(at)) continue;
+      const index = free.findIndex((card) => suits(card, at));
+      if (index >= 0) found.set(at, free.splice(index, 1)[0]!);
+    }
+  };
+  assign((card, at) => card.portGroup === wanted[at]!.portGroup && card.mac === wanted[at]!.mac);
+  assign((card, at) => card.portGroup === wanted[at]!.portGroup);
+  assign(() => true);
+  return [...wanted.keys()].map((at) => found.get(at));
 }

@@ -15,6 +15,15 @@ export interface Pool {
   aux: Record<string, string>;
 }
 
+/** How much of a subnet is in use. */
+export interface PoolUse {
+  subnet: string;
+  /** Addresses that somebody has, including the gateway's and those that nobody gets. */
+  used: bigint;
+  /** Addresses that can still be chosen. */
+  free: bigint;
+}
+
 /** What a request says of a subnet. */
 export interface AskedPool {
   subnet?: string;

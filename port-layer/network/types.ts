@@ -1,5 +1,5 @@
 /** Networks, and a container's place on them. */
-import type { NetworkRequest, NetworkSpec } from './network-spec.js';
+import type { NetworkRequest, NetworkSpec, PoolUse } from './network-spec.js';
 
 /** Stands for the address of the gateway of the container's network, which is the endpoint's. */
 export const HOST_GATEWAY = 'host-gateway';
@@ -19,8 +19,6 @@ export interface NetworkWish {
   aliases: string[];
   /** `xx:xx:xx:xx:xx:xx`; undefined: the host makes one. */
   mac?: string;
-  /** The address of the card that it has; undefined: the VM's cards are in the order of the networks. */
-  card?: string;
   /** Addresses that were asked for. */
   ipv4?: string;
   ipv6?: string;
@@ -53,6 +51,8 @@ export interface NetworkEndpoint {
   mtu: number;
   /** The network has no way out. */
   internal: boolean;
+  /** Where names on it are asked for: the gateway's addresses; empty for the default network, whose containers ask the machine's servers. */
+  nameServers: string[];
   aliases: string[];
 }
 
@@ -71,15 +71,6 @@ export interface NetworkInfo extends Omit<NetworkSpec, 'createdAt'> {
   endpoints: (NetworkEndpoint & { containerId: string; containerName: string })[];
 }
 
-/** How much of a subnet is in use. */
-export interface PoolUse {
-  subnet: string;
-  /** Addresses that somebody has, including the gateway's and those that nobody gets. */
-  used: bigint;
-  /** Addresses that can still be chosen. */
-  free: bigint;
-}
-
 /** What happened to a network, whoever caused it. */
 export type NetworkChange =
   /** `gone`: as it was. */
@@ -88,7 +79,7 @@ export type NetworkChange =
   | { type: 'connected' | 'disconnected'; network: NetworkInfo; containerId: string };
 
 /** What a container is to have on a network that it is connected to. */
-export type ConnectOptions = Omit<NetworkWish, 'network' | 'networkId' | 'card'>;
+export type ConnectOptions = Omit<NetworkWish, 'network' | 'networkId'>;
 
 /** Networks are named by name, id, or the beginning of an id that only one has. */
 export interface NetworkService {

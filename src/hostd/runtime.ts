@@ -3,6 +3,8 @@
  * endpoint VM. The inventory calls down through {@link VmRuntime}; what happens in a running VM comes up through {@link VmHooks}.
  */
 
+import type { CardTrust } from './switch/trust-rules.js';
+
 /** A disk as the hypervisor needs it. */
 export interface RuntimeDisk {
   bus: number;
@@ -24,6 +26,8 @@ export interface RuntimeNic {
   addresses?: readonly string[] | undefined;
   /** Id of the virtual container host whose container has it. */
   vch?: string | undefined;
+  /** How far its network is trusted; undefined: it is not a container network's. */
+  trust?: CardTrust | undefined;
 }
 
 /** A serial port, in the order of the VM's serial ports; shown to the guest as virtio port `serialN`. */

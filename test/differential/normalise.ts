@@ -37,6 +37,8 @@ export function normaliseText(text: string, known: Known): string {
       )
       .replaceAll(/\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)? [+-]\d{4} \w+/g, '<time>')
       .replaceAll(new RegExp(`(?:Less than a second|About an? (?:minute|hour)|\\d+ ${UNIT})`, 'g'), '<duration>')
+      // Subnets that the engine has chosen; those of the cases begin with fd00.
+      .replaceAll(/\bfd(?!00:)[0-9a-f]{2}(?::[0-9a-f]{1,4}){1,3}::/g, '<subnet>::')
       .replaceAll(/\b172\.\d+\.\d+\.\d+\b/g, '<address>')
       .replaceAll(/\b(?:[0-9a-f]{2}:){5}[0-9a-f]{2}\b/g, '<mac>')
       .replaceAll(/((?:0\.0\.0\.0|127\.0\.0\.1|::\]?):)(\d{5})\b/g, (all, host: string, port: string) =>

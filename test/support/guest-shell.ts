@@ -1,5 +1,5 @@
 /** A lab VM's channel, and commands in its container. */
-import { execFile } from 'node:child_process';
+import { execFile, execFileSync } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -7,7 +7,7 @@ import { promisify } from 'node:util';
 import { ContainerChannel } from '../../port-layer/interaction/container-channel.js';
 import { encodeProcess } from '../../tether/program/compile.js';
 import type { ProcessSpec } from '../../tether/program/spec.js';
-import type { LabGuest } from './vm-lab.js';
+import { type LabGuest, PORT_GROUP, type VmLab } from './vm-lab.js';
 
 /** Listens for the VM; call before it is powered on, or at any time later: it calls again each second. */
 export async function openChannel(guest: LabGuest): Promise<ContainerChannel> {
@@ -55,4 +55,23 @@ export async function putTool(channel: ContainerChannel, path: string): Promise<
   await started;
   channel.stdin(session)!.end(await readFile(path));
   for await (const { data } of output) throw new Error(data.toString());
+}
+
+/**
+ * A neighbour outside on the lab's port group: a network namespace whose `eth0` has these addresses (CIDR). It may send what it wants and
+ * serves what it wants, as a machine of a network elsewhere. `lab.runtime.virtualSwitch.disconnectEndpoint('vm-9')` removes it.
+ * @returns its name
+ */
+export async function neighbour(lab: VmLab, addresses: string[]): Promise<string> {
+  const { virtualSwitch } = lab.runtime;
+  const nic = { index: 0, mac: '00:50:56:00:00:01', portGroup: PORT_GROUP, connected: true };
+  await virtualSwitch.connectEndpoint('vm-9', [nic]);
+  const namespace = `${virtualSwitch.namespace}-vm-9`;
+  const run = (within: string, ...args: string[]): unknown =>
+    execFileSync('nsenter', [`--net=/run/netns/${within}`, ...args], { stdio: 'pipe' });
+  run(virtualSwitch.namespace, 'nft', 'add element bridge caisson unchecked { "t9n0" }');
+  run(namespace, 'nft', 'delete table inet caisson_gateway');
+  for (const address of addresses)
+    run(namespace, 'ip', 'address', 'add', address, 'dev', 'eth0', ...(address.includes(':') ? ['nodad'] : []));
+  return namespace;
 }

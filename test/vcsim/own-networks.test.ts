@@ -16,7 +16,9 @@ const virtualSwitch: HostSwitch = {
   addPortGroup: nothing,
   removePortGroup: nothing,
   setPolicy: nothing,
-  allow: nothing,
+  allow: async (moid, nics) => {
+    treated.push(`${moid} ${nics.map(({ trust }) => JSON.stringify(trust)).join(' ')}`);
+  },
   configurePortGroup: async (name, { isolated, mtu }) => {
     treated.push(`${name} ${isolated ? 'isolated' : 'open'} ${mtu}`);
   },
@@ -234,6 +236,49 @@ describe('an endpoint VM', () => {
     // Its own containers' machines are as they were.
     await reconfigure({ client: mine.client, endpoint: mine.machine }, [], [{ key: 'caisson.run', value: '1' }]);
   });
+});
+
+it("a VM's cards on a container network are trusted as an administrator says, with the ports that its host says", async () => {
+  const [vm] = await admin.retrieve([mine.machine], 'VirtualMachine', ['config.hardware', 'name']);
+  const [mac] = (vm!.props['config.hardware']?.device ?? []).flatMap(({ key, ...rest }) =>
+    key === 4000 ? [(rest as { macAddress?: string }).macAddress] : [],
+  );
+  const network = { name: 'ext', portGroup: 'mine-bridge', gateway: '192.0.2.1/24', ipRanges: [], dns: [] };
+  const trusted = (trust: string): Promise<unknown> =>
+    reconfigure(
+      { client: admin, endpoint: mine.endpoint },
+      [],
+      [
+        {
+          key: 'guestinfo.caisson.vch',
+          value: JSON.stringify({ ...mine.config, containerNetworks: [{ ...network, trust }] }),
+        },
+      ],
+    );
+  await trusted('published');
+  const ports = `${mac}=80/tcp,8000-8010/udp,99999/tcp,nonsense`;
+  await reconfigure({ client: mine.client, endpoint: mine.machine }, [], [{ key: 'caisson.trust', value: ports }]);
+  await mine.client.runTask('PowerOnVM_Task', mine.machine, {});
+  const card = hostd.runtime.guests.get(vm!.props.name!)?.vm.nics[0];
+  const expected = {
+    level: 'published',
+    peers: ['192.0.2.0/24'],
+    ports: [
+      { protocol: 'tcp', first: 80, last: 80 },
+      { protocol: 'udp', first: 8000, last: 8010 },
+    ],
+  };
+  expect(card?.trust).toEqual(expected);
+  treated.length = 0;
+  await trusted('closed');
+  expect(treated).toContainEqual(
+    expect.stringContaining(`${mine.machine.value} ${JSON.stringify({ ...expected, level: 'closed' }).slice(0, 20)}`),
+  );
+  // Its own host cannot trust it more.
+  await expect(
+    reconfigure(mine, [], [{ key: 'guestinfo.caisson.vch', value: JSON.stringify(mine.config) }]),
+  ).rejects.toMatchObject(fails('NoPermission'));
+  await mine.client.runTask('PowerOffVM_Task', mine.machine, {});
 });
 
 it('a host of an earlier version gets these rights', async () => {

@@ -1,5 +1,5 @@
 /** The trust levels of container networks in the guest: what may come in and go out, by IPv4 and IPv6, and that a container cannot change it. */
-import { execFile, execFileSync } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -8,8 +8,8 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { ContainerChannel } from '../../port-layer/interaction/container-channel.js';
 import { noPacketFilter } from '../../tether/program/packet-filter.js';
 import type { NicFilter } from '../../tether/program/spec.js';
-import { buildTool, openChannel, putTool, sh } from '../support/guest-shell.js';
-import { type LabGuest, PORT_GROUP, VmLab } from '../support/vm-lab.js';
+import { buildTool, neighbour, openChannel, putTool, sh } from '../support/guest-shell.js';
+import { type LabGuest, VmLab } from '../support/vm-lab.js';
 
 const SERVE =
   'mkdir -p /www; echo here > /www/index.html; httpd -p 80 -h /www; httpd -p 81 -h /www; echo up; exec sleep 100000';
@@ -33,22 +33,7 @@ beforeAll(async () => {
   tools = await mkdtemp(join(tmpdir(), 'caisson-tool-'));
   tool = await buildTool(tools);
   lab = await VmLab.open();
-  const { virtualSwitch } = lab.runtime;
-  await virtualSwitch.connectEndpoint('vm-9', [
-    { index: 0, mac: '00:50:56:00:00:01', portGroup: PORT_GROUP, connected: true },
-  ]);
-  namespace = `${virtualSwitch.namespace}-vm-9`;
-  for (const address of ['10.9.0.1/24', '10.9.0.200/24', 'fd00:9::1/64', 'fd00:9::200/64'])
-    execFileSync('ip', [
-      '-n',
-      namespace,
-      'address',
-      'add',
-      address,
-      'dev',
-      'eth0',
-      ...(address.includes(':') ? ['nodad'] : []),
-    ]);
+  namespace = await neighbour(lab, ['10.9.0.1/24', '10.9.0.200/24', 'fd00:9::1/64', 'fd00:9::200/64']);
   guest = await lab.define({
     script: SERVE,
     address: '10.9.0.2/24',

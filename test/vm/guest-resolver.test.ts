@@ -1,5 +1,5 @@
 /** 127.0.0.11 in a container: questions go on to the name servers of its networks' gateways, and port 53 is the container's own. */
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -7,8 +7,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { ContainerChannel } from '../../port-layer/interaction/container-channel.js';
-import { buildTool, openChannel, putTool, sh } from '../support/guest-shell.js';
-import { PORT_GROUP, VmLab } from '../support/vm-lab.js';
+import { buildTool, neighbour, openChannel, putTool, sh } from '../support/guest-shell.js';
+import { VmLab } from '../support/vm-lab.js';
 
 const GATEWAY = '10.9.0.1';
 /** Nobody listens there, and the kernel says so. */
@@ -23,14 +23,7 @@ let tools: string;
 
 beforeAll(async () => {
   lab = await VmLab.open();
-  const { virtualSwitch } = lab.runtime;
-  await virtualSwitch.connectEndpoint('vm-9', [
-    { index: 0, mac: '00:50:56:00:00:01', portGroup: PORT_GROUP, connected: true },
-  ]);
-  const namespace = `${virtualSwitch.namespace}-vm-9`;
-  for (const address of [GATEWAY, REFUSES])
-    execFileSync('ip', ['-n', namespace, 'address', 'add', `${address}/24`, 'dev', 'eth0']);
-  execFileSync('ip', ['-n', namespace, 'link', 'set', 'eth0', 'up']);
+  const namespace = await neighbour(lab, [`${GATEWAY}/24`, `${REFUSES}/24`]);
   const program = fileURLToPath(new URL('../../dist/test/support/test-name-server.js', import.meta.url));
   server = spawn('nsenter', [`--net=/run/netns/${namespace}`, process.execPath, program, GATEWAY], {
     stdio: ['ignore', 'pipe', 'inherit'],

@@ -8,6 +8,7 @@ struct card card_read(struct reader *r) {
   card.mtu = read_u32(r);
   card.address = read_string(r), card.prefix = read_u32(r), card.gateway = read_string(r);
   card.address6 = read_string(r), card.prefix6 = read_u32(r), card.gateway6 = read_string(r);
+  card.dhcp = read_u8(r);
   card.sysctls = read_strings(r);
   card.filter = r->at, card.filter_length = (size_t)(r->end - r->at);
   r->at = r->end;

@@ -10,6 +10,7 @@ struct card {
   uint32_t mtu;
   char *address, *gateway, *address6, *gateway6;
   uint32_t prefix, prefix6;
+  uint8_t dhcp;                 /* enum dhcp: whether it has its address of a server of the network's */
   char **sysctls;               /* keys and values, in turn; `IFNAME` in a key is the card's name */
   const uint8_t *filter;        /* packet_filter.h; belongs to whoever read the card */
   size_t filter_length;

@@ -23,8 +23,11 @@ void netlink_attribute(struct netlink_request *r, uint16_t type, const void *val
   r->header.nlmsg_len = (uint32_t)(at + attribute->rta_len);
 }
 
+static int fd = -1;
+
+void netlink_forget(void) { fd = -1; }
+
 bool netlink_ask(struct netlink_request *r) {
-  static int fd = -1;
   static uint32_t number;
   union {
     struct nlmsghdr header;

@@ -19,10 +19,16 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+static int control_fd = -1;
+
 static int control(void) {
-  static int fd = -1;
-  if (fd < 0) fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-  return fd;
+  if (control_fd < 0) control_fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  return control_fd;
+}
+
+void network_forget(void) {
+  control_fd = -1;
+  netlink_forget();
 }
 
 static bool set_flags(const char *name, short flags) {
@@ -136,12 +142,23 @@ static bool default_route(int family, const char *gateway, int interface, unsign
     netlink_attribute(&request, RTA_GATEWAY, to, family == AF_INET ? 4 : 16);
     netlink_attribute(&request, RTA_OIF, &interface, sizeof interface);
   }
-  return netlink_ask(&request) || (!add && (errno == ESRCH || errno == EAFNOSUPPORT || errno == EOPNOTSUPP));
+  /* There was none: for IPv6, the kernel finds an entry of its own in its place (ENOENT). */
+  return netlink_ask(&request) || (!add && (errno == ESRCH || errno == ENOENT || errno == EAFNOSUPPORT || errno == EOPNOTSUPP));
 }
 
 /* A gateway may be outside of the card's own network. */
 static bool route_by(int family, const char *gateway, int interface) {
   return default_route(family, gateway, interface, 0) || ((errno == ENETUNREACH || errno == EHOSTUNREACH) && default_route(family, gateway, interface, RTNH_F_ONLINK));
+}
+
+bool apply_lease(const char *name, const struct lease *lease, bool route) {
+  char address[INET_ADDRSTRLEN], router[INET_ADDRSTRLEN];
+  struct card card = {.address = address, .prefix = lease->prefix};
+  struct in_addr set;
+  inet_ntop(AF_INET, &lease->address, address, sizeof address);
+  inet_ntop(AF_INET, &lease->router, router, sizeof router);
+  if (!set_address4(name, &card, &set)) return false;
+  return !route || lease->router.s_addr == 0 || route_by(AF_INET, router, (int)if_nametoindex(name));
 }
 
 /* ---- which card has which address ---- */
@@ -195,6 +212,21 @@ static const char *set_sysctls(const char *name, char **sysctls) {
   return NULL;
 }
 
+static const char *get_lease(const char *name, const unsigned char mac[6], const struct card *card) {
+  char address[INET_ADDRSTRLEN];
+  struct lease lease;
+  struct card has = *card;
+  if (card->dhcp != DHCP_ADDRESS && card->dhcp != DHCP_ROUTE) return "damaged step";
+  dhcp_end(name);
+  const char *failed = dhcp_begin(name, mac, card->dhcp == DHCP_ROUTE, &lease);
+  if (failed != NULL) return failed;
+  inet_ntop(AF_INET, &lease.address, address, sizeof address);
+  has.address = address, has.prefix = lease.prefix;
+  remember(&has);
+  announce_address((int)if_nametoindex(name), mac, lease.address);
+  return NULL;
+}
+
 /* `fresh`: it was plugged in, and nothing has prepared it. */
 static const char *set_up(const char *current, const struct card *card, bool fresh) {
   static char problem[128];
@@ -217,7 +249,8 @@ static const char *set_up(const char *current, const struct card *card, bool fre
   if (card->address[0] != 0) announce_address(interface, mac, address);
   if (card->address6[0] != 0) announce_address6(interface, mac, &address6);
   remember(card);
-  return set_sysctls(name, card->sysctls);
+  failed = set_sysctls(name, card->sysctls);
+  return failed != NULL || card->dhcp == DHCP_NONE ? failed : get_lease(name, mac, card);
 failed:
   snprintf(problem, sizeof problem, "network interface %.16s: %s", name, cause());
   return problem;
@@ -261,6 +294,7 @@ const char *remove_nic(const char *mac, const uint8_t *filter, size_t length) {
     if (strcmp(k->mac, mac) == 0) *k = (struct known){0};
   report_addresses();
   if (!find_nic(mac, name)) return NULL;
+  dhcp_end(name);
   set_address(SIOCSIFADDR, name, 0);
   write_ipv6(name, "disable_ipv6", "1");
   clear_up(name);

@@ -3,6 +3,7 @@
 #define NETWORK_H
 
 #include "card.h"
+#include "dhcp.h"
 
 void loopback_up(void);
 /* Brings all cards up, without an address: before a snapshot is made. */
@@ -15,6 +16,11 @@ const char *add_nic(const struct card *card, bool *missing);
 const char *remove_nic(const char *mac, const uint8_t *filter, size_t length);
 /* Where the default route leads and by which card (its MAC address); an empty gateway: there is none. NULL or what failed. */
 const char *set_default_route(const char *gateway, const char *mac, bool ipv6);
+
+/* Gives the card what a DHCP server gave, or takes its address, when the lease has none. */
+bool apply_lease(const char *name, const struct lease *lease, bool route);
+/* In a child that has closed everything. */
+void network_forget(void);
 
 /* Tells the host which card has which address. */
 void report_addresses(void);

@@ -70,8 +70,8 @@ uint64_t network_due(void) {
 
 static void add(uint32_t id, struct reader *payload) {
   struct card card = card_read(payload);
-  if (payload->bad || count == MAX_NICS) {
-    answer(id, payload->bad ? "damaged request" : "too many network cards");
+  if (payload->bad || count == MAX_NICS || card.dhcp != DHCP_NONE) {
+    answer(id, payload->bad ? "damaged request" : count == MAX_NICS ? "too many network cards" : "a running container cannot get an address by DHCP");
     card_free(&card);
     return;
   }

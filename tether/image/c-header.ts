@@ -27,6 +27,7 @@ const ENUMS: readonly [name: string, prefix: string, constants: Record<string, n
   ['file_reply', 'REPLY', files.FileReply],
   ['observation', 'OBSERVE', observation.Observation],
   ['step', 'STEP', steps.Step],
+  ['dhcp', 'DHCP', steps.Dhcp],
   ['process_flag', 'PROCESS', steps.ProcessFlag],
   ['volume_flag', 'VOLUME', steps.VolumeFlag],
 ];

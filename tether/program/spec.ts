@@ -54,6 +54,11 @@ export interface NicSpec {
   /** CIDR; without it, the card does not speak IPv6 at all. */
   address6?: string;
   gateway6?: string;
+  /**
+   * It gets its IPv4 address by DHCP, before the first process runs: `address` is ''. `route`: its default route too. Not for a card that is
+   * added to a running container.
+   */
+  dhcp?: 'address' | 'route';
   mtu?: number;
   /** `IFNAME` in a key stands for the card's name: `net.ipv4.conf.IFNAME.log_martians`. */
   sysctls?: Record<string, string>;

@@ -54,6 +54,9 @@ export const MAX_NICS = 16;
 export const MAX_BUSES = 4;
 export const MAX_UNITS = 16;
 
+/** Whether a card gets its address by DHCP, and its default route too. */
+export const Dhcp = { none: 0, address: 1, route: 2 } as const;
+
 /** Stands for a card's name in settings and filters of a card whose name the guest knows. */
 export const CARD_NAME = 'IFNAME';
 /** Lists of modules in the boot image: those for the machine's devices, and those of the packet filter, which few containers have. */

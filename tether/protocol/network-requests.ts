@@ -3,6 +3,7 @@
 import { invalid } from '../../src/common/errors.js';
 import { noPacketFilter, packetFilter } from '../program/packet-filter.js';
 import type { AddedNic, DefaultRoutes } from '../program/spec.js';
+import { Dhcp } from '../program/steps.js';
 import { FieldWriter } from './fields.js';
 
 /** A file of the container that is written anew while it runs: only one that its program has. */
@@ -38,6 +39,7 @@ export function cardFields(fields: FieldWriter, nic: AddedNic): FieldWriter {
     .u32(nic.mtu ?? 0);
   cidr(fields, nic.address).string(nic.gateway ?? '');
   cidr(fields, nic.address6).string(nic.gateway6 ?? '');
+  fields.u8(Dhcp[nic.dhcp ?? 'none']);
   return fields.strings(Object.entries(nic.sysctls ?? {}).flat()).raw(packetFilter(nic.filter));
 }
 

@@ -4,6 +4,7 @@ import type { EventPublisher } from '../events/event-publisher.js';
 import type { HealthService } from '../health/health-service.js';
 import type { LogForwarding } from '../logging/log-forwarding.js';
 import type { ContainerPorts } from '../networks/container-ports.js';
+import type { Names } from '../networks/names-feed.js';
 import type { RestartSupervisor } from '../restart/restart-supervisor.js';
 import type { VolumeService } from '../volumes/volume-service.js';
 import { dockerMessageOf } from '../words/docker-message.js';
@@ -20,7 +21,11 @@ export interface ObserverParts {
   forwarding: Pick<LogForwarding, 'resume'>;
   volumes: Pick<VolumeService, 'removeWith'>;
   lifecycle: Pick<Lifecycle, 'takesVolumes'>;
+  names: Pick<Names, 'follow'>;
 }
+
+/** A container that was only made has no addresses yet. */
+const CHANGES_NAMES: ReadonlySet<ContainerEvent['type']> = new Set(['started', 'exited', 'startFailed', 'removed']);
 
 export class ContainerObserver {
   constructor(private readonly parts: ObserverParts) {}
@@ -38,11 +43,12 @@ export class ContainerObserver {
 
   /** Takes an event in. */
   on(event: ContainerEvent): void {
-    const { publisher, ports, health, restarts } = this.parts;
+    const { publisher, ports, health, restarts, names } = this.parts;
     const { container, time } = event;
     const { id } = container.spec;
     const publish = (action: string, attributes: Record<string, string> = {}): void =>
       publisher.container(container, action, attributes, time);
+    if (CHANGES_NAMES.has(event.type)) void names.follow();
     switch (event.type) {
       case 'created':
         publish('create');

@@ -29,6 +29,7 @@ import type { CreateBody } from './config/create-body.js';
 import { randomName } from './config/names.js';
 import { asNewest } from './config/older-versions.js';
 import { asksForCpus, resourceWarnings } from './config/resources.js';
+import { checkNetworkMode } from './config/wanted-networks.js';
 import { wantedLinks } from './links.js';
 
 /** Tells a new container by which proxies it reaches the world. What it says itself holds. */
@@ -100,6 +101,7 @@ export class ContainerCreation {
     const image = images.resolve(reference);
     checkPlatform(image, reference, platform);
     checkNamespaceOwners(body, exec);
+    checkNetworkMode(body);
     const links = wantedLinks(body, exec);
     addProxies(body, config.proxies);
     const spec = containerSpec(body, image, name, {

@@ -4,6 +4,7 @@ import type { ExecService, NetworkService } from '../../../port-layer/index.js';
 import { unavailable } from '../../../src/common/errors.js';
 import type { LogForwarding } from '../logging/log-forwarding.js';
 import type { ContainerPorts } from '../networks/container-ports.js';
+import { hasNames, type Names } from '../networks/names-feed.js';
 import { annotationsOf, intactRecord } from './container-record.js';
 import { resolveLinks } from './links.js';
 
@@ -13,6 +14,7 @@ export class Launcher {
     private readonly ports: Pick<ContainerPorts, 'reserve'>,
     private readonly forwarding: Pick<LogForwarding, 'prepare'>,
     private readonly networks: Pick<NetworkService, 'disconnect'>,
+    private readonly names: Pick<Names, 'follow'>,
   ) {}
 
   /** @param annotations to be kept with the container; called once it is clear that it may be started */
@@ -30,6 +32,8 @@ export class Launcher {
       await this.forwarding.prepare(container);
       return { annotations: { ...ports, ...annotations() }, links };
     });
+    // Whoever is told that it has started may look it up at once.
+    if (hasNames(container)) await this.names.follow();
   }
 }
 

@@ -2,6 +2,7 @@
 import type { ContainerInfo, ExecService, StopOptions } from '../../../port-layer/index.js';
 import { conflict, isKind, notModified } from '../../../src/common/errors.js';
 import type { PublishContainerEvent } from '../events/event-publisher.js';
+import { hasNames, type Names } from '../networks/names-feed.js';
 import type { RestartSupervisor } from '../restart/restart-supervisor.js';
 import { MAX_TIMER_MS } from '../values/timers.js';
 import type { VolumeService } from '../volumes/volume-service.js';
@@ -21,6 +22,7 @@ export interface LifecycleParts {
   publish: PublishContainerEvent;
   restarts: RestartSupervisor;
   volumes: Pick<VolumeService, 'removed'>;
+  names: Pick<Names, 'follow'>;
 }
 
 export class Lifecycle {
@@ -64,6 +66,7 @@ export class Lifecycle {
     } finally {
       clearTimeout(killing);
     }
+    await this.forgotten(container);
     publish(container, 'stop');
   }
 
@@ -123,7 +126,13 @@ export class Lifecycle {
     } finally {
       if (first) this.removals.delete(id);
     }
+    await this.forgotten(container);
     await volumeService.removed(id);
+  }
+
+  /** Whoever is told that a container has ended does not find it any more. */
+  private async forgotten(container: ContainerInfo): Promise<void> {
+    if (hasNames(container)) await this.parts.names.follow();
   }
 
   /** Whether the anonymous volumes of a container that has just been removed go with it. */

@@ -5,6 +5,7 @@
 import { type ContainerInfo, type ExecService, type Links, mainEndpoint } from '../../../port-layer/index.js';
 import { conflict, invalid, isKind } from '../../../src/common/errors.js';
 import { shortId } from '../../../src/common/ids.js';
+import { isUserDefined } from '../networks/endpoint-settings.js';
 import type { CreateBody } from './config/create-body.js';
 import { annotationsOf, type Link, recordOf } from './container-record.js';
 
@@ -24,6 +25,8 @@ function parseLink(text: string): { reference: string; alias: string } {
 
 /** The links of a new container. @throws invalid for a target that does not exist */
 export function wantedLinks(request: CreateBody, exec: Pick<ExecService, 'resolve'>): Link[] {
+  // On a network of its own choice, a container's links stand with the network.
+  if (isUserDefined(request.HostConfig?.NetworkMode ?? '')) return [];
   const wanted = request.HostConfig?.Links ?? [];
   if (wanted.length === 0) return [];
   if (wanted.length > MAX_LINKS) throw invalid(`too many links: ${wanted.length}`);

@@ -8,6 +8,7 @@ import {
 } from '../../../port-layer/index.js';
 import { shortId } from '../../../src/common/ids.js';
 import { API_VERSION, atLeast } from '../http/api-version.js';
+import { dnsNames } from '../networks/dns-names.js';
 import { ASKED, type Asked, isUserDefined } from '../networks/endpoint-settings.js';
 import { isOnNone, NONE } from '../networks/none-network.js';
 import { reachable } from '../networks/reachable.js';
@@ -78,9 +79,7 @@ function askedView({ spec }: ContainerInfo, wish: NetworkWish | undefined, joine
   const named = wish !== undefined && isUserDefined(wish.network) && (joined || connected === true);
   return {
     ...{ IPAMConfig, Links, Aliases, DriverOpts },
-    DNSNames: named
-      ? [...new Set([spec.name, ...(Aliases ?? []), shortId(spec.id), spec.hostname || shortId(spec.id)])]
-      : null,
+    DNSNames: named ? dnsNames({ spec }, Aliases ?? []) : null,
   };
 }
 

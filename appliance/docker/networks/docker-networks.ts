@@ -52,6 +52,8 @@ export class DockerNetworks {
 
   /** @throws notFound, forbidden in Docker's words */
   async remove(reference: string): Promise<void> {
+    // A machine of its own has no use for the network of its host, but nobody can remove that either.
+    if (reference === 'host') throw new PortLayerError('network.predefined', { network: reference, doing: 'remove' });
     const { id, name, predefined } = this.resolve(reference);
     if (predefined) throw new PortLayerError('network.predefined', { network: name, doing: 'remove' });
     await this.networks.remove(id);

@@ -12,6 +12,7 @@ import type { ContainerPorts } from './container-ports.js';
 import type { DockerNetworks } from './docker-networks.js';
 import type { EndpointRequest } from './endpoint-request.js';
 import { checkEndpoint, checkMac, wishOf } from './endpoint-settings.js';
+import type { Names } from './names-feed.js';
 import { isOnNone, NONE } from './none-network.js';
 
 /** What membership depends on. */
@@ -21,6 +22,7 @@ export interface MembershipParts {
   dockerNetworks: DockerNetworks;
   lives: Pick<ContainerLives, 'isUp'>;
   ports: Pick<ContainerPorts, 'follow'>;
+  names: Pick<Names, 'follow'>;
 }
 
 const WITH_NONE = 'container cannot be connected to multiple networks with one of the networks in private (none) mode';
@@ -54,7 +56,7 @@ export async function connect(
   const { network: _, ...options } = wishOf(wanted.name, endpoint, mac === '' ? '' : checkMac(mac), true);
   await network.connect(id, wanted.id, options);
   try {
-    await parts.ports.follow(id);
+    await Promise.all([parts.ports.follow(id), parts.names.follow()]);
   } catch (error) {
     // A port that it publishes there is taken.
     await network.disconnect(id, wanted.id);
@@ -93,7 +95,7 @@ export async function disconnect(
     );
   if (name === NONE) return exec.annotate(id, annotationsOf({ onNone: false }));
   await network.disconnect(id, wanted?.id ?? name);
-  await parts.ports.follow(id);
+  await Promise.all([parts.ports.follow(id), parts.names.follow()]);
 }
 
 /** The names of a container's networks. An earlier version only noted that a container had left its network. */

@@ -40,9 +40,9 @@ export function networkRoutes(router: Router, parts: NetworkParts): void {
       response.json(found.map((one) => networkView(one, whole)));
     });
 
-  router.get('/networks/:id', (request, response) => {
+  router.get('/networks/*id', (request, response) => {
     checkVerbose(request);
-    const { id } = request.params;
+    const id = idOf(request);
     const scope = query(request, 'scope') ?? '';
     if (scope !== '' && scope !== 'local') throw new PortLayerError('network.notFound', { network: id });
     const network = dockerNetworks.resolve(id);
@@ -59,27 +59,33 @@ export function networkRoutes(router: Router, parts: NetworkParts): void {
     response.status(201).json({ Id: id, Warning: '' });
   });
 
-  router.delete('/networks/:id', async (request, response) => {
-    await dockerNetworks.remove(request.params.id);
+  router.delete('/networks/*id', async (request, response) => {
+    await dockerNetworks.remove(idOf(request));
     response.status(204).end();
   });
 
-  router.post('/networks/:id/disconnect', async (request, response) => {
+  router.post('/networks/*id/disconnect', async (request, response) => {
     const { Container = '', Force } = await body(request, disconnectSchema);
-    await disconnect(parts, request.params.id, Container ?? '', Force === true);
+    await disconnect(parts, idOf(request), Container ?? '', Force === true);
     response.status(200).end();
   });
 
-  router.post('/networks/:id/connect', async (request, response) => {
+  router.post('/networks/*id/connect', async (request, response) => {
     const { Container, EndpointConfig } = await body(request, connectSchema);
     const endpoint = { ...EndpointConfig };
     const version = versionOf(request);
     if (!atLeast(version, '1.48')) endpoint.GwPriority = 0;
     // A MAC address can be given here since 1.54.
     const mac = atLeast(version, '1.54') ? (endpoint.MacAddress ?? '') : '';
-    await connect(parts, request.params.id, Container ?? '', endpoint, mac);
+    await connect(parts, idOf(request), Container ?? '', endpoint, mac);
     response.status(200).end();
   });
+}
+
+/** A network's name may have slashes in it. */
+function idOf({ params }: Request): string {
+  const { id } = params as { id?: string | string[] };
+  return Array.isArray(id) ? id.join('/') : (id ?? '');
 }
 
 /** There is no more to tell of a network that is no swarm's. @throws invalid in Docker's words */

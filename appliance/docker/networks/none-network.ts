@@ -29,7 +29,7 @@ export function noneNetwork(vch: { id: string }, containers: readonly ContainerI
     endpoints: members.map(({ spec: { id, name } }) => ({
       ...{ containerId: id, containerName: name, network: NONE, networkId: noneId(vch) },
       ...{ endpointId: noneEndpointId(vch, id), mac: '', address: '', prefixLength: 0, gateway: '', address6: '' },
-      ...{ prefixLength6: 0, gateway6: '', gwPriority: 0, mtu: 0, internal: false, aliases: [] },
+      ...{ prefixLength6: 0, gateway6: '', gwPriority: 0, mtu: 0, internal: false, nameServers: [], aliases: [] },
     })),
   };
 }

@@ -111,13 +111,14 @@ export const WORDS: Words = {
   'storage.badReserve': null,
 
   'network.notFound': ({ network }) => `network ${network} not found`,
-  'network.gone': ({ network }) => `failed to set up container networking: network ${network} not found`,
+  'network.gone': ({ network }) => `${NOT_SET_UP}network ${network} not found`,
   'network.tooMany': ({ most }) => `Container cannot be connected to network endpoints: more than ${most} networks`,
   'network.givenTwice': ({ network }) =>
     `Container cannot be connected to network endpoints: network ${network} is given twice`,
-  'network.noAddress': ({ subnet }) => `no available IPv4 addresses on this network's address pools: ${subnet}`,
+  'network.noAddress': ({ subnet, family, starting }) =>
+    `${starting === true ? NOT_SET_UP : ''}no available IPv${family} addresses on this network's address pools: ${subnet}`,
   'network.foreignAddress': null,
-  'network.addressInUse': () => 'Address already in use',
+  'network.addressInUse': ({ starting }) => `${starting === true ? NOT_SET_UP : ''}Address already in use`,
   'network.ambiguous': ({ prefix, matches, by }) =>
     `network ${prefix} is ambiguous (${matches} matches found ${by === 'name' ? 'based on name' : 'on ID prefix'})`,
   'network.nameTaken': ({ name }) => `network with name ${name} already exists`,
@@ -150,6 +151,8 @@ export const WORDS: Words = {
   'target.noFile': null,
 };
 
+/** What the daemon puts before what keeps a container's networks from it at its start. */
+const NOT_SET_UP = 'failed to set up container networking: ';
 /** What runc and the daemon put before the cause, and clients look for. */
 const START_FAILED =
   'failed to create task for container: failed to create shim task: OCI runtime create failed: runc create failed: ';

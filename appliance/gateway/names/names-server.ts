@@ -14,7 +14,7 @@ const QUESTIONS_PER_SECOND = 5000;
 /** Of those, questions that others are asked. */
 const FORWARDED_PER_SECOND = 500;
 /** So long a question waits for its asker to become known: the table follows what happens, and a container may be faster. */
-const STRANGER_MS = 2000;
+const STRANGER_MS = 4000;
 const MAX_STRANGERS = 256;
 
 /** What the server depends on. */

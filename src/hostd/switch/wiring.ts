@@ -16,8 +16,11 @@ import { PolicyTables } from './policy-tables.js';
 import { ORDINARY, type PortGroupSettings } from './port-group-settings.js';
 import { REJECT_ALL, type SecurityPolicy } from './security-policy.js';
 import { SourceChecks } from './source-checks.js';
+import { TrustChecks } from './trust-checks.js';
 
 const log = logger('switch');
+const UNTRUSTED =
+  'Container networks: trust levels are enforced only in the guests, since nftables lacks something on this machine';
 const UNGUARDED =
   'Container networks: what containers may say to their gateway is not filtered, since nftables lacks something on this machine';
 
@@ -49,6 +52,8 @@ export class Wiring {
   private readonly checks: SourceChecks;
   /** What containers may send to each other. */
   readonly flows: PolicyTables;
+  /** How far container networks are trusted. */
+  private readonly trust: TrustChecks;
   private features: BridgeFeatures = { locked: false, maxLearned: false };
 
   /** @param namespace the switch's */
@@ -59,31 +64,40 @@ export class Wiring {
     this.checks = new SourceChecks(`${NAMESPACES}/${namespace}`, netlink);
     this.neighbours = new Neighbours(netlink);
     this.flows = new PolicyTables(`${NAMESPACES}/${namespace}`);
+    this.trust = new TrustChecks(`${NAMESPACES}/${namespace}`, (why) => this.lack(UNTRUSTED, why));
   }
 
   /** Finds out what this machine can do, and makes the rules in the namespace, which exists already. */
   async open(): Promise<void> {
     this.lacks.length = 0;
-    const lack = (what: string, why: string | null): void => {
-      this.lacks.push(what);
-      log.warn({ why }, what);
-    };
     const [features] = await Promise.all([
       bridgeFeatures(this.namespace),
       this.checks.open(),
       deafen(this.namespace).catch((error: unknown) =>
-        lack('Container networks: settings of network namespaces cannot be written on this machine', messageOf(error)),
+        this.lack(
+          'Container networks: settings of network namespaces cannot be written on this machine',
+          messageOf(error),
+        ),
       ),
     ]);
     this.features = features;
     if (this.checks.problem !== null)
-      lack(
+      this.lack(
         'Container networks: sender addresses are not checked, since nftables does not work on this machine',
         this.checks.problem,
       );
     if (!features.locked)
-      lack('Container networks: this machine cannot lock ports of bridges to their MAC addresses', null);
-    await this.checks.keep(await interfaces(this.namespace));
+      this.lack('Container networks: this machine cannot lock ports of bridges to their MAC addresses', null);
+    const there = await interfaces(this.namespace);
+    await this.checks.keep(there);
+    await this.trust.open(there);
+  }
+
+  /** Says once what this machine cannot do. */
+  private lack(what: string, why: string | null): void {
+    if (this.lacks.includes(what)) return;
+    this.lacks.push(what);
+    log.warn({ why }, what);
   }
 
   /**
@@ -143,6 +157,7 @@ export class Wiring {
     this.ports.set(moid, ports);
     const nics = ports.map(({ nic }) => nic);
     await this.flows.add(ports);
+    await this.trust.add(ports);
     await together([...this.rules(ports, plugging), this.neighbours.learn(nics)]);
   }
 
@@ -150,6 +165,7 @@ export class Wiring {
   async addPort(moid: string, port: Port, plugging: Plugging): Promise<void> {
     this.ports.set(moid, [...this.portsBut(moid, port.name), port]);
     await this.flows.add([port]);
+    await this.trust.add([port]);
     await together([...this.rules([port], plugging), this.neighbours.learn([port.nic])]);
   }
 
@@ -160,6 +176,7 @@ export class Wiring {
     if (port !== undefined) this.neighbours.forget([port.nic]);
     this.checks.forget([name]);
     this.flows.remove([name]);
+    this.trust.forget([name]);
   }
 
   private portsBut(moid: string, name: string): Port[] {
@@ -183,6 +200,7 @@ export class Wiring {
     this.ports.delete(moid);
     this.neighbours.forget(ports.map(({ nic }) => nic));
     this.flows.remove([...names, ...ports.map(({ name }) => name)]);
+    this.trust.forget([...new Set([...names, ...ports.map(({ name }) => name)])]);
     this.checks.forget([...new Set([...names, ...ports.map(({ name }) => name)])]);
   }
 
@@ -232,11 +250,9 @@ export class Wiring {
 
   /** Lets an endpoint's namespace answer only what the gateway serves. If that is impossible, it is reported, once. */
   async guard(namespace: string): Promise<void> {
-    await nft(`${NAMESPACES}/${namespace}`, gatewayText()).catch((error: unknown) => {
-      if (this.lacks.includes(UNGUARDED)) return;
-      this.lacks.push(UNGUARDED);
-      log.warn({ namespace, why: messageOf(error) }, UNGUARDED);
-    });
+    await nft(`${NAMESPACES}/${namespace}`, gatewayText()).catch((error: unknown) =>
+      this.lack(UNGUARDED, messageOf(error)),
+    );
   }
 
   private rules(ports: Port[], plugging: Plugging | undefined): Promise<void>[] {

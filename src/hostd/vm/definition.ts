@@ -1,6 +1,7 @@
 /** A VM as the runtime needs it. */
 import type { RuntimeDevice, RuntimeDisk, RuntimeNic, RuntimeSerial, VmDefinition } from '../runtime.js';
 import { assignedAddresses } from './assigned-addresses.js';
+import { type TrustedNetwork, trustedPortsOf } from './card-trust.js';
 import { diskKey, KEY } from './hardware/device-keys.js';
 import type { Disk, Nic, Serial } from './hardware/hardware.js';
 import { socketOf } from './hardware/serial-ports.js';
@@ -24,11 +25,25 @@ export function runtimeNic(
   return { index, mac, portGroup, connected, addresses };
 }
 
-/** @param vch id of the virtual container host that owns the VM */
-export function runtimeNics({ hardware, extraConfig }: VmConfig, vch: string | undefined): RuntimeNic[] {
+/**
+ * @param vch id of the virtual container host that owns the VM
+ * @param networks its container networks, by port group
+ */
+export function runtimeNics(
+  { hardware, extraConfig }: VmConfig,
+  vch: string | undefined,
+  networks: ReadonlyMap<string, TrustedNetwork> = new Map(),
+): RuntimeNic[] {
   const assigned = assignedAddresses(extraConfig);
+  const ports = networks.size === 0 ? undefined : trustedPortsOf(extraConfig);
   // Numbered by key, so that a card keeps its number when one before it is removed.
-  return hardware.nics.map((nic) => ({ ...runtimeNic(nic, nic.key - KEY.nic, assigned), vch }));
+  return hardware.nics.map((nic) => {
+    const card = { ...runtimeNic(nic, nic.key - KEY.nic, assigned), vch };
+    const network = networks.get(nic.portGroup);
+    if (network === undefined) return card;
+    const { level, peers } = network;
+    return { ...card, trust: { level, peers, ports: ports?.get(nic.mac.toLowerCase()) ?? [] } };
+  });
 }
 
 /** The device with that key in vim25. */

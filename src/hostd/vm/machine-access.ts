@@ -4,12 +4,14 @@ import type { ManagedObjectReference as Ref, VirtualMachineConfigSpec } from '..
 import { type Caller, mustHave, noPermission, restrictedCaller } from '../access/caller.js';
 import { isEndpointConfig, OWNER_KEY } from '../access/scope.js';
 import type { ManagedObject } from '../objects/managed-object.js';
+import { TRUST_KEY } from './card-trust.js';
 import type { NewDisk } from './hardware/device-kind.js';
 import type { Hardware, Serial } from './hardware/hardware.js';
+import type { Machine } from './machine.js';
 import type { VmHost } from './vm-host.js';
 
 /** Keys below `caisson.` that mean nothing to the host, or affect only the VM itself. */
-const FREE_KEYS = new Set(['caisson.container', 'caisson.run', 'caisson.log.keep', 'caisson.addresses']);
+const FREE_KEYS = new Set(['caisson.container', 'caisson.run', 'caisson.log.keep', 'caisson.addresses', TRUST_KEY]);
 const OWN_KEY = /^caisson\./i;
 const UNIX = 'unix://';
 
@@ -76,11 +78,16 @@ export function vchsOf(host: Pick<VmHost, 'machines' | 'registry'>, caller: Call
 
 /** Id of the virtual container host that owns this pool or one of the pools above it. */
 export function ownerOf(host: VmHost, pool: Ref): string | undefined {
+  return endpointOf(host, pool)?.config.extraConfig.get(OWNER_KEY);
+}
+
+/** The endpoint VM of the virtual container host that owns this pool or one of the pools above it. */
+export function endpointOf(host: VmHost, pool: Ref): Machine | undefined {
   const endpoints = host.machines.all().filter(({ config }) => isEndpointConfig(config.extraConfig));
   for (let at: Ref | undefined = pool; at?.type === 'ResourcePool'; ) {
     const { value } = at;
     const endpoint = endpoints.find((vm) => vm.pool.value === value);
-    if (endpoint !== undefined) return endpoint.config.extraConfig.get(OWNER_KEY);
+    if (endpoint !== undefined) return endpoint;
     at = host.registry.find(at)?.property('parent') as Ref | undefined;
   }
   return undefined;

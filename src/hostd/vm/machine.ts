@@ -12,6 +12,8 @@ export interface Machine extends ManagedObject, FileOwner {
   readonly directory: string;
   readonly config: VmConfig;
   readonly pool: ManagedObjectReference;
+  /** Has the switch treat the cards of a running VM as its configuration, and that of its virtual container host, says now. */
+  checkCards(): Promise<void>;
 }
 
 /** True for a VM that hostd runs as a process. */

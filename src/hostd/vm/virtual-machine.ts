@@ -14,8 +14,9 @@ import { fault } from '../faults.js';
 import { NETWORKS_KEY } from '../inventory/wished-settings.js';
 import type { CallContext } from '../objects/call-context.js';
 import { ManagedObject } from '../objects/managed-object.js';
-import type { VmDefinition } from '../runtime.js';
+import type { RuntimeNic, VmDefinition } from '../runtime.js';
 import { ADDRESSES_KEY } from './assigned-addresses.js';
+import { CONFIG_KEY, TRUST_KEY, trustedNetworks } from './card-trust.js';
 import { changedConfig, checkNameLength, checkVersion } from './changed-config.js';
 import { deviceOf, runtimeDisk, runtimeNics, runtimeSerial } from './definition.js';
 import { deleteDisks, deleteMade, makeDisks } from './device-files.js';
@@ -25,7 +26,7 @@ import { applyDeviceChanges } from './hardware/devices.js';
 import type { Hardware } from './hardware/hardware.js';
 import { type HotStep, hotSteps, takeHotSteps } from './hot-changes.js';
 import type { Machine } from './machine.js';
-import { checkChange, checkDevices, checkKeys, ownerOf } from './machine-access.js';
+import { checkChange, checkDevices, checkKeys, endpointOf } from './machine-access.js';
 import { checkBounds } from './machine-bounds.js';
 import { type PoweredVm, type PowerState, VmPower } from './power.js';
 import { vmProperty } from './properties/vm-properties.js';
@@ -140,7 +141,7 @@ export class VirtualMachine extends ManagedObject implements Machine, PoweredVm 
     const { ref, directory, host } = this;
     const { uuid, name, cpus, memoryMiB, hardware, extraConfig } = config;
     const resolve = (file: string): string => host.files.resolve(file);
-    const vch = ownerOf(host, this.pool);
+    const { vch, nics } = this.cardsOf(config);
     return {
       moid: ref.value,
       uuid,
@@ -149,11 +150,24 @@ export class VirtualMachine extends ManagedObject implements Machine, PoweredVm 
       cpus,
       memoryMiB,
       disks: hardware.disks.map((disk) => runtimeDisk(disk, resolve)),
-      nics: runtimeNics(config, vch),
+      nics,
       serials: hardware.serials.map((serial, index) => runtimeSerial(serial, index, resolve)),
       extraConfig,
       vch,
     };
+  }
+
+  /** Its cards, and the virtual container host that they belong to. */
+  private cardsOf(config: VmConfig): { vch: string | undefined; nics: RuntimeNic[] } {
+    const endpoint = endpointOf(this.host, this.pool)?.config.extraConfig;
+    const vch = endpoint?.get(OWNER_KEY);
+    const networks = endpoint === undefined ? undefined : trustedNetworks(endpoint);
+    return { vch, nics: runtimeNics(config, vch, networks) };
+  }
+
+  async checkCards(): Promise<void> {
+    if (this.power.running !== null)
+      await this.host.virtualSwitch?.allow(this.ref.value, this.cardsOf(this.config).nics);
   }
 
   // --- configuration ------------------------------------------------------------------------------------------------
@@ -209,8 +223,13 @@ export class VirtualMachine extends ManagedObject implements Machine, PoweredVm 
     await this.file.save();
     if (next.cpuShares !== config.cpuShares) this.power.weigh();
     if (networksChange) await host.portGroups.settle(next.extraConfig.get(OWNER_KEY) ?? '', next.extraConfig);
-    if (this.power.running !== null && next.extraConfig.get(ADDRESSES_KEY) !== config.extraConfig.get(ADDRESSES_KEY))
-      await host.virtualSwitch?.allow(this.ref.value, runtimeNics(next, ownerOf(host, this.pool)));
+    const differs = (...keys: string[]): boolean =>
+      keys.some((key) => next.extraConfig.get(key) !== config.extraConfig.get(key));
+    if (differs(ADDRESSES_KEY, TRUST_KEY)) await this.checkCards();
+    // An administrator may trust a network more or less from now on.
+    if (endpoint && differs(CONFIG_KEY))
+      for (const vm of host.machines.all())
+        if (endpointOf(host, vm.pool)?.ref.value === this.ref.value) await vm.checkCards();
     this.touch('config', 'name', 'summary', 'guest', 'network');
   }
 

@@ -7,7 +7,7 @@ import { IPERF, netPrograms, SMALL_HTTP } from '../net/image.js';
 import { busybox, havePulled, removeNamed } from './common.js';
 
 const run = promisify(execFile);
-const REQUESTS = '2000';
+const REQUESTS = '500';
 const IPERF_PORT = 5201;
 const SECONDS = '5';
 const image = (engine: Engine): string => `${engine.registry}/bench-net:latest`;

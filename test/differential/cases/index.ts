@@ -13,6 +13,7 @@ import { lifecycle } from './lifecycle.js';
 import { logs } from './logs.js';
 import { observe } from './observe.js';
 import { options } from './options.js';
+import { publishedPorts } from './ports.js';
 import { ps } from './ps.js';
 import { runs } from './run.js';
 import { states } from './states.js';
@@ -24,6 +25,7 @@ export const SUBJECTS: Subject[] = [
   firstProcess,
   options,
   ps,
+  publishedPorts,
   inspect,
   lifecycle,
   states,

@@ -398,7 +398,7 @@ export const networks: Subject = {
         get('/networks/{id}', { only: ['Name'] }),
         sh('docker network inspect -f "{{.Name}}" $(docker network inspect -f "{{slice .Id 0 12}}" @n)'),
         sh('docker network inspect -f "{{.Name}}" $(docker network inspect -f "{{slice .Id 0 20}}" @n)'),
-        get('/networks/zz{id}'),
+        get('/networks/zz'),
         get('/networks/%20'),
         get('/networks/', { only: [] }),
         get('/networks/@n/x'),
@@ -427,7 +427,7 @@ export const networks: Subject = {
           'docker network create --label dt-prune=1 @n 2>/dev/null; docker network prune -f --filter label=dt-prune=1',
         ),
         sh(
-          'docker network create --label dt-prune=2 @m >/dev/null 2>&1; docker network prune -f --filter label=dt-prune --filter until=1ms',
+          'docker network create --label dt-prune=2 @m >/dev/null 2>&1; docker network prune -f --filter label=dt-prune --filter until=1h',
         ),
         sh('docker network prune -f --filter label=dt-prune'),
         get('/events?since={begin}&until={now}&filters={"type":["network"],"event":["prune"]}', { only: [] }),

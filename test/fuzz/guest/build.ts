@@ -10,7 +10,7 @@ const sources = join(root, 'test/fuzz/guest');
 const guest = join(root, 'tether/guest');
 
 /** The targets: `<name>.c` describes each. */
-export const GUEST_TARGETS = ['channel', 'rpc', 'program', 'files', 'user'] as const;
+export const GUEST_TARGETS = ['channel', 'rpc', 'program', 'files', 'user', 'dhcp'] as const;
 export type GuestTarget = (typeof GUEST_TARGETS)[number];
 
 /** Where inputs are stored. */

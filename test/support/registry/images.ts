@@ -8,6 +8,7 @@ import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';
 import { testCacheDirectory } from '../go.js';
 import { type BuiltImage, buildImage, buildIndex, digestOf } from './image-builder.js';
+import { servicesLayers } from './services.js';
 import { TarBuilder } from './tar-builder.js';
 
 const run = promisify(execFile);
@@ -25,6 +26,7 @@ export type TestImageName =
   | 'no-shell'
   | 'no-tmp'
   | 'debian'
+  | 'services'
   | 'large'
   | 'many-files'
   | 'many-layers';
@@ -258,6 +260,13 @@ async function debianLayers(): Promise<Buffer[]> {
   return Promise.all([base, commands, files].map((tar) => tar.build()));
 }
 
+/** nginx, PostgreSQL, Redis and a small web application, each started by a command of its own (`services.ts`). */
+async function servicesImage(): Promise<BuiltImage> {
+  const { key, programs, files } = await servicesLayers();
+  const layers = [...(await debianLayers()), await cached(`services-${key}.tar`, programs), await files()];
+  return buildImage({ layers, config: { Cmd: ['bash'], Env: ['PATH=/usr/sbin:/usr/bin:/usr/lib/postgresql/bin'] } });
+}
+
 /** Bytes of each layer of the `large` image. */
 const LARGE_LAYER = 33 * 1024 * 1024;
 
@@ -377,6 +386,7 @@ const MAKERS: Record<TestImageName, () => Promise<BuiltImage>> = {
       layers: await debianLayers(),
       config: { Cmd: ['bash'], Labels: { 'org.opencontainers.image.version': '12' } },
     }),
+  services: servicesImage,
   large: largeImage,
   'many-files': manyFilesImage,
   'many-layers': manyLayersImage,

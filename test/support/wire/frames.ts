@@ -53,7 +53,13 @@ export function ipv4(to: string, from: string, source: string, target: string, p
 
 /** The beginning of a TCP connection over IPv4: the part of the packet after its IP header. */
 export function tcpSyn(source: string, target: string, from: number, to: number): Buffer {
-  const segment = Buffer.concat([u16(from), u16(to), Buffer.from('00000001000000005002ffff00000000', 'hex')]);
+  return tcp(source, target, from, to, 2);
+}
+
+/** A TCP segment with these flags, over IPv4. */
+export function tcp(source: string, target: string, from: number, to: number, flags: number): Buffer {
+  const segment = Buffer.concat([u16(from), u16(to), Buffer.from('00000001000000005000ffff00000000', 'hex')]);
+  segment[13] = flags;
   checksum(Buffer.concat([ip4(source), ip4(target), Buffer.from([0, 6]), u16(segment.length), segment])).copy(
     segment,
     16,

@@ -20,7 +20,7 @@ const parsed = (...args: string[]) => containerNetworks(given(...args), ['bridge
 it('networks are described by their port groups, whose names may have colons', () => {
   const networks = parsed(
     ...['--', 'DMZ: web:dmz', '--', 'lan', '--', 'DMZ:v6'],
-    ...['---gateway', 'DMZ: web:10.1.2.3/16', '---gateway', 'DMZ:fd00:1::1/64'],
+    ...['---gateway', 'DMZ: web:10.1.2.3/16', '---gateway', 'DMZ:fd00:1::1/64', '---gateway', 'lan:10.9.0.1/24'],
     ...['---ip-range', 'DMZ: web:10.1.7.0/24', '---ip-range', 'DMZ: web:10.1.9.1 - 10.1.9.20'],
     ...['---ip-range', 'DMZ:fd00:1::10-fd00:1::20', '---dns', 'lan:192.0.2.1', '---dns', 'lan:2001:db8::1'],
     ...['---firewall', 'lan:Open', '---firewall', 'DMZ:peers'],
@@ -34,7 +34,14 @@ it('networks are described by their port groups, whose names may have colons', (
       dns: [],
       trust: 'published',
     },
-    { name: 'lan', portGroup: 'lan', ipRanges: [], dns: ['192.0.2.1', '2001:db8::1'], trust: 'open' },
+    {
+      name: 'lan',
+      portGroup: 'lan',
+      gateway: '10.9.0.1/24',
+      ipRanges: [],
+      dns: ['192.0.2.1', '2001:db8::1'],
+      trust: 'open',
+    },
     {
       name: 'v6',
       portGroup: 'DMZ',
@@ -62,6 +69,7 @@ it.each([
   [['--', 'a:x', '--', 'b:x'], 'two networks are named "x"'],
   [['--', 'a:x', '--', 'a:y'], '"a" is given twice'],
   [['---dns', 'a:192.0.2.1'], "--container-network-dns 'a:192.0.2.1' does not begin with a port group"],
+  [['--', 'a:x'], 'DHCP are not implemented'],
   [['--', 'a:x', '---dns', 'a:one'], "'one' is not an address"],
   [['--', 'a:x', '---firewall', 'a:some'], "'some' is none of closed, outbound, peers, published, open"],
   [['--', 'a:x', '---gateway', 'a:10.0.0.1'], 'ADDRESS/PREFIX'],

@@ -29,6 +29,7 @@ function parts() {
     },
     restarts: { policyChanged: () => ({}) },
     hostInfo: async () => ({ cpus: 4 }),
+    names: { follow: async () => undefined },
     publish: ({ spec }: { spec: { name: string } }, action: string) => void published.push(`${action} ${spec.name}`),
   };
 }

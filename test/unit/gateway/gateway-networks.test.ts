@@ -55,7 +55,10 @@ it('forwards name servers on the loopback, and listed ports on the gateway of ea
     ['tcp', 'fd00::1', 8080, '127.0.0.1', 8080],
     ['udp', 'fd00::1', 8080, '127.0.0.1', 8080],
   ]);
-  expect(nameServers(['a', 'b'])).toEqual(['127.0.0.1:5300', '127.0.0.1:5301']);
+  expect(nameServers(['a', 'b'])).toEqual([
+    { address: '127.0.0.1', port: 5300 },
+    { address: '127.0.0.1', port: 5301 },
+  ]);
 });
 
 let told: string[];

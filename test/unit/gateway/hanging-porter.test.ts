@@ -19,6 +19,7 @@ describe('a porter that does not answer', () => {
       },
     },
     () => undefined,
+    () => undefined,
     20,
     20,
   );

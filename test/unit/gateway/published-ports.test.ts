@@ -31,6 +31,7 @@ describe('the requested ports', () => {
       { containerPort: 81, protocol: 'tcp', hostIp: '', hostPort: 0 },
     ]);
     expect(parsePort('80')).toEqual({ port: 80, protocol: 'tcp' });
+    expect(parsePort('80/UDP')).toEqual({ port: 80, protocol: 'udp' });
   });
 
   it('are published in an order in which a range leaves alone what is asked for by number', () => {
@@ -44,8 +45,8 @@ describe('the requested ports', () => {
 
   it.each([
     [{ x: [] }, 'invalid port specification: "x"'],
-    [{ '0/tcp': [] }, 'invalid port specification: "0/tcp"'],
-    [{ '70000/tcp': [] }, 'invalid port specification: "70000/tcp"'],
+    [{ '0/tcp': [] }, 'invalid port specification: "0"'],
+    [{ '70000/tcp': [] }, 'invalid port specification: "70000"'],
     [{ '80/foo': [] }, 'invalid proto: foo'],
     [{ '80/sctp': [] }, 'publishing sctp ports is not supported'],
     [{ '80/tcp': [{ HostPort: 'abc' }] }, 'invalid port specification: "abc"'],

@@ -5,7 +5,7 @@ import { vchConfigSchema } from '../../../port-layer/config.js';
 import type { ContainerSpec } from '../../../port-layer/exec/container-spec.js';
 import { programSpec } from '../../../port-layer/exec/program-spec.js';
 import { addressesValue, containerVmSpec } from '../../../port-layer/exec/vm-spec.js';
-import { cardAddresses, mainEndpoint } from '../../../port-layer/network/endpoints.js';
+import { cardsFor, cardsOf, mainEndpoint } from '../../../port-layer/network/endpoints.js';
 import { Networks } from '../../../port-layer/network/networks.js';
 import { sayingAsDocker } from '../../support/docker-words.js';
 import { VCH_CONFIG } from '../../support/vch-config.js';
@@ -92,12 +92,12 @@ describe('addresses', () => {
   it('of a running container are claimed on each network, independently of the others', () => {
     const all = networks();
     const found = networks().bind(on('a', 'bridge', 'back'), MACS);
-    all.claim('x', [found[0]!]);
-    expect(sayingAsDocker(() => all.claim('a', [{ ...found[1]!, network: 'gone' }, ...found]))).toThrow(
-      'network gone not found',
-    );
-    expect(sayingAsDocker(() => all.claim('y', [found[1]!]))).toThrow('Address already in use');
-    expect(sayingAsDocker(() => all.claim('y', [found[0]!]))).toThrow('Address already in use');
+    all.claim(on('x'), [found[0]!]);
+    expect(
+      sayingAsDocker(() => all.claim(on('a'), [{ ...found[1]!, network: 'gone', networkId: '' }, ...found])),
+    ).toThrow('network gone not found');
+    expect(sayingAsDocker(() => all.claim(on('y'), [found[1]!]))).toThrow('Address already in use');
+    expect(sayingAsDocker(() => all.claim(on('y'), [found[0]!]))).toThrow('Address already in use');
   });
 
   it('are allocated on no network when one does not exist', () => {
@@ -107,12 +107,12 @@ describe('addresses', () => {
   });
 
   it('are not given twice on one network, nor on more networks than a VM can have cards', () => {
-    expect(sayingAsDocker(() => networks().check(on('a', 'back', 'bridge', 'back')))).toThrow(
+    expect(sayingAsDocker(() => networks().settle(on('a', 'back', 'bridge', 'back')))).toThrow(
       'network back is given twice',
     );
     const many = Array.from({ length: 11 }, (_, n) => `n${n}`);
-    expect(sayingAsDocker(() => networks().check(on('a', ...many)))).toThrow('more than 10 networks');
-    expect(() => networks().check(on('a', ...many.slice(1)))).not.toThrow();
+    expect(sayingAsDocker(() => networks().settle(on('a', ...many)))).toThrow('more than 10 networks');
+    expect(() => networks().settle(on('a', ...many.slice(1)))).not.toThrow();
   });
 });
 
@@ -144,7 +144,9 @@ describe('a VM on two networks', () => {
   const endpoints = networks().bind(spec, MACS);
 
   it('has a card on each port group', () => {
-    const cards = containerVmSpec(CONFIG, spec, 'parent.vmdk').deviceChange!.map(({ device }) => device);
+    const cards = containerVmSpec(CONFIG, spec, 'parent.vmdk', (wish) =>
+      networks().portGroupOf(wish),
+    ).deviceChange!.map(({ device }) => device);
     const groups = cards.flatMap((device) =>
       device.$type === 'VirtualVmxnet3' ? [(device.backing as { deviceName: string }).deviceName] : [],
     );
@@ -154,7 +156,9 @@ describe('a VM on two networks', () => {
 
   it('has distinct keys for all devices, on the largest number of networks', () => {
     const many = on('a', ...Array.from({ length: 10 }, (_, n) => `n${n}`));
-    const keys = containerVmSpec(CONFIG, many, 'parent.vmdk').deviceChange!.map(({ device }) => device.key);
+    const keys = containerVmSpec(CONFIG, many, 'parent.vmdk', () => 'front').deviceChange!.map(
+      ({ device }) => device.key,
+    );
     expect(new Set(keys).size).toBe(keys.length);
   });
 
@@ -181,7 +185,35 @@ describe('a VM on two networks', () => {
   });
 });
 
-it('reads the addresses in the order of the cards', () => {
-  const devices = [{ key: 1 }, { macAddress: MACS[0] }, { macAddress: undefined }, { macAddress: MACS[1] }];
-  expect(cardAddresses(devices)).toEqual(MACS);
+describe('the cards of a VM', () => {
+  const card = (key: number, mac: string, portGroup: string) => ({ key, mac, portGroup });
+  const [first, second] = [card(4000, MACS[0]!, 'front'), card(4001, MACS[1]!, 'back')];
+
+  it('are read from its devices', () => {
+    const device = ({ key, mac, portGroup }: typeof first) => ({
+      key,
+      macAddress: mac,
+      backing: { deviceName: portGroup },
+    });
+    expect(cardsOf([{ key: 1 }, device(first), { key: 2, macAddress: undefined }, device(second)])).toEqual([
+      first,
+      second,
+    ]);
+  });
+
+  it.each([
+    ['in the order of the networks', ['front', 'back'], [4000, 4001]],
+    ['in another order', ['back', 'front'], [4001, 4000]],
+    ['when a network did not exist as its card was made', ['new', 'front'], [4001, 4000]],
+    ['when one is missing', ['back', 'front', 'third'], [4001, 4000, undefined]],
+  ])('are found by port group, %s', (_, groups, keys) => {
+    const wanted = groups.map((portGroup) => ({ portGroup }));
+    expect(cardsFor(wanted, [first, second]).map((one) => one?.key)).toEqual(keys);
+  });
+
+  it('on one port group are told apart by the address that was asked for', () => {
+    const shared = [first, card(4001, MACS[1]!, 'front')];
+    const wanted = [{ portGroup: 'front' }, { portGroup: 'front', mac: MACS[0]! }];
+    expect(cardsFor(wanted, shared).map((one) => one?.key)).toEqual([4001, 4000]);
+  });
 });

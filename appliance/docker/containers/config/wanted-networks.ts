@@ -22,8 +22,8 @@ export function mainEndpoint(request: CreateBody) {
  * machine's or container's network
  */
 export function checkNetworks(request: CreateBody, find: FindNetwork): void {
-  checkMode(request);
-  const problems = Object.entries(request.NetworkingConfig?.EndpointsConfig ?? {}).flatMap(([name, endpoint]) => {
+  checkNetworkMode(request);
+  const problems = endpointsOf(request, mainNetwork(request)).flatMap(([name, endpoint]) => {
     if (endpoint === null) return [`invalid config for network ${name}: EndpointsConfig is nil`];
     try {
       checkEndpoint(name, find(name), endpoint);
@@ -40,23 +40,27 @@ export function checkNetworks(request: CreateBody, find: FindNetwork): void {
 /** The networks to join, that of the NetworkMode first. @throws invalid */
 export function wantedNetworks(request: CreateBody, find: FindNetwork): NetworkWish[] {
   if (request.NetworkDisabled === true) return [];
-  const mode = request.HostConfig?.NetworkMode ?? '';
-  const main = mode === '' || mode === 'default' ? 'bridge' : mode;
+  const main = mainNetwork(request);
   const given = endpointsOf(request, main);
   const nameOf = (reference: string): string => find(reference)?.name ?? reference;
   const mainName = nameOf(main);
-  const wanted: [string, EndpointRequest][] = given.length === 0 ? [[main, {}]] : given;
+  const wanted: [string, EndpointRequest | null][] = given.length === 0 ? [[main, {}]] : given;
   return wanted
-    .map(([key, endpoint]): [string, EndpointRequest] => [nameOf(key), endpoint])
+    .map(([key, endpoint]): [string, EndpointRequest] => [nameOf(key), endpoint ?? {}])
     .filter(([name]) => name !== 'none')
     .sort(([one], [other]) => Number(other === mainName) - Number(one === mainName))
     .map(([name, endpoint]) => wishOf(name, endpoint, macOf(request, endpoint, name, name === mainName)));
 }
 
 /** What is said of the networks, by name or id. The word `default` stands for the default network. */
-function endpointsOf(request: CreateBody, main: string): [string, EndpointRequest][] {
+function endpointsOf(request: CreateBody, main: string): [string, EndpointRequest | null][] {
   const given = Object.entries(request.NetworkingConfig?.EndpointsConfig ?? {});
-  return given.map(([key, endpoint]) => [main === 'bridge' && key === 'default' ? 'bridge' : key, endpoint ?? {}]);
+  return given.map(([key, endpoint]) => [main === 'bridge' && key === 'default' ? 'bridge' : key, endpoint]);
+}
+
+function mainNetwork(request: CreateBody): string {
+  const mode = request.HostConfig?.NetworkMode ?? '';
+  return mode === '' || mode === 'default' ? 'bridge' : mode;
 }
 
 /** The card's address. Older clients give it to the container, newer ones to its network. @throws invalid in Docker's words */
@@ -75,8 +79,8 @@ function macOf(request: CreateBody, endpoint: EndpointRequest, name: string, mai
   }
 }
 
-/** @throws invalid in Docker's words; unsupported */
-function checkMode({ HostConfig: host, Hostname, ExposedPorts }: CreateBody): void {
+/** @throws invalid in Docker's words for what a mode rules out; unsupported for the modes of another machine's or container's network */
+export function checkNetworkMode({ HostConfig: host, Hostname, ExposedPorts }: CreateBody): void {
   const mode = host?.NetworkMode ?? '';
   const some = (value: object | null | undefined): boolean => Object.keys(value ?? {}).length > 0;
   if (mode === 'host' && some(host?.Links))
