@@ -208,6 +208,7 @@ export class Wiring {
   async addEndpoint(moid: string, namespace: string, ports: Port[], plugging?: Plugging): Promise<void> {
     this.gateways.set(moid, ports);
     const own = ports.map(({ nic }) => nic);
+    this.flows.addGateway(ports);
     await together([...this.rules(ports, plugging), this.neighbours.add(moid, namespace, own, () => this.others())]);
   }
 
