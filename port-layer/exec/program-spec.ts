@@ -80,7 +80,12 @@ export function cardSettings(
   };
 }
 
-<<<<<<< HEAD
+/** The network whose router, told by DHCP, is the default route: nothing is known of it here but that it comes first. */
+function leasedWayOut(all: readonly NetworkEndpoint[]): NetworkEndpoint | undefined {
+  const [first] = ranked(all).filter((one) => one.external?.dhcp === true || one === wayOut4(all));
+  return first?.external?.dhcp === true ? first : undefined;
+}
+
 /**
  * Where 127.0.0.11 passes questions on to: first to the gateways, which know the containers' names and ask the servers that the container has
  * of its own for all others. Servers of external networks would say that there is no such container.
@@ -94,17 +99,6 @@ export function serversOf({ dns }: Pick<ContainerSpec, 'dns'>, endpoints: readon
   const own =
     gateways.length === 0 && others.length > 0 && dns !== null && dns.servers.length > 0 ? dns.servers : others;
   return [...new Set([...gateways, ...own])].slice(0, MAX_NAME_SERVERS);
-=======
-/** The network whose router, told by DHCP, is the default route: nothing is known of it here but that it comes first. */
-function leasedWayOut(all: readonly NetworkEndpoint[]): NetworkEndpoint | undefined {
-  const [first] = ranked(all).filter((one) => one.external?.dhcp === true || one === wayOut4(all));
-  return first?.external?.dhcp === true ? first : undefined;
-}
-
-/** Where 127.0.0.11 passes questions on to. */
-export function serversOf(endpoints: readonly NetworkEndpoint[]): string[] {
-  return [...new Set(endpoints.flatMap((endpoint) => endpoint.nameServers))].slice(0, MAX_NAME_SERVERS);
->>>>>>> land-13
 }
 
 function nameServers(
