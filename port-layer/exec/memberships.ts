@@ -226,7 +226,7 @@ export class Memberships implements Members {
       { path: '/etc/hosts', content: text('/etc/hosts'), changed: 'merged' },
       { path: '/etc/resolv.conf', content: text('/etc/resolv.conf'), changed: 'left' },
     ]);
-    await channel.nameServers(serversOf(endpoints));
+    await channel.nameServers(serversOf(spec, endpoints));
   }
 
   /** Undoes a connection. @returns false if the card stays, because the host does not take it back */

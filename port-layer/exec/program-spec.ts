@@ -11,7 +11,7 @@ import {
 import { MAX_NAME_SERVERS } from '../../tether/protocol/network-requests.js';
 import { ranked, wayOut4, wayOut6 } from '../network/endpoints.js';
 import { hostsFile } from '../network/hosts-file.js';
-import { resolvConf } from '../network/resolv-conf.js';
+import { internalResolvConf, resolvConf } from '../network/resolv-conf.js';
 import type { NetworkEndpoint } from '../network/types.js';
 import { volumeDisks } from '../storage/volume-disks.js';
 import type { ContainerSpec } from './container-spec.js';
@@ -37,7 +37,7 @@ export function programSpec(spec: ContainerSpec, endpoints: NetworkEndpoint[], f
       mac: endpoint.mac,
       ...cardSettings(endpoint, endpoints, spec.openPorts),
     })),
-    ...nameServers(endpoints),
+    ...nameServers(spec, endpoints),
     files: [...networkFiles(spec, hostname, endpoints), ...spec.files],
     sysctls: spec.sysctls,
     shmSize: spec.shmSize,
@@ -86,13 +86,26 @@ function leasedWayOut(all: readonly NetworkEndpoint[]): NetworkEndpoint | undefi
   return first?.external?.dhcp === true ? first : undefined;
 }
 
-/** Where 127.0.0.11 passes questions on to. */
-export function serversOf(endpoints: readonly NetworkEndpoint[]): string[] {
-  return [...new Set(endpoints.flatMap((endpoint) => endpoint.nameServers))].slice(0, MAX_NAME_SERVERS);
+/**
+ * Where 127.0.0.11 passes questions on to: first to the gateways, which know the containers' names and ask the servers that the container has
+ * of its own for all others. Servers of external networks would say that there is no such container.
+ */
+export function serversOf({ dns }: Pick<ContainerSpec, 'dns'>, endpoints: readonly NetworkEndpoint[]): string[] {
+  const of = (named: boolean): string[] =>
+    ranked(endpoints)
+      .filter((endpoint) => (endpoint.named === true) === named)
+      .flatMap((endpoint) => endpoint.nameServers);
+  const [gateways, others] = [of(true), of(false)];
+  const own =
+    gateways.length === 0 && others.length > 0 && dns !== null && dns.servers.length > 0 ? dns.servers : others;
+  return [...new Set([...gateways, ...own])].slice(0, MAX_NAME_SERVERS);
 }
 
-function nameServers(endpoints: readonly NetworkEndpoint[]): Pick<ProgramSpec, 'nameServers'> {
-  const servers = serversOf(endpoints);
+function nameServers(
+  spec: Pick<ContainerSpec, 'dns'>,
+  endpoints: readonly NetworkEndpoint[],
+): Pick<ProgramSpec, 'nameServers'> {
+  const servers = serversOf(spec, endpoints);
   return servers.length === 0 ? {} : { nameServers: servers };
 }
 
@@ -118,9 +131,10 @@ function firstProcess({ process, init, links }: ContainerSpec): ProcessSpec {
 export function networkFiles(spec: ContainerSpec, hostname: string, endpoints: readonly NetworkEndpoint[]): FileSpec[] {
   const { domainname, extraHosts, links, dns } = spec;
   const hosts = hostsFile({ hostname, domainname, endpoints, extraHosts, links: links?.hosts ?? [] });
+  const resolv = serversOf(spec, endpoints).length > 0 ? internalResolvConf(dns) : resolvConf(dns);
   return [
     { path: '/etc/hostname', content: `${hostname}\n`, mode: 0o644 },
     { path: '/etc/hosts', content: hosts, mode: 0o644 },
-    { path: '/etc/resolv.conf', content: resolvConf(dns), mode: 0o644 },
+    { path: '/etc/resolv.conf', content: resolv, mode: 0o644 },
   ];
 }

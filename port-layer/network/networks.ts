@@ -231,6 +231,7 @@ export class Networks implements NetworkService {
       mtu: spec.mtu,
       internal: spec.internal,
       nameServers: spec.kind === 'external' ? (spec.dns ?? []) : isDefault ? [] : gateways,
+      ...(spec.kind === 'external' || isDefault ? {} : { named: true }),
       aliases: wish.aliases,
       ...(spec.kind === 'external' ? { external: outerTrust(spec) } : {}),
     });

@@ -53,6 +53,8 @@ export interface NetworkEndpoint {
   internal: boolean;
   /** Where names on it are asked for: the gateway's addresses; empty for the default network, whose containers ask the machine's servers. */
   nameServers: string[];
+  /** These know the names of the containers on it. */
+  named?: boolean;
   aliases: string[];
   /** Of a container network (`kind: 'external'`): how far it is trusted, the addresses of its peers, and whether it gives addresses by DHCP. */
   external?: { trust: TrustLevel; peers: string[]; dhcp: boolean };
