@@ -305,8 +305,9 @@ export class Memberships implements Members {
   }
 }
 
-function isOn({ network, networkId }: NetworkWish, { id, name }: NetworkInfo): boolean {
-  return networkId === undefined ? network === name || network === id : networkId === id;
+/** One made anew under the same name takes the place of the old one. */
+function isOn(wish: NetworkWish, { id, name }: NetworkInfo): boolean {
+  return wish.networkId === id || wish.network === name || wish.network === id;
 }
 
 const without = (spec: ContainerSpec, wish: NetworkWish): ContainerSpec => ({

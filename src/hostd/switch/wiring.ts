@@ -219,6 +219,7 @@ export class Wiring {
 
   /** Like {@link addEndpoint}, for one more card. @throws internal */
   async addEndpointCard(moid: string, namespace: string, port: Port, plugging: Plugging): Promise<void> {
+    this.flows.addGateway([port]);
     this.gateways.set(moid, [...this.gatewaysBut(moid, port.name), port]);
     await together([
       ...this.rules([port], plugging),
@@ -230,6 +231,7 @@ export class Wiring {
   removeEndpointCard(moid: string, nic: RuntimeNic, name: string): void {
     this.gateways.set(moid, this.gatewaysBut(moid, name));
     this.neighbours.removeCard(moid, nic);
+    this.flows.remove([name]);
     this.checks.forget([name]);
   }
 
