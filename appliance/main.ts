@@ -13,6 +13,7 @@ import { proxySettings } from '../src/common/proxies.js';
 import { writeWhole } from '../src/common/write-whole.js';
 import { Engine } from './docker/engine.js';
 import { NamesFeed } from './docker/networks/names-feed.js';
+import { Policies } from './docker/policy/policies.js';
 import { dockerApp, listenDocker } from './docker/server.js';
 import {
   counter,
@@ -99,8 +100,17 @@ async function main(): Promise<void> {
     porter === null ? undefined : served,
     porter === null ? undefined : names,
   );
+  const policies = new Policies({
+    portLayer,
+    gateway,
+    events: engine.events,
+    resolvers: () => resolvers.list(),
+    watchNames: (patterns) => void names.report(patterns ?? []),
+  });
+  engine.policies = { policies, traceParts: { exec: portLayer.exec, policies, gateway } };
   await gateway.start(gatewayNetworks(portLayer.network.list()));
   if (porter !== null) await served.follow();
+  await policies.open();
   await engine.restorePorts();
   await engine.recall();
   const app = dockerApp(engine);

@@ -340,6 +340,7 @@ export const CODES = {
   ),
 
   // --- what answers vim25
+  'endpoint.noVm': code<Nothing>('unavailable', () => 'the virtual machine of this endpoint is not known'),
   'target.noDatacenter': code(
     'invalid',
     (s: { datacenter: string }) => `the target has no datacenter '${s.datacenter}'`,

@@ -19,11 +19,13 @@ export {
   type RemovalHinders,
 } from './errors.js';
 export type { ContainerSpec, LogRotation } from './exec/container-spec.js';
+export type { StartGate } from './exec/start-gate.js';
 export type * from './exec/types.js';
 export type * from './files/types.js';
 export type { HostInfo } from './host-info.js';
 export { LineAssembler, RUN_END } from './interaction/output-log.js';
 export type * from './interaction/types.js';
+export type { EndpointKeys } from './network/endpoint-keys.js';
 export { mainEndpoint, ranked, wayOut4, wayOut6, wholeEndpoint } from './network/endpoints.js';
 export type * from './network/network-spec.js';
 export type {

@@ -12,6 +12,7 @@ import { readVm, VM_PROPERTIES } from './exec/vm-report.js';
 import { ContainerFiles } from './files/container-files.js';
 import { hostInfo } from './host-info.js';
 import { Interaction } from './interaction/interaction.js';
+import { OwnVmKeys } from './network/endpoint-keys.js';
 import { EndpointVm } from './network/endpoint-vm.js';
 import { machineRoutes } from './network/machine-routes.js';
 import { Networks } from './network/networks.js';
@@ -52,10 +53,14 @@ export async function openPortLayer(config: VchConfig): Promise<PortLayer> {
       new Set(cache.all().flatMap(({ spec }) => (spec.volumes ?? []).map(({ volume }) => volume)));
     const network = new Networks(config, cache, { store: new EndpointVm(client, config), routes: machineRoutes });
     await network.load();
+    const endpoint = new OwnVmKeys(client, config.id);
     const exec = new Containers(client, config, cache, network, layers, volumes, volumeUse);
     layers.usedByContainers = () => new Set(cache.all().flatMap((container) => container.spec.layer ?? []));
     const watcher = new PropertyWatcher(client, config.resourcePool, 'VirtualMachine', [...VM_PROPERTIES], {
-      changed: ({ ref, props }) => exec.observer.observe(readVm(ref, (path) => props.get(path))),
+      changed: ({ ref, props }) => {
+        const vm = readVm(ref, (path) => props.get(path));
+        if (!endpoint.observe(vm)) exec.observer.observe(vm);
+      },
       left: (ref) => exec.observer.vanished(ref),
     });
     await watcher.start();
@@ -76,6 +81,8 @@ export async function openPortLayer(config: VchConfig): Promise<PortLayer> {
         room,
       ),
       room,
+      endpoint,
+      startGate: exec.gate,
       layers,
       volumes,
       kv: new DatastoreKeyValueStore(files),

@@ -19,6 +19,7 @@ import { ContainerPorts } from './networks/container-ports.js';
 import { DockerNetworks } from './networks/docker-networks.js';
 import { type Names, NO_NAMES } from './networks/names-feed.js';
 import { publishNetworkChange } from './networks/network-events.js';
+import type { PolicyParts } from './policy/policy-routes.js';
 import { RestartSupervisor } from './restart/restart-supervisor.js';
 import { VolumeService } from './volumes/volume-service.js';
 
@@ -43,6 +44,8 @@ export class Engine {
   readonly sizes: ContainerSizes;
   readonly containerImages: ContainerImages;
   readonly views: ViewSources;
+  /** Null: nothing here can enforce any. */
+  policies: PolicyParts | null = null;
   readonly ports: ContainerPorts;
   private readonly health: HealthService;
   private readonly forwarding: LogForwarding;
@@ -139,7 +142,12 @@ export class Engine {
 
   /** The gateway was started again and serves nothing yet. */
   async serveAgain(): Promise<void> {
-    await Promise.all([this.gatewayNetworks.again(), this.ports.republish(), this.names.forwardAgain()]);
+    await Promise.all([
+      this.gatewayNetworks.again(),
+      this.ports.republish(),
+      this.names.forwardAgain(),
+      this.policies?.policies.again(),
+    ]);
   }
 
   /** Before the API is served: reads what the endpoint before this one knew of its containers. */
@@ -156,6 +164,7 @@ export class Engine {
   async close(): Promise<void> {
     this.restarts.close();
     this.forwarding.close();
+    this.policies?.policies.close();
     for (const stop of this.stopListening) stop();
     await this.health.close();
   }

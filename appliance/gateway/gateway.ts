@@ -3,11 +3,15 @@ import type { Server } from 'node:net';
 import { unavailable, unsupported } from '../../src/common/errors.js';
 import { logger } from '../../src/common/log.js';
 import { relayPath } from '../../src/common/paths.js';
+import type { GatewayPolicy } from '../../src/common/policy/compiled.js';
+import type { RuleCount } from '../../src/common/policy/nft-rules.js';
+import type { ProbePacket } from '../../src/common/policy/probe-packet.js';
 import {
   type AddressPort,
   type Counter,
   type GatewayCard,
   type GatewayNetwork,
+  type PolicyAnswer,
   type PorterAnswer,
   type PorterRequest,
   type Protocol,
@@ -54,6 +58,12 @@ export interface Gateway {
   counters(): Promise<Counter[]>;
   /** Changes what containers may look up. Resolves when they are answered accordingly. @throws unavailable while nobody answers them */
   names(change: NamesChange): Promise<void>;
+  /** What containers may send to the outside, and it to them; null: everything. @throws unsupported if that cannot be enforced */
+  policy(policy: GatewayPolicy | null): Promise<void>;
+  /** What each rule of the policy has decided about. */
+  policyCounts(): Promise<Record<string, RuleCount>>;
+  /** Watches for a packet; null: no longer, and the answer says what has become of it. */
+  policyTrace(packet: ProbePacket | null): Promise<PolicyAnswer['trace']>;
   /** @param observer is told of the addresses that an asker is about to be told (`NamesChange.reported`); the asker waits for it */
   onNamesAnswer(observer: NamesObserver): void;
   stop(): void;
@@ -88,6 +98,18 @@ export class OwnGateway implements Gateway {
   async network(): Promise<void> {}
 
   async networkGone(): Promise<void> {}
+
+  async policy(policy: GatewayPolicy | null): Promise<void> {
+    if (policy !== null) throw unsupported('only a gateway with a porter enforces a policy');
+  }
+
+  async policyCounts(): Promise<Record<string, RuleCount>> {
+    return {};
+  }
+
+  async policyTrace(): Promise<PolicyAnswer['trace']> {
+    return undefined;
+  }
 
   async forward(): Promise<number> {
     throw unsupported('only a gateway with a porter forwards anything');
@@ -128,6 +150,7 @@ export function porterChannel(): PorterChannel | null {
 interface Answer {
   port?: number;
   counters?: Counter[];
+  policy?: PolicyAnswer;
   socket: unknown;
 }
 
@@ -213,6 +236,20 @@ export class PorterGateway implements Gateway {
       () => this.close(id),
     );
     return answer.port ?? inner.port;
+  }
+
+  async policy(policy: GatewayPolicy | null): Promise<void> {
+    await this.ask((request) => ({ kind: 'policy', request, policy }), this.answerMs, nothing);
+  }
+
+  async policyCounts(): Promise<Record<string, RuleCount>> {
+    const answer = await this.ask((request) => ({ kind: 'policy-counts', request }), this.answerMs, nothing);
+    return answer.policy?.counts ?? {};
+  }
+
+  async policyTrace(packet: ProbePacket | null): Promise<PolicyAnswer['trace']> {
+    const answer = await this.ask((request) => ({ kind: 'policy-trace', request, packet }), this.answerMs, nothing);
+    return answer.policy?.trace;
   }
 
   async counters(): Promise<Counter[]> {

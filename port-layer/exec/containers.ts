@@ -26,6 +26,7 @@ import { keepsNothing } from './lasting-disks.js';
 import { Memberships } from './memberships.js';
 import { Pauser } from './pause.js';
 import { Starter } from './start.js';
+import { StartGate } from './start-gate.js';
 import type {
   ContainerEvent,
   ContainerInfo,
@@ -79,6 +80,7 @@ export class Containers implements ExecService, ExecContext {
     private readonly layers: Layers,
     readonly volumes: Pick<Volumes, 'keep' | 'recover'>,
     readonly volumeUse: VolumeUse,
+    readonly gate: StartGate = new StartGate(),
   ) {
     this.events.setMaxListeners(0);
     networks.members = new Memberships(this);

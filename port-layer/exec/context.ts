@@ -5,6 +5,7 @@ import type { Networks } from '../network/networks.js';
 import type { VolumeUse } from '../storage/volume-use.js';
 import type { Volumes } from '../storage/volumes.js';
 import type { ContainerCache } from './container-cache.js';
+import type { StartGate } from './start-gate.js';
 
 /** The port layer below and beside the exec component. */
 export interface ExecContext {
@@ -14,4 +15,5 @@ export interface ExecContext {
   readonly networks: Networks;
   readonly volumes: Pick<Volumes, 'recover'>;
   readonly volumeUse: VolumeUse;
+  readonly gate: StartGate;
 }

@@ -17,7 +17,7 @@ import { keptSpec } from './kept-spec.js';
 import { cardSettings, hostnameOf, networkFiles, serversOf } from './program-spec.js';
 import { currentRecord, RUN_KEY } from './run-record.js';
 import { readCards } from './start.js';
-import { ADDRESSES_KEY, addressesValue, SPEC_KEY } from './vm-spec.js';
+import { ADDRESSES_KEY, addressesValue, SPEC_KEY, trustKeys } from './vm-spec.js';
 
 const log = logger('exec');
 
@@ -144,6 +144,8 @@ export class Memberships implements Members {
       endpoints: [...before.endpoints, endpoint],
     };
     try {
+      // Its addresses mean something before it can send from them.
+      await this.context.gate.pass(container, after.endpoints);
       await this.change(container, (handle) => {
         this.record(handle, container, after);
         handle.addCard({ portGroup: network.portGroup, mac });
@@ -155,7 +157,11 @@ export class Memberships implements Members {
     container.spec = after.spec;
     container.dispatch({ type: 'networks', endpoints: after.endpoints });
     try {
-      await this.channelOf(container).addNic({ name: '', mac, ...cardSettings(endpoint, after.endpoints) });
+      await this.channelOf(container).addNic({
+        name: '',
+        mac,
+        ...cardSettings(endpoint, after.endpoints, after.spec.openPorts),
+      });
       await this.tellGuest(container, before.endpoints);
     } catch (error) {
       if (await this.takeBack(container, before, mac)) networks.leave(container.id, network.id);
@@ -186,7 +192,7 @@ export class Memberships implements Members {
       });
     } catch (error) {
       await channel
-        .addNic({ name: '', mac, ...cardSettings(endpoint, before.endpoints) })
+        .addNic({ name: '', mac, ...cardSettings(endpoint, before.endpoints, before.spec.openPorts) })
         .then(() => this.tellGuest(container, after.endpoints))
         .catch((failure: unknown) =>
           log.error({ container: container.id, err: messageOf(failure) }, 'a card that was to go is not set up again'),
@@ -220,7 +226,7 @@ export class Memberships implements Members {
       { path: '/etc/hosts', content: text('/etc/hosts'), changed: 'merged' },
       { path: '/etc/resolv.conf', content: text('/etc/resolv.conf'), changed: 'left' },
     ]);
-    await channel.nameServers(serversOf(endpoints));
+    await channel.nameServers(serversOf(spec, endpoints));
   }
 
   /** Undoes a connection. @returns false if the card stays, because the host does not take it back */
@@ -258,6 +264,7 @@ export class Memberships implements Members {
     { spec, endpoints }: { spec: ContainerSpec; endpoints: NetworkEndpoint[] },
   ): void {
     handle.key(SPEC_KEY, keptSpec(spec)).key(ADDRESSES_KEY, addressesValue(endpoints));
+    for (const [key, value] of trustKeys(endpoints, spec.openPorts)) handle.key(key, value);
     const record = currentRecord(facts);
     if (record !== null) handle.key(RUN_KEY, JSON.stringify({ ...record, endpoints }));
   }
@@ -298,8 +305,9 @@ export class Memberships implements Members {
   }
 }
 
-function isOn({ network, networkId }: NetworkWish, { id, name }: NetworkInfo): boolean {
-  return networkId === undefined ? network === name || network === id : networkId === id;
+/** One made anew under the same name takes the place of the old one. */
+function isOn(wish: NetworkWish, { id, name }: NetworkInfo): boolean {
+  return wish.networkId === id || wish.network === name || wish.network === id;
 }
 
 const without = (spec: ContainerSpec, wish: NetworkWish): ContainerSpec => ({

@@ -9,9 +9,9 @@ import {
   type VolumeSpec,
 } from '../../tether/program/spec.js';
 import { MAX_NAME_SERVERS } from '../../tether/protocol/network-requests.js';
-import { wayOut4, wayOut6 } from '../network/endpoints.js';
+import { ranked, wayOut4, wayOut6 } from '../network/endpoints.js';
 import { hostsFile } from '../network/hosts-file.js';
-import { resolvConf } from '../network/resolv-conf.js';
+import { internalResolvConf, resolvConf } from '../network/resolv-conf.js';
 import type { NetworkEndpoint } from '../network/types.js';
 import { volumeDisks } from '../storage/volume-disks.js';
 import type { ContainerSpec } from './container-spec.js';
@@ -35,9 +35,9 @@ export function programSpec(spec: ContainerSpec, endpoints: NetworkEndpoint[], f
       index,
       name: `eth${index}`,
       mac: endpoint.mac,
-      ...cardSettings(endpoint, endpoints),
+      ...cardSettings(endpoint, endpoints, spec.openPorts),
     })),
-    ...nameServers(endpoints),
+    ...nameServers(spec, endpoints),
     files: [...networkFiles(spec, hostname, endpoints), ...spec.files],
     sysctls: spec.sysctls,
     shmSize: spec.shmSize,
@@ -63,24 +63,49 @@ export function programSpec(spec: ContainerSpec, endpoints: NetworkEndpoint[], f
 export function cardSettings(
   endpoint: NetworkEndpoint,
   all: readonly NetworkEndpoint[],
-): Pick<NicSpec, 'address' | 'gateway' | 'address6' | 'gateway6' | 'mtu'> {
-  const { address, prefixLength, gateway, address6, prefixLength6, gateway6, mtu } = endpoint;
+  openPorts: ContainerSpec['openPorts'] = [],
+): Omit<NicSpec, 'index' | 'name' | 'mac'> {
+  const { address, prefixLength, gateway, address6, prefixLength6, gateway6, mtu, external } = endpoint;
+  const leased = leasedWayOut(all);
   return {
     address: address === '' ? '' : `${address}/${prefixLength}`,
-    ...(endpoint === wayOut4(all) ? { gateway } : {}),
+    ...(leased === undefined && endpoint === wayOut4(all) ? { gateway } : {}),
+    ...(external?.dhcp === true ? { dhcp: endpoint === leased ? 'route' : 'address' } : {}),
+    ...(external === undefined || external.trust === 'open'
+      ? {}
+      : { filter: { trust: external.trust, ports: openPorts, peers: external.peers } }),
     ...(address6 === '' ? {} : { address6: `${address6}/${prefixLength6}` }),
     ...(endpoint === wayOut6(all) ? { gateway6 } : {}),
     ...(mtu === 0 ? {} : { mtu }),
   };
 }
 
-/** Where 127.0.0.11 passes questions on to. */
-export function serversOf(endpoints: readonly NetworkEndpoint[]): string[] {
-  return [...new Set(endpoints.flatMap((endpoint) => endpoint.nameServers))].slice(0, MAX_NAME_SERVERS);
+/** The network whose router, told by DHCP, is the default route: nothing is known of it here but that it comes first. */
+function leasedWayOut(all: readonly NetworkEndpoint[]): NetworkEndpoint | undefined {
+  const [first] = ranked(all).filter((one) => one.external?.dhcp === true || one === wayOut4(all));
+  return first?.external?.dhcp === true ? first : undefined;
 }
 
-function nameServers(endpoints: readonly NetworkEndpoint[]): Pick<ProgramSpec, 'nameServers'> {
-  const servers = serversOf(endpoints);
+/**
+ * Where 127.0.0.11 passes questions on to: first to the gateways, which know the containers' names and ask the servers that the container has
+ * of its own for all others. Servers of external networks would say that there is no such container.
+ */
+export function serversOf({ dns }: Pick<ContainerSpec, 'dns'>, endpoints: readonly NetworkEndpoint[]): string[] {
+  const of = (named: boolean): string[] =>
+    ranked(endpoints)
+      .filter((endpoint) => (endpoint.named === true) === named)
+      .flatMap((endpoint) => endpoint.nameServers);
+  const [gateways, others] = [of(true), of(false)];
+  const own =
+    gateways.length === 0 && others.length > 0 && dns !== null && dns.servers.length > 0 ? dns.servers : others;
+  return [...new Set([...gateways, ...own])].slice(0, MAX_NAME_SERVERS);
+}
+
+function nameServers(
+  spec: Pick<ContainerSpec, 'dns'>,
+  endpoints: readonly NetworkEndpoint[],
+): Pick<ProgramSpec, 'nameServers'> {
+  const servers = serversOf(spec, endpoints);
   return servers.length === 0 ? {} : { nameServers: servers };
 }
 
@@ -106,9 +131,10 @@ function firstProcess({ process, init, links }: ContainerSpec): ProcessSpec {
 export function networkFiles(spec: ContainerSpec, hostname: string, endpoints: readonly NetworkEndpoint[]): FileSpec[] {
   const { domainname, extraHosts, links, dns } = spec;
   const hosts = hostsFile({ hostname, domainname, endpoints, extraHosts, links: links?.hosts ?? [] });
+  const resolv = serversOf(spec, endpoints).length > 0 ? internalResolvConf(dns) : resolvConf(dns);
   return [
     { path: '/etc/hostname', content: `${hostname}\n`, mode: 0o644 },
     { path: '/etc/hosts', content: hosts, mode: 0o644 },
-    { path: '/etc/resolv.conf', content: resolvConf(dns), mode: 0o644 },
+    { path: '/etc/resolv.conf', content: resolv, mode: 0o644 },
   ];
 }

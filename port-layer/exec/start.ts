@@ -18,7 +18,7 @@ import { programSpec } from './program-spec.js';
 import { newRecord, RUN_KEY } from './run-record.js';
 import { environmentProblem, isGuestsWord } from './run-status.js';
 import type { Preparation } from './types.js';
-import { ADDRESSES_KEY, addressesValue, channelPath, PROGRAM_KEY, SPEC_KEY } from './vm-spec.js';
+import { ADDRESSES_KEY, addressesValue, channelPath, PROGRAM_KEY, SPEC_KEY, trustKeys } from './vm-spec.js';
 
 const log = logger('exec');
 /** Extra time per volume: a busy emulated machine takes long to find and mount many disks. */
@@ -89,6 +89,8 @@ export class Starter {
       spec,
       cards.map((card) => card?.mac ?? ''),
     );
+    // Its addresses mean something before it can send from them.
+    await this.context.gate.pass(container, endpoints);
     const wrong = environmentProblem(spec.process.env);
     if (wrong !== undefined)
       throw new PortLayerError('process.badEnvironment', { of: 'container', exitCode: START_FAILED, ...wrong });
@@ -115,6 +117,7 @@ export class Starter {
             machine.cards = null;
           }
         handle.key(ADDRESSES_KEY, addressesValue(endpoints));
+        for (const [key, value] of trustKeys(endpoints, spec.openPorts)) handle.key(key, value);
         handle.key(PROGRAM_KEY, program).key(RUN_KEY, JSON.stringify(record)).powerOn();
         asked = true;
       });

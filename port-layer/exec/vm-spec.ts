@@ -35,6 +35,21 @@ export function channelPath(config: VchConfig, id: string): string {
 /** Keys of new devices in a request are negative; the host assigns the real ones. */
 const controllerKey = (bus: number): number => -100 - bus;
 
+/** The ports that a container publishes on container networks, for a host that is their switch. */
+const TRUST_KEY = 'caisson.trust';
+
+/** That key, for a container with a card on a container network: `MAC=80/tcp,8000-8010/udp;MAC=…`. */
+export function trustKeys(
+  endpoints: readonly NetworkEndpoint[],
+  ports: ContainerSpec['openPorts'] = [],
+): [key: string, value: string][] {
+  const range = ({ first, last }: { first: number; last: number }): string =>
+    first === last ? `${first}` : `${first}-${last}`;
+  const list = ports.map((port) => `${range(port)}/${port.protocol}`).join(',');
+  const cards = endpoints.filter(({ external }) => external !== undefined).map(({ mac }) => `${mac}=${list}`);
+  return cards.length === 0 ? [] : [[TRUST_KEY, cards.join(';')]];
+}
+
 /** The value of {@link ADDRESSES_KEY}. */
 export function addressesValue(endpoints: readonly NetworkEndpoint[]): string {
   // A container without addresses must still set the key: without it, the host would let its cards send from any address.

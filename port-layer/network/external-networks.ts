@@ -3,6 +3,7 @@ import { Address4, Address6 } from 'ip-address';
 import { sha256 } from '../../src/common/ids.js';
 import type { ContainerNetworkConfig, VchConfig } from '../config.js';
 import type { NetworkSpec, Pool } from './network-spec.js';
+import type { NetworkEndpoint } from './types.js';
 
 /** They are as old as anything can be, so that they always look the same. */
 const CREATED = new Date(0).toISOString();
@@ -49,4 +50,13 @@ function poolsOf({ gateway, ipRanges }: ContainerNetworkConfig): Pool[] {
       aux: {},
     },
   ];
+}
+
+/** What an endpoint on a container network has of it. Its peers are the addresses that containers are given there. */
+export function outerTrust({ trust = 'published', pools }: NetworkSpec): NonNullable<NetworkEndpoint['external']> {
+  return {
+    trust,
+    peers: pools.flatMap(({ subnet, ipRange }) => (ipRange === undefined ? subnet : ipRange.split(','))),
+    dhcp: pools.length === 0,
+  };
 }

@@ -11,7 +11,7 @@ import { AddressPool, plainPool } from './address-pool.js';
 import { choosePools } from './choose-pools.js';
 import { type AddressRange, parseSubnet } from './cidr.js';
 import { wholeEndpoint } from './endpoints.js';
-import { externalNetworks } from './external-networks.js';
+import { externalNetworks, outerTrust } from './external-networks.js';
 import { machineRoutes } from './machine-routes.js';
 import type { NetworkRequest, NetworkSpec, PoolUse } from './network-spec.js';
 import type { NetworkStore } from './network-store.js';
@@ -231,7 +231,9 @@ export class Networks implements NetworkService {
       mtu: spec.mtu,
       internal: spec.internal,
       nameServers: spec.kind === 'external' ? (spec.dns ?? []) : isDefault ? [] : gateways,
+      ...(spec.kind === 'external' || isDefault ? {} : { named: true }),
       aliases: wish.aliases,
+      ...(spec.kind === 'external' ? { external: outerTrust(spec) } : {}),
     });
   }
 

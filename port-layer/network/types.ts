@@ -1,5 +1,5 @@
 /** Networks, and a container's place on them. */
-import type { NetworkRequest, NetworkSpec, PoolUse } from './network-spec.js';
+import type { NetworkRequest, NetworkSpec, PoolUse, TrustLevel } from './network-spec.js';
 
 /** Stands for the address of the gateway of the container's network, which is the endpoint's. */
 export const HOST_GATEWAY = 'host-gateway';
@@ -53,7 +53,11 @@ export interface NetworkEndpoint {
   internal: boolean;
   /** Where names on it are asked for: the gateway's addresses; empty for the default network, whose containers ask the machine's servers. */
   nameServers: string[];
+  /** These know the names of the containers on it. */
+  named?: boolean;
   aliases: string[];
+  /** Of a container network (`kind: 'external'`): how far it is trusted, the addresses of its peers, and whether it gives addresses by DHCP. */
+  external?: { trust: TrustLevel; peers: string[]; dhcp: boolean };
 }
 
 /** A network and who is on it now. */

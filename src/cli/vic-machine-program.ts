@@ -15,6 +15,7 @@ import { dockerSocket } from './endpoint-wait.js';
 import { type GrantOptions, grantOptions, hostGrants } from './host-grants.js';
 import { type NetworkOptions, networkOptions, networkSettings } from './network-options.js';
 import { PASSWORD_VARIABLE, SEEN_WARNING } from './password.js';
+import { policyCommands } from './policy-commands.js';
 import { connectTarget, type Login, parseTarget, resolveLogin, type TargetOptions } from './target.js';
 import { createVch, deleteVch, findVch, listVchs, type Vch } from './vch.js';
 import {
@@ -316,6 +317,8 @@ targetCommand(program, 'delete', 'remove a virtual container host, its container
       progress('Completed successfully');
     });
   });
+
+policyCommands(program, { targetCommand, withTarget, say });
 
 program
   .command('version')

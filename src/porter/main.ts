@@ -18,6 +18,7 @@ import { checkForward, checkPublished, thisMachine } from './grants.js';
 import { type GatewayNetwork, type PorterAnswer, type PorterRequest, tellError } from './messages.js';
 import { NamesProcess } from './names-process.js';
 import { parseRequest } from './parse-request.js';
+import { GatewayTable } from './policy-table.js';
 import { type ChildWatch, PORTER_SETUP, type PorterSetup } from './setup.js';
 import type { WorkerWatch } from './worker-watch.js';
 
@@ -27,6 +28,7 @@ delete process.env[PORTER_SETUP];
 startHeartbeatIfAsked();
 
 let gateway: NamespaceGateway | null = null;
+const policies = new GatewayTable(setup.netns);
 const names = new NamesProcess(
   setup.names,
   {
@@ -109,6 +111,20 @@ async function handle(message: PorterRequest): Promise<void> {
       return answer({ kind: 'done', request: message.request, port: await forward(message) });
     case 'counters':
       return answer({ kind: 'done', request: message.request, counters: await theGateway().relay.counters() });
+    case 'policy':
+      await policies.set(message.policy);
+      return answer({ kind: 'done', request: message.request });
+    case 'policy-counts':
+      return answer({
+        kind: 'done',
+        request: message.request,
+        policy: { counts: Object.fromEntries(await policies.counts()) },
+      });
+    case 'policy-trace': {
+      if (message.packet !== null) await policies.beginTrace(message.packet);
+      const trace = message.packet === null ? { trace: await policies.endTrace() } : {};
+      return answer({ kind: 'done', request: message.request, policy: trace });
+    }
     case 'names':
       await names.change(message.change);
       return answer({ kind: 'done', request: message.request });
@@ -138,6 +154,7 @@ process.on('message', (raw, socket) => {
   });
 });
 process.on('disconnect', () => {
+  policies.close();
   gateway?.relay.stop();
   names.stop();
   process.exit(0);

@@ -2,6 +2,10 @@
  * What an endpoint asks of its porter, over Node's channel between processes, which passes open sockets. The endpoint has no rights on the
  * machine; the porter (`main.ts`) has just those that this takes.
  */
+
+import type { GatewayPolicy } from '../common/policy/compiled.js';
+import type { RuleCount } from '../common/policy/nft-rules.js';
+import type { ProbePacket } from '../common/policy/probe-packet.js';
 import type { AddressPort } from './address-port.js';
 import type { NamesAnswer, NamesChange } from './names-table.js';
 
@@ -67,7 +71,20 @@ export type PorterRequest =
   /** What report `id` allows is in place: the asker may be told. */
   | { kind: 'reported'; id: number }
   /** Answered with what the relay has carried, by address of a container. */
-  | { kind: 'counters'; request: number };
+  | { kind: 'counters'; request: number }
+  /** What containers may send to the outside, and it to them; null: everything. Answered when it is in force. */
+  | { kind: 'policy'; request: number; policy: GatewayPolicy | null }
+  /** Answered with what each rule of the policy has decided about. */
+  | { kind: 'policy-counts'; request: number }
+  /** Watches for a packet; null: no longer, and the answer says what has become of it. */
+  | { kind: 'policy-trace'; request: number; packet: ProbePacket | null };
+
+/** What the rules at the gateway say. */
+export interface PolicyAnswer {
+  counts?: Record<string, RuleCount>;
+  /** Of a packet that was watched for. `rule`: the place of the rule that has decided. */
+  trace?: { seen: boolean; rule?: number; droppedIn?: string };
+}
 
 /** A system error as it is told to another process. */
 export interface ToldError {
@@ -79,7 +96,7 @@ export interface ToldError {
 
 /** Messages of the porter. */
 export type PorterAnswer =
-  | { kind: 'done'; request: number; port?: number; counters?: Counter[] }
+  | { kind: 'done'; request: number; port?: number; counters?: Counter[]; policy?: PolicyAnswer }
   | { kind: 'failed'; request: number; error: ToldError }
   /**
    * The relay ended and was started again; the names server was started, for the first time or again. It serves nothing yet: published ports

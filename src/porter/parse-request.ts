@@ -1,5 +1,8 @@
 /** Reads what an endpoint asks of its porter. Nothing that it says is trusted. */
+
 import { isIP } from 'node:net';
+import type { ProbePacket } from '../common/policy/probe-packet.js';
+import { readGatewayPolicy } from '../common/policy/read-compiled.js';
 import type { AddressPort, GatewayCard, GatewayNetwork, PorterRequest, Protocol, ServePlace } from './messages.js';
 import { isAddress, isCount, isPort, isText, record } from './parse-basics.js';
 import { parseNames } from './parse-names.js';
@@ -56,6 +59,22 @@ function parsePlace(raw: unknown): ServePlace | null {
   return isText(host) && host !== '' && isPort(port) ? { host, port } : null;
 }
 
+function parsePolicy(request: number, policy: unknown): PorterRequest | null {
+  try {
+    return { kind: 'policy', request, policy: policy === null ? null : readGatewayPolicy(policy) };
+  } catch {
+    return null;
+  }
+}
+
+function parsePacket(raw: unknown): ProbePacket | null {
+  const { protocol, from, to, sourcePort, port } = record(raw) ?? {};
+  if (protocol !== 'tcp' && protocol !== 'udp' && protocol !== 'icmp') return null;
+  return isAddress(from) && isAddress(to) && isPort(sourcePort) && isPort(port)
+    ? { protocol, from, to, sourcePort, port }
+    : null;
+}
+
 /** The request, with only the fields that it may have; null if it is not a valid request. */
 export function parseRequest(raw: unknown): PorterRequest | null {
   const fields = record(raw);
@@ -96,7 +115,16 @@ export function parseRequest(raw: unknown): PorterRequest | null {
     case 'reported':
       return isCount(id) ? { kind, id } : null;
     case 'counters':
+    case 'policy-counts':
       return isCount(request) ? { kind, request } : null;
+    case 'policy':
+      return isCount(request) ? parsePolicy(request, fields.policy) : null;
+    case 'policy-trace': {
+      if (!isCount(request)) return null;
+      if (fields.packet === null) return { kind, request, packet: null };
+      const packet = parsePacket(fields.packet);
+      return packet === null ? null : { kind, request, packet };
+    }
     default:
       return null;
   }

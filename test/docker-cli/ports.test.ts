@@ -10,15 +10,28 @@ import { endpointPid, porterAndWorker } from '../support/started.js';
 
 let registry: TestRegistry;
 let stack: Stack;
+/** Of the machine's loopback, for containers. */
+let listed: Server;
+let unlisted: Server;
+const listening = async (): Promise<Server> => {
+  const server = createServer((socket) => socket.end('from the machine\n')).listen(0, '127.0.0.1');
+  await new Promise((ready) => server.once('listening', ready));
+  return server;
+};
+const numberOf = (server: Server): number => (server.address() as { port: number }).port;
 
 beforeAll(async () => {
   registry = await startRegistry();
   await registry.push(await testImage('echo'), 'library/busybox:latest');
-  stack = await startStack({ mirror: registry.address });
+  [listed, unlisted] = [await listening(), await listening()];
+  const createOptions = ['--allow-host-ports', String(numberOf(listed))];
+  stack = await startStack({ mirror: registry.address, createOptions });
 });
 afterAll(async () => {
   await stack?.stop();
   await registry?.stop();
+  listed?.close();
+  unlisted?.close();
 });
 
 /** The output of a docker command that has to succeed. */
@@ -100,9 +113,7 @@ describe('one container', () => {
   });
 
   it('keeps another from taking one, in Docker’s words and before it is started', async () => {
-    const taken: Server = createServer().listen(0, '127.0.0.1');
-    await new Promise((listening) => taken.once('listening', listening));
-    const { port } = taken.address() as { port: number };
+    const port = numberOf(unlisted);
     const refusals = [
       [`127.0.0.1:${first}:80`, `Bind for 127.0.0.1:${first} failed: port is already allocated`],
       [`${chosen}:80`, `Bind for 0.0.0.0:${chosen} failed: port is already allocated`],
@@ -118,7 +129,6 @@ describe('one container', () => {
       );
       await docker('rm', 'late');
     }
-    taken.close();
     const sctp = await stack.docker('run', '--rm', '-p', '80/sctp', 'busybox', 'true');
     expect(sctp.stderr).toContain('publishing sctp ports is not supported');
     expect(sctp.code).toBe(125);
@@ -166,5 +176,82 @@ describe('one container', () => {
     expect(answer).toMatch(/^HTTP\/1\.[01] 200 OK[\s\S]*80\s*$/);
     await docker('rm', '-f', 'all');
     expect(await get('127.0.0.1', first)).toBe('');
+  });
+});
+
+describe('networks', () => {
+  let port: number;
+  let chosen: number;
+  const shown = async (): Promise<number[]> =>
+    Object.values(await bindingsOf('moving')).flatMap((list) => (list ?? []).map(({ HostPort }) => Number(HostPort)));
+  const reached = async (): Promise<string[]> => [await get('127.0.0.1', port), await get('127.0.0.1', chosen)];
+
+  beforeAll(async () => {
+    port = await freePort();
+    for (const options of [['aa'], ['bb'], ['--internal', 'inner'], ['-o', 'caisson.egress=none', 'noway']])
+      await docker('network', 'create', ...options);
+    await docker(
+      ...['run', '-d', '--name', 'moving', '--network', 'bb', '-p', `127.0.0.1:${port}:80`, '-p', '127.0.0.1::80'],
+      ...['busybox', 'sh', '-c', SERVE],
+    );
+    chosen = (await shown()).find((one) => one !== port)!;
+  });
+
+  it('a container without the default network is reached, and its ports follow its main network with their numbers', async () => {
+    await expect.poll(reached).toEqual(['80', '80']);
+    await docker('network', 'connect', 'aa', 'moving');
+    expect((await shown()).sort()).toEqual([port, chosen].sort());
+    expect(await reached()).toEqual(['80', '80']);
+    await docker('network', 'disconnect', 'bb', 'moving');
+    expect((await shown()).sort()).toEqual([port, chosen].sort());
+    expect(await reached()).toEqual(['80', '80']);
+  });
+
+  it('on internal networks only it publishes nothing, and again once it is on another', async () => {
+    await docker('network', 'connect', 'inner', 'moving');
+    await docker('network', 'disconnect', 'aa', 'moving');
+    expect(await bindingsOf('moving')).toEqual({});
+    expect(await docker('port', 'moving')).toBe('');
+    expect(await docker('ps', '--filter', 'name=moving', '--format', '{{.Ports}}')).toBe('');
+    expect(await reached()).toEqual(['', '']);
+    await docker('network', 'connect', 'noway', 'moving');
+    chosen = (await shown()).find((one) => one !== port)!;
+    expect(await reached()).toEqual(['80', '80']);
+  });
+
+  it('a port that is taken by the time it is wanted keeps a container from the network', async () => {
+    await docker('network', 'disconnect', 'noway', 'moving');
+    await docker('run', '-d', '--name', 'thief', '-p', `127.0.0.1:${port}:80`, 'busybox', 'sleep', '600');
+    const { stderr, code } = await stack.docker('network', 'connect', 'aa', 'moving');
+    expect(code).toBe(1);
+    expect(stderr).toMatch(
+      /driver failed programming external connectivity on endpoint moving \([0-9a-f]{64}\): Bind for/,
+    );
+    expect(await docker('inspect', '-f', '{{range $n, $_ := .NetworkSettings.Networks}}{{$n}} {{end}}', 'moving')).toBe(
+      'inner',
+    );
+    await docker('rm', '-f', 'thief');
+    await docker('network', 'connect', 'aa', 'moving');
+    chosen = (await shown()).find((one) => one !== port)!;
+    expect(await reached()).toEqual(['80', '80']);
+  });
+
+  it('an endpoint that is started again publishes what a container has now', async () => {
+    const endpoint = endpointPid(stack.paths, 'test');
+    process.kill(endpoint, 'SIGKILL');
+    await expect.poll(() => ![null, endpoint].includes(endpointPid(stack.paths, 'test'))).toBe(true);
+    await expect.poll(() => stack.docker('version').then(({ code }) => code)).toBe(0);
+    expect((await shown()).sort()).toEqual([port, chosen].sort());
+    expect(await reached()).toEqual(['80', '80']);
+  });
+
+  it('a listed port of the machine is reached by the name of its gateway, others and those of internal networks are not', async () => {
+    const asked = `ask() { (sleep 1) | nc -w 3 $(sed -n 's/\\thost.docker.internal//p' /etc/hosts) $1 || echo refused; }`;
+    const script = `${asked}; ask ${numberOf(listed)}; ask ${numberOf(unlisted)}`;
+    const answer = (network: string): Promise<string> =>
+      docker('run', '--rm', '--network', network, 'busybox', 'sh', '-c', `${script} 2>/dev/null`);
+    for (const network of ['bridge', 'aa', 'noway'])
+      expect(await answer(network), network).toBe('from the machine\nrefused');
+    expect(await answer('inner')).toBe('refused\nrefused');
   });
 });

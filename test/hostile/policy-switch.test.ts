@@ -5,6 +5,7 @@ import { compileForSwitch } from '../../appliance/policy/compile.js';
 import { ordered } from '../../appliance/policy/evaluate.js';
 import type { Subject } from '../../appliance/policy/parties.js';
 import { readPolicy } from '../../appliance/policy/read-policy.js';
+import { PolicyLog } from '../../src/common/policy/policy-log.js';
 import { readSwitchPolicy } from '../../src/common/policy/read-compiled.js';
 import { PolicyTables } from '../../src/hostd/switch/policy-tables.js';
 import { TestBridge, type TestHost } from '../support/namespaces.js';
@@ -14,6 +15,7 @@ const net = new TestBridge(`pol${process.pid}`);
 const six = existsSync('/proc/sys/net/ipv6');
 let [gateway, web, api, db]: TestHost[] = [];
 let tables: PolicyTables;
+const logged: string[] = [];
 
 const subject = (host: TestHost, role: string): Subject => ({
   id: host.name,
@@ -38,7 +40,10 @@ async function enforce(
   await tables.set(VCH, readSwitchPolicy(JSON.parse(JSON.stringify(compileForSwitch(rules, subjects)))));
 }
 
-const port = (host: TestHost) => ({ name: host.port, nic: { mac: host.mac, vch: VCH } });
+const port = (host: TestHost) => ({
+  name: host.port,
+  nic: { mac: host.mac, vch: VCH, addresses: undefined, portGroup: 'net' },
+});
 const tcp = (from: TestHost, to: TestHost, number: number): Promise<string> =>
   net.reach(from.name, 'tcp', to.address4, number);
 const udp = (from: TestHost, to: TestHost, number: number, source?: number): Promise<string> =>
@@ -53,11 +58,14 @@ rules:
 beforeAll(async () => {
   net.open();
   [gateway, web, api, db] = [9, 1, 2, 3].map((number) => net.host(number));
-  tables = new PolicyTables(net.path);
+  tables = new PolicyTables(net.path, new PolicyLog(net.path, ({ id }, packet) => logged.push(`${id}: ${packet}`)));
   await tables.add([web!, api!, db!].map(port));
   await Promise.all([gateway!, web!, api!, db!].map(({ name }) => net.serve(name, 53, 80, 81)));
 }, 60_000);
-afterAll(() => net.close());
+afterAll(async () => {
+  tables.close();
+  await net.close();
+});
 
 describe('a policy on the switch', () => {
   test('lets through what it allows and nothing else, over TCP, UDP and ICMP, IPv4 and IPv6', async () => {
@@ -176,6 +184,19 @@ rules:
     expect(await counts('project/api-to-db')).toBe(allowed);
   });
 
+  test('logs the packets of a rule that asks for it, and no others', async () => {
+    await enforce(ONLY_API.replace('action: drop }', 'action: drop, log: true }'));
+    await expect
+      .poll(async () => {
+        await tcp(web!, db!, 80);
+        return logged.length;
+      })
+      .toBeGreaterThan(0);
+    await tcp(api!, db!, 80);
+    for (const line of logged) expect(line).toMatch(/^project\/db-alone: .*ip saddr 172\.31\.0\.1 .*dport 80/);
+    await enforce(ONLY_API);
+  });
+
   test('cuts off a card that it does not know yet, until it does', async () => {
     const late = net.host(4);
     await net.serve(late.name, 80);
@@ -190,12 +211,44 @@ rules:
     expect(await Promise.all([tcp(late, web!, 80), tcp(web!, late, 80)])).toEqual(['ok', 'ok']);
   });
 
+  test('a packet that is sent on behalf of a container takes its way and names the rule', async () => {
+    await enforce(ONLY_API);
+    tables.addGateway([port(gateway!)]);
+    const send = (from: TestHost, to: TestHost | null, protocol: 'tcp' | 'udp' | 'icmp', number: number, six = false) =>
+      tables.probe(VCH, {
+        fromMac: from.mac,
+        toMac: to?.mac ?? 'gateway',
+        packet: {
+          protocol,
+          from: six ? from.address6 : from.address4,
+          to: six ? (to ?? gateway!).address6 : (to ?? gateway!).address4,
+          sourcePort: 40_000,
+          port: number,
+        },
+      });
+    const rule = (number: number | undefined): string | undefined =>
+      number === undefined ? undefined : (tables.policyOf(VCH)?.rules[number]?.id ?? '?');
+    const passed = await send(api!, db!, 'tcp', 80);
+    expect([passed.delivered, rule(passed.rule)]).toEqual([true, 'project/api-to-db']);
+    const dropped = await send(web!, db!, 'udp', 53, six);
+    expect([dropped.delivered, rule(dropped.rule)]).toEqual([false, 'project/db-alone']);
+    expect(dropped.droppedIn).toMatch(/^bridge caisson_policy_\S+ r\d+$/);
+    const icmp = await send(web!, api!, 'icmp', 1, six);
+    expect([icmp.delivered, rule(icmp.rule)]).toEqual([true, 'preset/open-out']);
+    const out = await send(web!, null, 'tcp', 443);
+    expect([out.delivered, out.rule]).toEqual([true, undefined]);
+    // Nothing is left of them.
+    expect(net.inside(net.namespace, 'ip', '-o', 'link')).not.toMatch(/ tq/);
+    expect(net.inside(net.namespace, 'nft', 'list', 'ruleset')).not.toMatch(/"tq/);
+  });
+
   test('is taken over by the next hostd, and goes when nobody wants it', async () => {
     await enforce(ONLY_API);
     const next = new PolicyTables(net.path);
     await next.add([web!, api!, db!].map(port));
     await next.keep([VCH]);
     expect(await tcp(web!, db!, 80)).toBe('silence');
+    tables.close();
     tables = next;
     await enforce('');
     expect(await tcp(web!, db!, 80)).toBe('ok');

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { deleteVch, separateLogin } from '../../src/cli/vch.js';
 import type { HostSwitch } from '../../src/hostd/inventory/inventory.js';
+import { PolicyTables } from '../../src/hostd/switch/policy-tables.js';
 import { type ManagedObjectReference, VimClient } from '../../src/vim25/index.js';
 import { type FakeHostd, startFakeHostd } from '../support/fake-hostd.js';
 import { makeVch, type TestVch } from '../support/two-vchs.js';
@@ -19,6 +20,7 @@ const virtualSwitch: HostSwitch = {
   allow: async (moid, nics) => {
     treated.push(`${moid} ${nics.map(({ trust }) => JSON.stringify(trust)).join(' ')}`);
   },
+  flows: new PolicyTables('/nowhere'),
   configurePortGroup: async (name, { isolated, mtu }) => {
     treated.push(`${name} ${isolated ? 'isolated' : 'open'} ${mtu}`);
   },

@@ -123,17 +123,18 @@ function portRule({ protocol: name, first, last }: NicFilter['ports'][number]): 
   ];
 }
 
-/** From a network of peers. @param network CIDR */
-function peerRule(network: string): Buffer[] {
-  const ipv6 = isIPv6(network.split('/')[0]!);
-  const range = ipv6 ? new Address6(network) : new Address4(network);
+/** From addresses of peers. @param peers CIDR, or `first-last` */
+function peerRule(peers: string): Buffer[] {
+  const [first = '', last = first] = peers.split('-');
+  const ipv6 = isIPv6(first.split('/')[0]!);
+  const parsed = (text: string): Address4 | Address6 => (ipv6 ? new Address6(text) : new Address4(text));
   const length = ipv6 ? 16 : 4;
   const bytes = (value: bigint): Buffer => Buffer.from(value.toString(16).padStart(2 * length, '0'), 'hex');
   return [
     meta(Meta.family),
     compare(Compare.equal, Buffer.of(ipv6 ? 10 : 2)),
     payload(Header.network, ipv6 ? 8 : 12, length),
-    ...within(bytes(range.startAddress().bigInt()), bytes(range.endAddress().bigInt())),
+    ...within(bytes(parsed(first).startAddress().bigInt()), bytes(parsed(last).endAddress().bigInt())),
     ACCEPT,
   ];
 }

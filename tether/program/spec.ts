@@ -77,7 +77,7 @@ export interface NicFilter {
   trust: 'closed' | 'outbound' | 'peers' | 'published' | 'open';
   /** Let in under `published`. */
   ports: { protocol: 'tcp' | 'udp'; first: number; last: number }[];
-  /** The networks of the peers, CIDR; under `peers`, everything from there comes in. */
+  /** The addresses of the peers, CIDR or `first-last`; under `peers`, everything from there comes in. */
   peers: string[];
 }
 

@@ -145,6 +145,7 @@ export const WORDS: Words = {
   'network.notConnected': null,
   'network.notMade': null,
 
+  'endpoint.noVm': null,
   'target.noDatacenter': null,
   'target.noDatastore': null,
   'target.noFileManager': null,

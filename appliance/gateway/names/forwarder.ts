@@ -121,7 +121,7 @@ export class Forwarder {
   /** Those that answer first, otherwise as given. */
   private order(servers: readonly AddressPort[]): AddressPort[] {
     const since = this.parts.now() - BAD_MS;
-    const bad = (server: AddressPort): boolean => (this.failed.get(nameOf(server)) ?? 0) > since;
+    const bad = (server: AddressPort): boolean => (this.failed.get(nameOf(server)) ?? -Infinity) > since;
     const some = servers.slice(0, MAX_SERVERS);
     return [...some.filter((one) => !bad(one)), ...some.filter(bad)];
   }

@@ -46,7 +46,11 @@ export async function listen(server: NamesServer, places: readonly ListenPlace[]
 }
 
 async function listenUdp(server: NamesServer, { address, port }: ListenPlace, shares: Shares): Promise<UdpSocket> {
-  const socket = createSocket(address.includes(':') ? { type: 'udp6', ipv6Only: true } : { type: 'udp4' });
+  // The relay answers for servers outside from their addresses and the same port, which is another socket's then.
+  const socket = createSocket({
+    ...(address.includes(':') ? { type: 'udp6', ipv6Only: true } : { type: 'udp4' }),
+    reuseAddr: true,
+  });
   await new Promise<void>((resolve, reject) => {
     socket.once('error', reject);
     socket.bind({ address, port, exclusive: true }, () => {

@@ -2,8 +2,12 @@
 import { mkdir } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
+import { messageOf } from '../../common/errors.js';
+import { logger } from '../../common/log.js';
 import type { InstancePaths } from '../../common/paths.js';
+
 import type { AboutInfo, ManagedObjectReference } from '../../vim25/server.js';
+import { isEndpointConfig } from '../access/scope.js';
 import { DatastoreFiles } from '../datastore/datastore-files.js';
 import { FileAccess } from '../datastore/file-access.js';
 import { Registry } from '../objects/registry.js';
@@ -26,6 +30,7 @@ import { viewsOfSession } from '../services/sessions/session.js';
 import { TaskManager } from '../services/tasks/task-manager.js';
 import { ViewManager } from '../services/views/view-manager.js';
 import type { VirtualSwitch } from '../switch/virtual-switch.js';
+import { restorePolicies } from '../vm/endpoint-policy.js';
 import { vchsOf } from '../vm/machine-access.js';
 import type { VmHost } from '../vm/vm-host.js';
 import { ComputeResource } from './compute-resource.js';
@@ -46,8 +51,10 @@ import { SearchIndex } from './search-index.js';
 /** What the inventory needs of the virtual switch. */
 export type HostSwitch = Pick<
   VirtualSwitch,
-  'addPortGroups' | 'removePortGroup' | 'setPolicy' | 'configurePortGroup' | 'allow'
+  'addPortGroups' | 'removePortGroup' | 'setPolicy' | 'configurePortGroup' | 'allow' | 'flows'
 >;
+
+const log = logger('inventory');
 
 /** Makes all objects that every host has, and holds the parts that change. */
 export class Inventory implements VmHost {
@@ -130,6 +137,19 @@ export class Inventory implements VmHost {
     this.pools.load(pools);
     await this.portGroups.open(portGroups, owners);
     await this.machines.load(vms);
+    await this.restorePolicies();
+  }
+
+  /** Until then, what the hostd before this one enforced is in force. */
+  private async restorePolicies(): Promise<void> {
+    if (this.virtualSwitch === null) return;
+    const endpoints = this.machines
+      .all()
+      .map(({ config }) => config.extraConfig)
+      .filter(isEndpointConfig);
+    await restorePolicies(this.virtualSwitch, endpoints).catch((error: unknown) =>
+      log.error({ err: messageOf(error) }, 'a policy cannot be enforced: what an earlier hostd enforced stays'),
+    );
   }
 
   save(): Promise<void> {

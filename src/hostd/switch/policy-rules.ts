@@ -124,6 +124,11 @@ export function cardsText(key: string, policy: SwitchPolicy, cards: readonly Pol
     .join('\n');
 }
 
+/** The element that gives another port, as a sender, the group of a card: what comes after `add element`. */
+export function cardElements(key: string, policy: SwitchPolicy, port: string, mac: string): string[] {
+  return [`${tableName(key)} cards { "${port}" : ${policy.cards[mac] ?? UNLISTED} }`];
+}
+
 /** The table that answers refused packets. Not every kernel can do that for bridged ones (CONFIG_NFT_BRIDGE_REJECT). */
 export function rejectTable(): string {
   return [

@@ -2,7 +2,8 @@
  * The policies of the virtual container hosts on a switch (`policy-rules.ts`), each in a table of its own, which is replaced as a whole. One
  * without a policy costs nothing.
  */
-import { messageOf, unsupported } from '../../common/errors.js';
+import { basename } from 'node:path';
+import { invalid, messageOf, notFound, unsupported } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
 import type { SwitchPolicy } from '../../common/policy/compiled.js';
 import {
@@ -12,14 +13,19 @@ import {
   type RuleCount,
   replaceTable,
 } from '../../common/policy/nft-rules.js';
+import { PolicyLog } from '../../common/policy/policy-log.js';
 import type { RuntimeNic } from '../runtime.js';
 import { nft, nftCounters, nftSummary, nftTables } from './ip.js';
-import { cardsText, type PolicyCard, rejectTable, switchTable, tableName } from './policy-rules.js';
+import { type ProbeRequest, type ProbeResult, sendProbe } from './policy-probe.js';
+import { cardElements, cardsText, type PolicyCard, rejectTable, switchTable, tableName } from './policy-rules.js';
+import { TABLE as SOURCE_TABLE } from './source-rules.js';
 
 const log = logger('switch');
 
 interface KnownCard extends PolicyCard {
   vch: string;
+  addresses: readonly string[] | undefined;
+  portGroup: string;
 }
 
 interface Enforced {
@@ -32,23 +38,34 @@ interface Enforced {
 /** A port of the switch as the policies see it. */
 export interface PolicyPort {
   name: string;
-  nic: Pick<RuntimeNic, 'mac' | 'vch'>;
+  nic: Pick<RuntimeNic, 'mac' | 'vch' | 'addresses' | 'portGroup'>;
 }
 
 /** All changes are made one after the other. */
 export class PolicyTables {
   /** Connected cards of powered-on VMs that belong to a virtual container host, by port. */
   private readonly cards = new Map<string, KnownCard>();
+  /** The gateways' cards, by port. */
+  private readonly gateways = new Map<string, PolicyPort['nic']>();
   private readonly enforced = new Map<string, Enforced>();
   private turn: Promise<unknown> = Promise.resolve();
   private rejects = false;
 
+  private readonly logs: PolicyLog;
+
   /** @param namespacePath the switch's */
-  constructor(private readonly namespacePath: string) {}
+  constructor(
+    private readonly namespacePath: string,
+    logs = new PolicyLog(namespacePath),
+  ) {
+    this.logs = logs;
+  }
 
   /** Tells the policies about cards, before they can send anything. @throws internal */
   async add(ports: readonly PolicyPort[]): Promise<void> {
-    const cards = ports.flatMap(({ name, nic: { mac, vch } }) => (vch === undefined ? [] : [{ port: name, mac, vch }]));
+    const cards = ports.flatMap(({ name, nic: { mac, vch, addresses, portGroup } }) =>
+      vch === undefined ? [] : [{ port: name, mac: mac.toLowerCase(), vch, addresses, portGroup }],
+    );
     for (const card of cards) this.cards.set(card.port, card);
     for (const vch of new Set(cards.map((card) => card.vch)))
       if (this.enforced.has(vch))
@@ -60,9 +77,17 @@ export class PolicyTables {
         );
   }
 
+  /** An endpoint's cards, whose flows are not judged here. */
+  addGateway(ports: readonly PolicyPort[]): void {
+    for (const { name, nic } of ports) this.gateways.set(name, nic);
+  }
+
   /** Forgets cards. Their elements go with the next change of the policy: nobody else gets their names. */
   remove(names: readonly string[]): void {
-    for (const name of names) this.cards.delete(name);
+    for (const name of names) {
+      this.cards.delete(name);
+      this.gateways.delete(name);
+    }
   }
 
   /**
@@ -91,6 +116,55 @@ export class PolicyTables {
     return parseCounters(await nftCounters(this.namespacePath, tableName(vch)), ids);
   }
 
+  /**
+   * Sends a packet from a container's card and watches its way.
+   * @throws notFound for cards that are not there or not this virtual container host's, invalid for a sender that the card may not be
+   */
+  async probe(vch: string, request: ProbeRequest): Promise<ProbeResult> {
+    const own = [...this.cards.values()].filter((card) => card.vch === vch);
+    const from = own.find(({ mac }) => mac === request.fromMac);
+    if (from === undefined) throw notFound('the sender has no card on the switch');
+    if (from.addresses?.includes(request.packet.from) === false) throw invalid('that is not an address of the sender');
+    const gateway = [...this.gateways].find(([, nic]) => nic.portGroup === from.portGroup && nic.vch === vch);
+    const to =
+      request.toMac === 'gateway'
+        ? { port: gateway?.[0], mac: gateway?.[1].mac.toLowerCase() }
+        : own.find(({ mac, portGroup }) => mac === request.toMac && portGroup === from.portGroup);
+    if (to?.mac === undefined) throw notFound('the receiver has no card on the network of the sender');
+    const packet = { ...request, toMac: to.mac };
+    const table = this.enforced.has(vch) ? tableName(vch) : undefined;
+    const checks = (await nftTables(this.namespacePath)).includes(SOURCE_TABLE);
+    const policy = this.enforced.get(vch)?.policy;
+    return this.inTurn(() =>
+      sendProbe(
+        { namespace: basename(this.namespacePath), path: this.namespacePath },
+        packet,
+        { from: from.port, to: to.port },
+        table,
+        (port) => {
+          const elements = [
+            ...(checks ? [`${SOURCE_TABLE} unchecked { "${port}" }`] : []),
+            ...(policy === undefined ? [] : cardElements(vch, policy, port, from.mac)),
+          ];
+          return {
+            add: elements.map((one) => `add element ${one}`),
+            remove: elements.map((one) => `delete element ${one.replace(/ : \S+/, '')}`),
+          };
+        },
+      ),
+    );
+  }
+
+  /** What is enforced for a virtual container host. */
+  policyOf(vch: string): SwitchPolicy | undefined {
+    return this.enforced.get(vch)?.policy;
+  }
+
+  /** hostd stops: what is enforced stays. */
+  close(): void {
+    this.logs.close();
+  }
+
   /** Whether a refused packet is answered; otherwise it is only dropped. */
   get answers(): boolean {
     return this.rejects;
@@ -103,6 +177,7 @@ export class PolicyTables {
       const present = this.enforced.get(vch)?.present ?? (await this.look(vch));
       const text = switchTable(vch, policy, cards);
       await nft(this.namespacePath, replaceTable(text, present));
+      this.logs.follow(tableName(vch), policy.rules);
       this.enforced.set(vch, {
         policy,
         present: { chains: [...text.chains.keys()], counters: text.counters },
@@ -115,6 +190,7 @@ export class PolicyTables {
 
   private async drop(vch: string): Promise<void> {
     const table = tableName(vch);
+    this.logs.follow(table, null);
     if (this.enforced.delete(vch) || (await nftTables(this.namespacePath)).includes(table))
       await nft(this.namespacePath, `delete table ${table}`);
   }

@@ -382,6 +382,7 @@ export class VirtualSwitch {
     this.bridges.clear();
     this.ports.clear();
     this.opened = null;
+    this.flows.close();
     this.netlink.close();
   }
 

@@ -12,7 +12,7 @@ import type { VmConfig } from './vm-config.js';
 import type { VmHost } from './vm-host.js';
 
 /** Keys that mean something to the endpoint, and to the host only after it has checked them. */
-const KEYS = new Set(['caisson.networks', 'caisson.policy', 'caisson.policy.ask', 'caisson.policy.answer']);
+const KEYS = new Set(['caisson.networks', 'caisson.policy', 'caisson.policy.ask']);
 
 /** Refuses any other change of an endpoint VM. @throws NoPermission */
 export function checkEndpointKeys(machine: ManagedObject, before: VmConfig, after: VmConfig): void {

@@ -21,6 +21,7 @@ import { changedConfig, checkNameLength, checkVersion } from './changed-config.j
 import { deviceOf, runtimeDisk, runtimeNics, runtimeSerial } from './definition.js';
 import { deleteDisks, deleteMade, makeDisks } from './device-files.js';
 import { checkEndpointDevices, checkEndpointKeys, checkEndpointNetworks } from './endpoint-access.js';
+import { enforcePolicy } from './endpoint-policy.js';
 import { GuestValues } from './guest-values.js';
 import { applyDeviceChanges } from './hardware/devices.js';
 import type { Hardware } from './hardware/hardware.js';
@@ -218,6 +219,7 @@ export class VirtualMachine extends ManagedObject implements Machine, PoweredVm 
       // The guest may have set keys meanwhile, so start again from the present configuration.
       next = { ...changedConfig(this.config, spec), name, hardware };
     }
+    await enforcePolicy(host.virtualSwitch, config.extraConfig, next.extraConfig);
     next.changeVersion++;
     this.config = next;
     await this.file.save();
@@ -299,7 +301,10 @@ export class VirtualMachine extends ManagedObject implements Machine, PoweredVm 
       // If there is no space to write the inventory, there will be once the VM's files are gone.
       const again = await this.unregister(context.userName).then(() => false, full);
       const vch = extraConfig.get(OWNER_KEY);
-      if (isEndpointConfig(extraConfig) && vch !== undefined) await this.host.portGroups.removeOf(vch).catch(full);
+      if (isEndpointConfig(extraConfig) && vch !== undefined) {
+        await this.host.portGroups.removeOf(vch).catch(full);
+        await this.host.virtualSwitch?.flows.set(vch, null);
+      }
       // Disks elsewhere (volumes, images) belong to others.
       await rm(this.directory, { recursive: true, force: true });
       if (again && (await this.host.save().then(() => false, full)))

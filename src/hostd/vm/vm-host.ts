@@ -18,7 +18,7 @@ export interface VmHost {
   readonly files: DatastoreFiles;
   readonly fileAccess: FileAccess;
   readonly runtime: VmRuntime;
-  readonly virtualSwitch: Pick<VirtualSwitch, 'allow'> | null;
+  readonly virtualSwitch: Pick<VirtualSwitch, 'allow' | 'flows'> | null;
   readonly machines: MachineList;
   readonly portGroups: PortGroupList;
   /** Writes the inventory file. */

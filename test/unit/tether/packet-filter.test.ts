@@ -60,7 +60,9 @@ it('a card without a filter has no messages; taking one away works whether there
 });
 
 it('a range of peers has the addresses of its ends', () => {
-  const bytes = packetFilter({ trust: 'peers', ports: [], peers: ['10.1.2.0/23'] });
-  expect(bytes.includes(Buffer.from([10, 1, 2, 0]))).toBe(true);
-  expect(bytes.includes(Buffer.from([10, 1, 3, 255]))).toBe(true);
+  for (const peers of ['10.1.2.0/23', '10.1.2.0-10.1.3.255']) {
+    const bytes = packetFilter({ trust: 'peers', ports: [], peers: [peers] });
+    expect(bytes.includes(Buffer.from([10, 1, 2, 0]))).toBe(true);
+    expect(bytes.includes(Buffer.from([10, 1, 3, 255]))).toBe(true);
+  }
 });

@@ -4,6 +4,7 @@ import type { VchConfig } from '../../../../port-layer/config.js';
 import type { ContainerSpec } from '../../../../port-layer/index.js';
 import { invalid } from '../../../../src/common/errors.js';
 import { newId } from '../../../../src/common/ids.js';
+import { wantedPorts } from '../../../gateway/index.js';
 import type { Image } from '../../../image/index.js';
 import { logKeeping } from '../../logging/log-options.js';
 import { annotationsOf, type Link } from '../container-record.js';
@@ -71,6 +72,10 @@ export function containerSpec(request: CreateBody, image: Image, name: string, c
     const value = host[field];
     if (status.is === 'works' && 'apply' in status && value !== undefined && value !== null) status.apply(spec, value);
   }
+  // Those of --publish-all are not among them: on a container network, only what was named is open.
+  const ports = wantedPorts(host.PortBindings ?? {}, [], false);
+  if (ports.length > 0)
+    spec.openPorts = ports.map(({ protocol, containerPort: port }) => ({ protocol, first: port, last: port }));
   const { links = [] } = context;
   spec.annotations = annotationsOf({
     config,
