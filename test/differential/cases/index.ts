@@ -11,6 +11,8 @@ import { inspect } from './inspect.js';
 import { json } from './json.js';
 import { lifecycle } from './lifecycle.js';
 import { logs } from './logs.js';
+import { membership } from './membership.js';
+import { networks } from './networks.js';
 import { observe } from './observe.js';
 import { options } from './options.js';
 import { publishedPorts } from './ports.js';
@@ -34,6 +36,8 @@ export const SUBJECTS: Subject[] = [
   attach,
   files,
   volumes,
+  networks,
+  membership,
   images,
   events,
   observe,
