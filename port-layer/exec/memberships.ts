@@ -158,7 +158,7 @@ export class Memberships implements Members {
     container.dispatch({ type: 'networks', endpoints: after.endpoints });
     try {
       await this.channelOf(container).addNic({
-        name: '',
+        name: endpoint.interfaceName ?? '',
         mac,
         ...cardSettings(endpoint, after.endpoints, after.spec.openPorts),
       });
@@ -192,7 +192,11 @@ export class Memberships implements Members {
       });
     } catch (error) {
       await channel
-        .addNic({ name: '', mac, ...cardSettings(endpoint, before.endpoints, before.spec.openPorts) })
+        .addNic({
+          name: endpoint.interfaceName ?? '',
+          mac,
+          ...cardSettings(endpoint, before.endpoints, before.spec.openPorts),
+        })
         .then(() => this.tellGuest(container, after.endpoints))
         .catch((failure: unknown) =>
           log.error({ container: container.id, err: messageOf(failure) }, 'a card that was to go is not set up again'),
