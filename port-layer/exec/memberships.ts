@@ -158,7 +158,7 @@ export class Memberships implements Members {
     container.dispatch({ type: 'networks', endpoints: after.endpoints });
     try {
       await this.channelOf(container).addNic({
-        name: '',
+        name: endpoint.interfaceName ?? '',
         mac,
         ...cardSettings(endpoint, after.endpoints, after.spec.openPorts),
       });
@@ -192,7 +192,11 @@ export class Memberships implements Members {
       });
     } catch (error) {
       await channel
-        .addNic({ name: '', mac, ...cardSettings(endpoint, before.endpoints, before.spec.openPorts) })
+        .addNic({
+          name: endpoint.interfaceName ?? '',
+          mac,
+          ...cardSettings(endpoint, before.endpoints, before.spec.openPorts),
+        })
         .then(() => this.tellGuest(container, after.endpoints))
         .catch((failure: unknown) =>
           log.error({ container: container.id, err: messageOf(failure) }, 'a card that was to go is not set up again'),
@@ -305,8 +309,9 @@ export class Memberships implements Members {
   }
 }
 
-function isOn({ network, networkId }: NetworkWish, { id, name }: NetworkInfo): boolean {
-  return networkId === undefined ? network === name || network === id : networkId === id;
+/** One made anew under the same name takes the place of the old one. */
+function isOn(wish: NetworkWish, { id, name }: NetworkInfo): boolean {
+  return wish.networkId === id || wish.network === name || wish.network === id;
 }
 
 const without = (spec: ContainerSpec, wish: NetworkWish): ContainerSpec => ({

@@ -33,7 +33,7 @@ export function programSpec(spec: ContainerSpec, endpoints: NetworkEndpoint[], f
     ...(first ? { initLayer: Math.floor(Date.parse(spec.createdAt) / 1000) } : {}),
     nics: endpoints.map((endpoint, index) => ({
       index,
-      name: `eth${index}`,
+      name: interfaceNames(endpoints)[index]!,
       mac: endpoint.mac,
       ...cardSettings(endpoint, endpoints, spec.openPorts),
     })),
@@ -59,13 +59,24 @@ export function programSpec(spec: ContainerSpec, endpoints: NetworkEndpoint[], f
   };
 }
 
+/** Those that were asked for; the other cards are `eth0`, `eth1`, … in their order, without names that are taken. */
+export function interfaceNames(endpoints: readonly Pick<NetworkEndpoint, 'interfaceName'>[]): string[] {
+  const taken = new Set(endpoints.map(({ interfaceName }) => interfaceName));
+  let next = 0;
+  return endpoints.map(({ interfaceName }) => {
+    if (interfaceName !== undefined) return interfaceName;
+    while (taken.has(`eth${next}`)) next++;
+    return `eth${next++}`;
+  });
+}
+
 /** What a card gets. @param all of the container's endpoints, which tell whether the way out is here */
 export function cardSettings(
   endpoint: NetworkEndpoint,
   all: readonly NetworkEndpoint[],
   openPorts: ContainerSpec['openPorts'] = [],
 ): Omit<NicSpec, 'index' | 'name' | 'mac'> {
-  const { address, prefixLength, gateway, address6, prefixLength6, gateway6, mtu, external } = endpoint;
+  const { address, prefixLength, gateway, address6, prefixLength6, gateway6, mtu, sysctls, external } = endpoint;
   const leased = leasedWayOut(all);
   return {
     address: address === '' ? '' : `${address}/${prefixLength}`,
@@ -77,6 +88,7 @@ export function cardSettings(
     ...(address6 === '' ? {} : { address6: `${address6}/${prefixLength6}` }),
     ...(endpoint === wayOut6(all) ? { gateway6 } : {}),
     ...(mtu === 0 ? {} : { mtu }),
+    ...(sysctls === undefined ? {} : { sysctls }),
   };
 }
 

@@ -76,7 +76,7 @@ export class AddressPool {
   claim(address: string, owner: string, asked = false): void {
     const value = this.valueOf(address);
     const holder = this.holders.get(value);
-    if (holder !== undefined && holder.owner !== owner && !holder.resting)
+    if (this.taken.has(value) || (holder !== undefined && holder.owner !== owner && !holder.resting))
       throw new PortLayerError('network.addressInUse', { address });
     this.hold(value, { owner, resting: false, asked });
   }

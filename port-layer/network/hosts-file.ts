@@ -35,7 +35,10 @@ export function hostsFile({ hostname, domainname, endpoints, extraHosts, links }
       .filter(({ address }) => address !== '')
       .map(({ host, address }) => `${address}\t${host}`),
     ...links.map((link) => `${link.address}\t${link.names.join(' ')}`),
-    ...endpoints.filter(({ address }) => address !== '').map(({ address }) => `${address}\t${names}`),
+    ...endpoints
+      .flatMap(({ address, address6 }) => [address, address6])
+      .filter((address) => address !== '')
+      .map((address) => `${address}\t${names}`),
   ];
   return `${lines.join('\n')}\n`;
 }

@@ -233,6 +233,8 @@ export class Networks implements NetworkService {
       nameServers: spec.kind === 'external' ? (spec.dns ?? []) : isDefault ? [] : gateways,
       ...(spec.kind === 'external' || isDefault ? {} : { named: true }),
       aliases: wish.aliases,
+      ...(wish.interfaceName === undefined ? {} : { interfaceName: wish.interfaceName }),
+      ...(wish.sysctls === undefined ? {} : { sysctls: wish.sysctls }),
       ...(spec.kind === 'external' ? { external: outerTrust(spec) } : {}),
     });
   }

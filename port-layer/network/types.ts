@@ -27,6 +27,10 @@ export interface NetworkWish {
   /** `container:alias`: other containers as this one knows them on this network. */
   links?: string[];
   driverOpts?: Record<string, string>;
+  /** The interface's name in the container; undefined: `eth0`, `eth1`, … */
+  interfaceName?: string;
+  /** Of the interface; `IFNAME` in a key stands for its name. */
+  sysctls?: Record<string, string>;
   /** Opaque to the port layer; kept with the wish. */
   annotations?: Record<string, string>;
 }
@@ -49,6 +53,9 @@ export interface NetworkEndpoint {
   gwPriority: number;
   /** 0: the default. */
   mtu: number;
+  /** As {@link NetworkWish}. */
+  interfaceName?: string;
+  sysctls?: Record<string, string>;
   /** The network has no way out. */
   internal: boolean;
   /** Where names on it are asked for: the gateway's addresses; empty for the default network, whose containers ask the machine's servers. */

@@ -48,9 +48,9 @@ export function gatewayTable(policy: GatewayPolicy): TableText {
     'ct state established,related accept',
     'fib daddr type { broadcast, multicast } accept',
     // The gateway's own services: names, and whether it is there.
-    'fib daddr type local meta l4proto { tcp, udp } th dport 53 accept',
-    'fib daddr type local icmp type echo-request accept',
-    'fib daddr type local icmpv6 type echo-request accept',
+    'fib daddr . iif type local meta l4proto { tcp, udp } th dport 53 accept',
+    'fib daddr . iif type local icmp type echo-request accept',
+    'fib daddr . iif type local icmpv6 type echo-request accept',
     'meta mark set 0',
     'meta priority set 0',
     'meta mark set ip saddr map @senders4',

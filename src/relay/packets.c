@@ -12,6 +12,8 @@
 #define HOPS 64
 /* Of an error message with what it quotes (RFC 4443, 2.4: no more than fits into 1280 bytes; RFC 1812: 576). */
 #define QUOTED 512
+/* What every IPv6 network carries, without its header, as a multiple of 8. */
+#define PIECE 1232
 
 static uint32_t add(uint32_t sum, const void *data, size_t length)
 {
@@ -115,17 +117,38 @@ void send_reset(const uint8_t *syn, const union address *from, const union addre
     send_whole(inner.raw, packet, begin + sizeof *tcp, from);
 }
 
+/* Raw sockets send whole packets: what does not fit into one is divided here (RFC 791, 3.2; RFC 8200, 4.5). */
+static void send_pieces(const union address *from, const union address *to, uint8_t protocol, const uint8_t *message, size_t length)
+{
+    static uint16_t last;
+    _Alignas(8) uint8_t packet[sizeof(struct ip6_hdr) + sizeof(struct ip6_frag) + PIECE];
+    bool four = to->any.sa_family == AF_INET, divided = length > PIECE;
+    uint16_t number = divided ? ++last ? last : ++last : 0;
+    for (size_t at = 0; at < length; at += PIECE) {
+        size_t size = length - at < PIECE ? length - at : PIECE;
+        bool more = at + size < length;
+        size_t extra = divided && !four ? sizeof(struct ip6_frag) : 0;
+        size_t begin = put_header(packet, from, to, extra ? IPPROTO_FRAGMENT : protocol, extra + size);
+        if (divided && four) {
+            struct iphdr *ip = (struct iphdr *)packet;
+            ip->id = htons(number);
+            ip->frag_off = htons(at / 8 | (more ? IP_MF : 0));
+        }
+        if (extra)
+            *(struct ip6_frag *)(packet + begin) = (struct ip6_frag){
+                .ip6f_nxt = protocol, .ip6f_offlg = htons(at | more), .ip6f_ident = htonl(number)};
+        memcpy(packet + begin + extra, message + at, size);
+        send_whole(inner.raw, packet, begin + extra + size, to);
+    }
+}
+
 void send_icmp(const union address *from, const union address *to, uint8_t *message, size_t length)
 {
-    static _Alignas(8) uint8_t packet[65536];
     bool four = to->any.sa_family == AF_INET;
-    if (length > sizeof packet - sizeof(struct ip6_hdr)) return;
     memset(message + 2, 0, 2);
     uint16_t sum = four ? internet_checksum(message, length) : checksum(from, to, IPPROTO_ICMPV6, message, length);
     memcpy(message + 2, &sum, 2);
-    size_t begin = put_header(packet, from, to, four ? IPPROTO_ICMP : IPPROTO_ICMPV6, length);
-    memcpy(packet + begin, message, length);
-    send_whole(inner.raw, packet, begin + length, to);
+    send_pieces(from, to, four ? IPPROTO_ICMP : IPPROTO_ICMPV6, message, length);
 }
 
 void send_unreachable(const uint8_t *packet, size_t length, const union address *from, const union address *to, enum why why)

@@ -34,7 +34,7 @@ const NO_HOST_FILES = 'It is in the machine or in a datastore, not a file of the
 const OWN_ENGINE = 'It describes the engine.';
 const ASKED_WRONG = 'An invalid value is the request’s fault: 400.';
 
-const inspected = /^(inspect|ps|states|lifecycle)\//;
+const inspected = /^(inspect|ps|states|lifecycle|membership)\//;
 const info = /^system\/info/;
 
 export const ACCEPTED: Accepted[] = [
@@ -146,7 +146,7 @@ export const ACCEPTED: Accepted[] = [
     caisson: '400 or 409, with the same words',
     reason: ASKED_WRONG,
     where:
-      /^(ps\/(filters|limits) that are none|errors\/states that do not allow it|system\/(auth|events that are past)|states\/(stop with a signal|restart|remove)#|images\/(pulls|tag and remove)|logs\/of two streams|exec\/refused)/,
+      /^(networks\/filters#24$|ps\/(filters|limits) that are none|errors\/states that do not allow it|system\/(auth|events that are past)|states\/(stop with a signal|restart|remove)#|images\/(pulls|tag and remove)|logs\/of two streams|exec\/refused)/,
     path: /^status$/,
   },
   {
@@ -237,6 +237,61 @@ export const ACCEPTED: Accepted[] = [
     where: /^volumes\/directories of the host#/,
     path: /./,
   },
+  {
+    what: 'The network `host`',
+    docker: 'there',
+    caisson: 'not there; it can neither be made nor removed',
+    reason: VM,
+    where: /^networks\/predefined networks#[58]$/,
+    path: /./,
+  },
+  {
+    what: '`docker network create`: scopes other than `local` and `swarm`; an IPv6 subnet with host bits where IPv6 is off',
+    docker: 'taken, without effect',
+    caisson: '400',
+    reason: ASKED_WRONG,
+    where: /^networks\/(bad names and drivers#(18|19|20|21)|bad subnets of ipv6#[78])$/,
+    path: /./,
+  },
+  {
+    what: '`docker network create` with a gateway that is the network’s or the broadcast address',
+    docker: '500',
+    caisson: '403, with the same words',
+    reason: ASKED_WRONG,
+    where: /^networks\/bad subnets#2[24]$/,
+    path: /^status$/,
+  },
+  {
+    what: '`docker network create` with a subnet that contains another network’s, and a free IP range',
+    docker: '`networks have overlapping IPv4`',
+    caisson: '`Pool overlaps with other one on this address space`',
+    reason: OWN_ENGINE,
+    where: /^networks\/overlaps#4$/,
+    path: /^body\.message$/,
+  },
+  {
+    what: '`-o com.docker.network.container_iface_prefix`',
+    docker: 'names the interfaces in containers',
+    caisson: '501 that says so',
+    reason: 'The interfaces of a machine are eth0, eth1, …',
+    where: /^networks\/options#2[34]$/,
+    path: /./,
+  },
+  {
+    what: '`docker network connect` and `disconnect` of a paused container',
+    docker: 'works',
+    caisson: '409 that says so',
+    reason: 'Its virtual machine is suspended: no card can be plugged in.',
+    where: /^membership\/connect and disconnect while it is paused#/,
+    path: /./,
+  },
+  {
+    what: '`inspect`: `NetworkID` of a network that a container was connected to and has not been started on',
+    docker: "''",
+    caisson: 'its id',
+    reason: 'A network that is made again under the same name is another one.',
+    where: /^membership\/(connect and disconnect while it does not|none and others)#/,
+    path: /\.NetworkID$/,
+  },
   notYet('images: push, save and search', /^images\/what there is not#/),
-  notYet('networks: remove', /^images\/networks and volumes#/),
 ];

@@ -82,8 +82,11 @@ export function endpointPid(paths: InstancePaths, vch = 'default'): number {
   return (JSON.parse(readFileSync(file, 'utf8')) as { pid: number }).pid;
 }
 
-/** The porter and the relay of an endpoint; null while they are starting. */
-export function porterAndWorker(paths: InstancePaths, vch = 'default'): { porter: number; worker: number } | null {
+/** The porter, the relay and the server of names of an endpoint; null while they are starting. */
+export function porterAndWorker(
+  paths: InstancePaths,
+  vch = 'default',
+): { porter: number; worker: number; names: number } | null {
   try {
     const directory = join(paths.runDir, 'endpoint');
     const endpoint = endpointPid(paths, vch);
@@ -95,7 +98,10 @@ export function porterAndWorker(paths: InstancePaths, vch = 'default'): { porter
       .find(({ pid }) => pid === endpoint)!.porter.pid;
     const children = readFileSync(`/proc/${porter}/task/${porter}/children`, 'utf8').trim().split(' ').map(Number);
     const worker = children.find((pid) => readFileSync(`/proc/${pid}/comm`, 'utf8') === 'caisson-relay\n');
-    return worker === undefined ? null : { porter, worker };
+    const names = children.find((pid) =>
+      readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('/gateway/names/main.js'),
+    );
+    return worker === undefined || names === undefined ? null : { porter, worker, names };
   } catch {
     return null;
   }

@@ -23,7 +23,7 @@ static struct {
   int programs[REDIRECTS];
   struct name_servers servers;
   pid_t child; /* 0: there is none */
-  uint64_t started;
+  uint64_t start_at; /* monotonic ms; while there is no child */
 } resolver = {.udp = -1, .tcp = -1, .group = -1, .control = -1};
 
 static void close_open(int *fd) {
@@ -77,7 +77,7 @@ static void tell(void) {
 
 static void start(void) {
   int pair[2];
-  resolver.started = monotonic_ms();
+  resolver.start_at = monotonic_ms() + PAUSE_MS;
   if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) return;
   pid_t child = fork();
   if (child == 0) serve(pair[1]);
@@ -126,7 +126,7 @@ const char *resolver_set(const struct container *c, char **names) {
   resolver.group = c->cgroup.fd;
   /* Port 53 itself is the second choice: no process of the container could listen there on all addresses. */
   if (!open_sockets(0) && !open_sockets(53)) return "the resolver cannot listen on 127.0.0.11";
-  start();
+  resolver.start_at = 0; /* by the loop: the container's first process need not wait for it, and its questions wait in the sockets */
   return NULL;
 }
 
@@ -137,7 +137,7 @@ void resolver_ended(pid_t pid) {
   close_open(&resolver.control);
 }
 
-uint64_t resolver_due(void) { return resolver.udp < 0 || resolver.child != 0 ? UINT64_MAX : resolver.started + PAUSE_MS; }
+uint64_t resolver_due(void) { return resolver.udp < 0 || resolver.child != 0 ? UINT64_MAX : resolver.start_at; }
 
 void resolver_look(void) {
   if (monotonic_ms() >= resolver_due()) start();

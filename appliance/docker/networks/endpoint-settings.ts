@@ -37,6 +37,7 @@ export function checkEndpoint(name: string, network: NetworkInfo | undefined, en
   // As in Docker, a wrong MAC address hides the rest.
   if (endpoint.MacAddress) checkMac(endpoint.MacAddress);
   problems.push(...sysctlProblems(endpoint.DriverOpts?.[SYSCTLS]));
+  problems.push(...interfaceProblems(endpoint.DriverOpts?.[INTERFACE_NAME]));
   if (problems.length > 0) throw invalid(`invalid endpoint settings:\n${joined(problems)}`);
   if ((endpoint.IPAMConfig?.LinkLocalIPs ?? []).length > 0)
     throw unsupported(`${fieldOf(name)}.IPAMConfig.LinkLocalIPs (--link-local-ip) is not implemented`);
@@ -45,8 +46,6 @@ export function checkEndpoint(name: string, network: NetworkInfo | undefined, en
     throw unsupported(
       `${fieldOf(name)}.Links is not implemented: links on the default network are in HostConfig.Links`,
     );
-  for (const option of [SYSCTLS, INTERFACE_NAME])
-    if (endpoint.DriverOpts?.[option]) throw unsupported(`${fieldOf(name)}.DriverOpts: ${option} is not implemented`);
 }
 
 const fieldOf = (network: string): string => `NetworkingConfig.EndpointsConfig.${network}`;
@@ -78,8 +77,27 @@ export function wishOf(network: string, endpoint: EndpointRequest, mac: string, 
     ...(GwPriority ? { gwPriority: GwPriority } : {}),
     ...(Links && Links.length > 0 ? { links: Links } : {}),
     ...(DriverOpts && Object.keys(DriverOpts).length > 0 ? { driverOpts: DriverOpts } : {}),
+    ...(DriverOpts?.[INTERFACE_NAME] ? { interfaceName: DriverOpts[INTERFACE_NAME] } : {}),
+    ...(DriverOpts?.[SYSCTLS] ? { sysctls: sysctlsOf(DriverOpts[SYSCTLS]) } : {}),
     ...(plain ? {} : { annotations: { [ASKED]: JSON.stringify(asked) } }),
   };
+}
+
+/** By key, in which `IFNAME` stands for the interface. */
+function sysctlsOf(text: string): Record<string, string> {
+  return Object.fromEntries(
+    text.split(',').map((one) => {
+      const [key = '', ...value] = one.split('=');
+      return [key.replace('.ifname.', '.IFNAME.'), value.join('=')];
+    }),
+  );
+}
+
+/** What the kernel takes for a name. */
+function interfaceProblems(name: string | undefined): string[] {
+  if (name === undefined || name === '' || (/^[^/:\s]{1,15}$/.test(name) && !['lo', '.', '..'].includes(name)))
+    return [];
+  return [`invalid interface name '${name}'`];
 }
 
 /** `xx:xx:xx:xx:xx:xx` in lower case. @throws invalid in Docker's words */

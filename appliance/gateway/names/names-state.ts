@@ -21,7 +21,11 @@ export class KnownNetwork {
   }
 
   add(member: NamesMember): void {
-    for (const name of keys(member)) this.named.set(name, [...(this.named.get(name) ?? []), member]);
+    for (const name of keys(member)) {
+      const bearers = this.named.get(name);
+      if (bearers === undefined) this.named.set(name, [member]);
+      else bearers.push(member);
+    }
     for (const address of member.addresses) this.byAddress.set(address, member);
   }
 

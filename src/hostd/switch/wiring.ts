@@ -219,6 +219,7 @@ export class Wiring {
 
   /** Like {@link addEndpoint}, for one more card. @throws internal */
   async addEndpointCard(moid: string, namespace: string, port: Port, plugging: Plugging): Promise<void> {
+    this.flows.addGateway([port]);
     this.gateways.set(moid, [...this.gatewaysBut(moid, port.name), port]);
     await together([
       ...this.rules([port], plugging),
@@ -230,6 +231,7 @@ export class Wiring {
   removeEndpointCard(moid: string, nic: RuntimeNic, name: string): void {
     this.gateways.set(moid, this.gatewaysBut(moid, name));
     this.neighbours.removeCard(moid, nic);
+    this.flows.remove([name]);
     this.checks.forget([name]);
   }
 
@@ -259,8 +261,13 @@ export class Wiring {
   private rules(ports: Port[], plugging: Plugging | undefined): Promise<void>[] {
     return [
       this.treat(ports, plugging),
-      ...ports.map(({ name, nic: { mac, addresses }, nic }) =>
-        this.checks.allow(name, { mac, addresses, unchecked: this.policy(nic).forgedTransmits }),
+      ...ports.map(({ name, nic: { mac, addresses, trust }, nic }) =>
+        this.checks.allow(name, {
+          mac,
+          addresses,
+          unchecked: this.policy(nic).forgedTransmits,
+          leased: trust?.dynamic === true,
+        }),
       ),
     ];
   }

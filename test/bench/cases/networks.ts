@@ -34,8 +34,8 @@ function gigabits(json: string): { value: number; unit: string } {
 /** An iperf3 server in a container. */
 async function iperfServer(engine: Engine, name: string, ...options: string[]): Promise<void> {
   await removeNamed(engine, name);
-  await docker(engine, 'run', '-d', '--name', name, ...options, image(engine), ...IPERF, '-s');
-  await sleep(1000);
+  await docker(engine, 'run', '-d', '--name', name, ...options, image(engine), ...IPERF, '-s', '--forceflush');
+  while (!(await docker(engine, 'logs', name)).includes('Server listening')) await sleep(100);
 }
 
 const client = (host: string, port: string | number, more: string[] = []): string[] => [

@@ -1,6 +1,7 @@
 /** All subjects of the differential suite. */
 import type { Subject } from '../case.js';
 import { attach } from './attach.js';
+import { dns } from './dns.js';
 import { errors } from './errors.js';
 import { events } from './events.js';
 import { exec } from './exec.js';
@@ -11,6 +12,8 @@ import { inspect } from './inspect.js';
 import { json } from './json.js';
 import { lifecycle } from './lifecycle.js';
 import { logs } from './logs.js';
+import { membership } from './membership.js';
+import { networks } from './networks.js';
 import { observe } from './observe.js';
 import { options } from './options.js';
 import { publishedPorts } from './ports.js';
@@ -26,6 +29,7 @@ export const SUBJECTS: Subject[] = [
   options,
   ps,
   publishedPorts,
+  dns,
   inspect,
   lifecycle,
   states,
@@ -34,6 +38,8 @@ export const SUBJECTS: Subject[] = [
   attach,
   files,
   volumes,
+  networks,
+  membership,
   images,
   events,
   observe,

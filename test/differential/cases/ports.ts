@@ -1,5 +1,6 @@
 /** Published ports: what is taken, shown, refused, and what becomes of them with the container. */
 import { del, get, made, post, type Subject, sh } from '../case.js';
+import { cleared } from './networks.js';
 
 /** What a container asked for. */
 const asked = (name: string) =>
@@ -22,6 +23,11 @@ const bindings = (name: string, of: unknown, more: object = {}) =>
     Cmd: ['sleep', '600'],
     HostConfig: { PortBindings: of, ...more },
   });
+
+/** The words of a failed connect, without the id in them. */
+const connect = (network: string, name: string, options = '') =>
+  sh(`docker network connect ${options} @${network} @${name}`);
+const disconnect = (network: string, name: string) => sh(`docker network disconnect @${network} @${name}`);
 
 export const publishedPorts: Subject = {
   name: 'ports',
@@ -125,6 +131,68 @@ export const publishedPorts: Subject = {
         ports('n'),
         rows('n'),
         gone('n'),
+      ],
+    },
+    {
+      name: 'on networks',
+      steps: [
+        cleared('c', 'd', 'aa', 'bb', 'inner'),
+        sh('docker network create @aa; docker network create @bb; docker network create --internal @inner', {
+          quiet: true,
+        }),
+        run('c', '--network @bb -p 16080:80 -p 127.0.0.1:16081:81/udp --expose 99'),
+        ports('c'),
+        rows('c'),
+        connect('aa', 'c'),
+        ports('c'),
+        disconnect('bb', 'c'),
+        ports('c'),
+        connect('inner', 'c'),
+        ports('c'),
+        disconnect('aa', 'c'),
+        ports('c'),
+        rows('c'),
+        get('/containers/@c/json', { only: ['State'] }),
+        run('d', '-p 16080:80'),
+        connect('bb', 'c'),
+        ports('c'),
+        sh('docker rm -f @d', { quiet: true }),
+        // The failed connect has left something of that network in the other engine, where it cannot be joined again.
+        connect('aa', 'c', '--gw-priority 5'),
+        ports('c'),
+        disconnect('inner', 'c'),
+        disconnect('aa', 'c'),
+        ports('c'),
+        rows('c'),
+        cleared('c', 'd', 'aa', 'bb', 'inner'),
+      ],
+    },
+    {
+      name: 'on internal networks',
+      steps: [
+        cleared('c', 'inner', 'bb'),
+        sh('docker network create @bb; docker network create --internal @inner', { quiet: true }),
+        run('c', '--network @inner -p 16085:80 --expose 99'),
+        ports('c'),
+        rows('c'),
+        connect('bb', 'c'),
+        ports('c'),
+        sh('docker stop -t 0 @c', { quiet: true }),
+        disconnect('bb', 'c'),
+        sh('docker start @c', { quiet: true }),
+        ports('c'),
+        cleared('c', 'inner', 'bb'),
+      ],
+    },
+    {
+      name: 'the address of a network',
+      steps: [
+        cleared('c', 'bb'),
+        sh('docker network create -o com.docker.network.bridge.host_binding_ipv4=127.0.0.1 @bb', { quiet: true }),
+        run('c', '--network @bb -p 16088:80 -p 0.0.0.0:16089:81'),
+        ports('c'),
+        rows('c'),
+        cleared('c', 'bb'),
       ],
     },
     {

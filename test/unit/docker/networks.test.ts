@@ -193,6 +193,31 @@ describe('a container', () => {
     ]);
   });
 
+  it('may name its interface and set the interface’s sysctls', async () => {
+    await create({ Name: 'n' });
+    const option = (name: string, value: string) => ({
+      DriverOpts: { [`com.docker.network.endpoint.${name}`]: value },
+    });
+    const { DriverOpts: one } = option('ifname', 'web0');
+    const { DriverOpts: two } = option(
+      'sysctls',
+      'net.ipv4.conf.ifname.log_martians=1,net.ipv4.conf.IFNAME.forwarding=0',
+    );
+    await made('con');
+    expect((await join('n', { Container: 'con', EndpointConfig: { DriverOpts: { ...one, ...two } } })).status).toBe(
+      200,
+    );
+    expect(engine.portLayer.exec.resolve('con').spec.networks[1]).toMatchObject({
+      interfaceName: 'web0',
+      sysctls: { 'net.ipv4.conf.IFNAME.log_martians': '1', 'net.ipv4.conf.IFNAME.forwarding': '0' },
+    });
+    for (const name of ['lo', 'a/b', 'a-name-that-is-too-long'])
+      expect(await join('bridge', { Container: 'con', EndpointConfig: option('ifname', name) })).toMatchObject({
+        status: 400,
+        json: { message: `invalid endpoint settings:\ninvalid interface name '${name}'` },
+      });
+  });
+
   it('before 1.54 a MAC address at connect is not heeded, before 1.48 no priority', async () => {
     await create({ Name: 'n' });
     await made('con');

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { gatewayNetworks } from '../../../appliance/gateway/gateway-networks.js';
 import { vchConfigSchema } from '../../../port-layer/config.js';
 import type { ContainerSpec } from '../../../port-layer/exec/container-spec.js';
-import { programSpec } from '../../../port-layer/exec/program-spec.js';
+import { interfaceNames, programSpec } from '../../../port-layer/exec/program-spec.js';
 import { addressesValue, containerVmSpec } from '../../../port-layer/exec/vm-spec.js';
 import { cardsFor, cardsOf, mainEndpoint } from '../../../port-layer/network/endpoints.js';
 import { Networks } from '../../../port-layer/network/networks.js';
@@ -216,4 +216,12 @@ describe('the cards of a VM', () => {
     const wanted = [{ portGroup: 'front' }, { portGroup: 'front', mac: MACS[0]! }];
     expect(cardsFor(wanted, shared).map((one) => one?.key)).toEqual([4001, 4000]);
   });
+});
+
+it('interfaces have the names that were asked for, and otherwise free ones in their order', () => {
+  const names = (...asked: (string | undefined)[]): string[] =>
+    interfaceNames(asked.map((interfaceName) => (interfaceName === undefined ? {} : { interfaceName })));
+  expect(names(undefined, undefined)).toEqual(['eth0', 'eth1']);
+  expect(names('web', undefined)).toEqual(['web', 'eth0']);
+  expect(names(undefined, 'eth0', undefined)).toEqual(['eth1', 'eth0', 'eth2']);
 });
