@@ -79,7 +79,9 @@ async function main(): Promise<void> {
   const served = new GatewayNetworks(
     gateway,
     {
-      networks: () => portLayer.network.list(),
+      // Networks that were made while there was a way out have none now.
+      networks: () =>
+        portLayer.network.list().map((one) => (config.egress === 'none' ? { ...one, egress: 'none' } : one)),
       hostPorts: config.hostPorts ?? [],
       resolvers: () => resolvers.list(),
     },

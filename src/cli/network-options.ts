@@ -33,7 +33,7 @@ export function networkOptions(command: Command): Command {
   return containerNetworkOptions(command)
     .option(
       '--egress <relay|none>',
-      'whether containers reach what this machine reaches, or nothing outside; a network can differ: docker network create -o caisson.egress=none (default: relay)',
+      'whether containers reach what this machine reaches, or nothing outside; with relay, a network can do without: docker network create -o caisson.egress=none (default: relay)',
       parseEgress,
     )
     .option(

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { invalid } from '../common/errors.js';
-import type { AddressPort } from './messages.js';
+import type { AddressPort, GatewayCard } from './messages.js';
 import type { PorterSetup } from './setup.js';
 
 const DNS_PORT = 53;
@@ -38,6 +38,14 @@ export function checkPublished({ publish }: Pick<PorterSetup, 'publish'>, host: 
   const { addresses, lowestPort } = publish;
   if ((port !== 0 && port < lowestPort) || addresses?.includes(host) === false)
     throw invalid(`${host}:${port} is not to be published`);
+}
+
+/** @throws invalid for a way out where the virtual container host is to have none */
+export function checkEgress(
+  { egress }: Pick<PorterSetup, 'egress'>,
+  card: Pick<GatewayCard, 'interface' | 'egress'>,
+): void {
+  if (card.egress && !egress) throw invalid(`nothing is to leave ${card.interface}`);
 }
 
 /**

@@ -14,7 +14,7 @@ import { socketGroup } from '../common/socket-group.js';
 import { watchOver } from '../common/watchdog.js';
 import { bindSocket, bindTcp } from './binding.js';
 import { NamespaceGateway } from './gateway.js';
-import { checkForward, checkPublished, thisMachine } from './grants.js';
+import { checkEgress, checkForward, checkPublished, thisMachine } from './grants.js';
 import { type GatewayNetwork, type PorterAnswer, type PorterRequest, tellError } from './messages.js';
 import { NamesProcess } from './names-process.js';
 import { parseRequest } from './parse-request.js';
@@ -102,6 +102,7 @@ async function handle(message: PorterRequest): Promise<void> {
       return answer({ kind: 'done', request, port: await theGateway().relay.publish(id, protocol, host, port) });
     }
     case 'network':
+      checkEgress(setup, message);
       await theGateway().network(message);
       return answer({ kind: 'done', request: message.request });
     case 'network-gone':

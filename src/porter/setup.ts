@@ -29,4 +29,6 @@ export interface PorterSetup {
   publish: { addresses?: string[]; lowestPort: number };
   /** Ports of the machine that containers may reach. */
   hostPorts: number[];
+  /** Whether anything may be carried to the world outside. */
+  egress: boolean;
 }

@@ -82,9 +82,9 @@ beforeAll(async () => {
     for (const address of [`${ip}/24`, `${six}/64`])
       inEndpoint('ip', 'address', 'add', address, 'dev', `eth${index}`, ...(address.includes(':') ? ['nodad'] : []));
   for (const one of [ATTACKER, NEIGHBOUR, STRANGER]) await network.plug(one.moid, [nicOf(one)]);
-  [attacker, neighbour, stranger] = [ATTACKER, NEIGHBOUR, STRANGER].map(
-    ({ moid }) => new TapGuest(program.path, network.path, `t${moid.slice(3)}n0`),
-  ) as [TapGuest, TapGuest, TapGuest];
+  [attacker, neighbour, stranger] = (await Promise.all(
+    [ATTACKER, NEIGHBOUR, STRANGER].map(({ moid }) => TapGuest.open(program.path, network.path, `t${moid.slice(3)}n0`)),
+  )) as [TapGuest, TapGuest, TapGuest];
 });
 
 afterAll(async () => {
@@ -264,7 +264,7 @@ describe('settings of a port group', () => {
     // Cards that come later, and a host that starts anew.
     const late = guest(14, 'a', 1);
     await network.plug(late.moid, [nicOf(late)]);
-    const listener = new TapGuest(program.path, network.path, 't14n0');
+    const listener = await TapGuest.open(program.path, network.path, 't14n0');
     await listener.received();
     await attacker.send(to(BROADCAST, '255.255.255.255'), to(late.mac, late.ip));
     expect((await listener.received()).filter((one) => one.includes(MAC.replaceAll(':', '')))).toEqual([]);

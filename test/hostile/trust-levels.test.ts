@@ -56,11 +56,9 @@ beforeAll(async () => {
   await network.plug('vm-1', [nic(INSIDE, trustOf('open'))]);
   await network.plug('vm-2', [nic(PEER)]);
   await network.plug('vm-3', [nic(STRANGER)]);
-  [inside, peer, stranger] = [1, 2, 3].map((one) => new TapGuest(program.path, network.path, `t${one}n0`)) as [
-    TapGuest,
-    TapGuest,
-    TapGuest,
-  ];
+  [inside, peer, stranger] = (await Promise.all(
+    [1, 2, 3].map((one) => TapGuest.open(program.path, network.path, `t${one}n0`)),
+  )) as [TapGuest, TapGuest, TapGuest];
 });
 afterAll(async () => {
   for (const one of [inside, peer, stranger]) await one?.close();
@@ -142,7 +140,7 @@ describe.each<[TrustLevel, { fromPeer: string[]; fromStranger: string[]; out: st
     await network.unplugCard('vm-1', 0);
     await inside.close();
     await network.plugCard('vm-1', nic(INSIDE, trustOf(level)));
-    inside = new TapGuest(program.path, network.path, 't1n0');
+    inside = await TapGuest.open(program.path, network.path, 't1n0');
     await inside.received();
     expect(await passed([peer, PEER], [inside, INSIDE])).toEqual(fromPeer.sort());
     expect(await passed([stranger, STRANGER], [inside, INSIDE])).toEqual(fromStranger.sort());

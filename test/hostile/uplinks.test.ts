@@ -69,7 +69,9 @@ beforeAll(async () => {
   await network.addPortGroup('own');
   await network.plug('vm-1', [nic(GUEST)]);
   await network.plug('vm-2', [nic(OTHER, 'own')]);
-  [guest, other] = ['t1n0', 't2n0'].map((tap) => new TapGuest(program.path, network.path, tap)) as [TapGuest, TapGuest];
+  [guest, other] = (await Promise.all(
+    ['t1n0', 't2n0'].map((tap) => TapGuest.open(program.path, network.path, tap)),
+  )) as [TapGuest, TapGuest];
 });
 afterAll(async () => {
   await guest?.close();
@@ -109,7 +111,7 @@ it('joins guests with what is beyond the interface, in both directions, and no o
 
 it("lets nobody outside take a guest's traffic by its MAC address", async () => {
   await network.plug('vm-3', [nic({ mac: '02:00:00:00:0e:04', ip: '192.0.2.4' })]);
-  const third = new TapGuest(program.path, network.path, 't3n0');
+  const third = await TapGuest.open(program.path, network.path, 't3n0');
   await third.received();
   outsideSends(say({ mac: GUEST.mac, ip: HOST.ip }, 'I am the guest'));
   await guest.received();
@@ -117,6 +119,60 @@ it("lets nobody outside take a guest's traffic by its MAC address", async () => 
   expect(has(await guest.received(), 'for the guest')).toBe(true);
   await third.close();
   await network.unplug('vm-3');
+});
+
+it('lets a guest have the address that a DHCP server outside gives it, and only that', async () => {
+  const leased = { mac: '02:00:00:00:0e:05', ip: '192.0.2.50' };
+  const trust = { level: 'published' as const, ports: [], peers: [], dynamic: true };
+  await network.plug('vm-5', [{ ...nic(leased), addresses: [], trust }]);
+  const client = await TapGuest.open(program.path, network.path, 't5n0');
+  await client.received();
+  const reaches = async (frame: Buffer): Promise<boolean> => {
+    await guest.received();
+    await client.send(frame);
+    return (await guest.received()).includes(frame.toString('hex'));
+  };
+  const dhcp = (operation: 1 | 2, mac: string, address: string): Buffer =>
+    Buffer.concat([
+      Buffer.from([operation, 1, 6, 0]),
+      Buffer.alloc(12),
+      Buffer.from(address.split('.').map(Number)),
+      Buffer.alloc(8),
+      Buffer.from(mac.replaceAll(':', ''), 'hex'),
+      Buffer.alloc(202),
+    ]);
+  const question = (mac: string): Buffer =>
+    ipv4(
+      BROADCAST,
+      leased.mac,
+      '0.0.0.0',
+      '255.255.255.255',
+      17,
+      udp(68, 67, dhcp(1, mac, '0.0.0.0').toString('latin1')),
+    );
+  const answer = (from: { mac: string; ip: string }, mac: string, address: string): Buffer =>
+    ipv4(BROADCAST, from.mac, from.ip, '255.255.255.255', 17, udp(67, 68, dhcp(2, mac, address).toString('latin1')));
+  expect(await reaches(question(leased.mac))).toBe(true);
+  expect(await reaches(question(GUEST.mac))).toBe(false);
+  expect(await reaches(say(leased, 'before'))).toBe(false);
+  // Neither by an answer to somebody else, nor by one that a guest makes up.
+  outsideSends(answer(HOST, GUEST.mac, leased.ip));
+  await guest.send(answer(GUEST, leased.mac, leased.ip));
+  await client.send(answer({ ...leased, ip: '0.0.0.0' }, leased.mac, leased.ip));
+  expect(await reaches(say(leased, 'still before'))).toBe(false);
+  outsideSends(answer(HOST, leased.mac, leased.ip));
+  expect((await client.received()).length).toBeGreaterThan(0);
+  expect(await reaches(say(leased, 'after'))).toBe(true);
+  expect(await reaches(arp(1, leased, { mac: BROADCAST, ip: HOST.ip }))).toBe(true);
+  expect(await reaches(say({ ...leased, ip: '192.0.2.51' }, 'another'))).toBe(false);
+  // A guest that is not to ask does not get one.
+  await guest.received();
+  outsideSends(answer(HOST, GUEST.mac, '192.0.2.77'));
+  await client.received();
+  await guest.send(say({ ...GUEST, ip: '192.0.2.77' }, 'not mine'));
+  expect(has(await client.received(), 'not mine')).toBe(false);
+  await client.close();
+  await network.unplug('vm-5');
 });
 
 it("leaves the machine's interface as it was, and gives it back when it is no longer wanted", async () => {

@@ -105,11 +105,9 @@ export async function startStack(
   const vicMachine = async (...args: string[]): Promise<Outcome> => {
     const { url, user, password, thumbprint } = login();
     const target = ['--target', new URL(url).host, '--user', user, '--thumbprint', thumbprint];
-    return run(
-      process.execPath,
-      [join(dist, 'src/cli/vic-machine.js'), ...args.slice(0, 1), ...target, ...args.slice(1)],
-      { env: { VIC_MACHINE_PASSWORD: password } },
-    );
+    return run(process.execPath, [join(dist, 'src/cli/vic-machine.js'), ...args, ...target], {
+      env: { VIC_MACHINE_PASSWORD: password },
+    });
   };
   const stack: Stack = {
     paths,

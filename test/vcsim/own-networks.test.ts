@@ -14,7 +14,7 @@ const NETWORK_SYSTEM: ManagedObjectReference = { type: 'HostNetworkSystem', valu
 const treated: string[] = [];
 const nothing = async (): Promise<void> => undefined;
 const virtualSwitch: HostSwitch = {
-  addPortGroup: nothing,
+  addPortGroups: nothing,
   removePortGroup: nothing,
   setPolicy: nothing,
   allow: async (moid, nics) => {
@@ -265,6 +265,7 @@ it("a VM's cards on a container network are trusted as an administrator says, wi
   const expected = {
     level: 'published',
     peers: ['192.0.2.0/24'],
+    dynamic: false,
     ports: [
       { protocol: 'tcp', first: 80, last: 80 },
       { protocol: 'udp', first: 8000, last: 8010 },

@@ -1,14 +1,16 @@
 /** Routes of networks. */
 import type { Request, Router } from 'express';
 import { z } from 'zod';
+import type { VchConfig } from '../../../port-layer/config.js';
 import { PortLayerError } from '../../../port-layer/index.js';
-import { invalid } from '../../../src/common/errors.js';
+import { forbidden, invalid } from '../../../src/common/errors.js';
 import { goType } from '../../../src/common/go-json.js';
 import type { GatewayNetworks } from '../../gateway/index.js';
 import { atLeast } from '../http/api-version.js';
 import { body, filters, query, versionOf } from '../http/request.js';
 import { parseBool } from '../values/parse-bool.js';
 import { createNetworkSchema, networkRequest } from './create-network.js';
+import { EGRESS_OPTION } from './driver-options.js';
 import { endpointSchema } from './endpoint-request.js';
 import { connect, disconnect, type MembershipParts } from './membership.js';
 import { filterNetworks } from './network-filters.js';
@@ -26,6 +28,7 @@ const disconnectSchema = goType(
 /** What the routes need. */
 export interface NetworkParts extends MembershipParts {
   gatewayNetworks: Pick<GatewayNetworks, 'follow'>;
+  config: Pick<VchConfig, 'egress'>;
 }
 
 /** Adds the routes. */
@@ -53,7 +56,12 @@ export function networkRoutes(router: Router, parts: NetworkParts): void {
   router.post('/networks/create', async (request, response) => {
     const wanted = await body(request, createNetworkSchema);
     const taken = (name: string): boolean => dockerNetworks.list().some((one) => one.name === name);
-    const { id } = await dockerNetworks.create(networkRequest(wanted, versionOf(request), taken));
+    const asked = networkRequest(wanted, versionOf(request), taken);
+    if (asked.egress === 'relay' && parts.config.egress === 'none')
+      throw forbidden(
+        `${EGRESS_OPTION}=relay: nothing leaves the networks of this virtual container host (--egress none)`,
+      );
+    const { id } = await dockerNetworks.create(asked);
     // The client's first container there finds its gateway.
     await gatewayNetworks.follow();
     response.status(201).json({ Id: id, Warning: '' });

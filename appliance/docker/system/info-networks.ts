@@ -16,7 +16,7 @@ export function networkStatus(config: Sources, host: Pick<HostInfo, 'api'>): [st
       `${portGroup} ${subnet}`,
     ]),
     ['New networks', own ? 'have a port group each' : `share the port group ${shared}; only policy separates them`],
-    ['Egress', egress === 'relay' ? 'relay: what this machine reaches' : 'none, unless a network says otherwise'],
+    ['Egress', egress === 'relay' ? 'relay: what this machine reaches' : 'none'],
     ...(hostPorts.length === 0
       ? []
       : [['Ports of the machine that containers reach', ranges(hostPorts)] as [string, string]]),

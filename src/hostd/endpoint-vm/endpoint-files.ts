@@ -34,6 +34,7 @@ const hostsPart = z.object({
   listen: z.array(z.object({ host: z.string(), port: z.number() })).default([]),
   publish: z.object({ addresses: z.array(z.string()).optional(), lowestPort: z.number() }).default({ lowestPort: 1 }),
   hostPorts: z.array(z.number()).default([]),
+  egress: z.enum(['relay', 'none']).default('relay'),
 });
 
 /** @throws invalid for none */
@@ -46,13 +47,14 @@ function configuration(vm: VmDefinition): z.infer<typeof hostsPart> {
 }
 
 /** Where the endpoint may listen, and what may be carried for it. @throws invalid */
-export function endpointGrants(vm: VmDefinition): Pick<PorterSetup, 'listen' | 'publish' | 'hostPorts'> {
-  const { listen, publish, hostPorts } = configuration(vm);
+export function endpointGrants(vm: VmDefinition): Pick<PorterSetup, 'listen' | 'publish' | 'hostPorts' | 'egress'> {
+  const { listen, publish, hostPorts, egress } = configuration(vm);
   const { addresses, lowestPort } = publish;
   return {
     listen,
 
     hostPorts,
+    egress: egress === 'relay',
     publish: { lowestPort, ...(addresses === undefined ? {} : { addresses }) },
   };
 }

@@ -51,7 +51,7 @@ import { SearchIndex } from './search-index.js';
 /** What the inventory needs of the virtual switch. */
 export type HostSwitch = Pick<
   VirtualSwitch,
-  'addPortGroup' | 'removePortGroup' | 'setPolicy' | 'configurePortGroup' | 'allow' | 'flows'
+  'addPortGroups' | 'removePortGroup' | 'setPolicy' | 'configurePortGroup' | 'allow' | 'flows'
 >;
 
 const log = logger('inventory');
@@ -135,7 +135,7 @@ export class Inventory implements VmHost {
     await mkdir(this.files.directory, { recursive: true, mode: 0o711 });
     const { pools, portGroups, owners, vms } = await this.file.load();
     this.pools.load(pools);
-    for (const [name, policy] of portGroups) await this.portGroups.open(name, policy, owners.get(name));
+    await this.portGroups.open(portGroups, owners);
     await this.machines.load(vms);
     await this.restorePolicies();
   }

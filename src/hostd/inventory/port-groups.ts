@@ -22,7 +22,7 @@ export interface PortGroupHost {
   readonly registry: Registry;
   readonly virtualSwitch: Pick<
     VirtualSwitch,
-    'addPortGroup' | 'removePortGroup' | 'setPolicy' | 'configurePortGroup'
+    'addPortGroups' | 'removePortGroup' | 'setPolicy' | 'configurePortGroup'
   > | null;
   /** VMs with a card in that port group. */
   vmsIn(portGroup: string): ManagedObjectReference[];
@@ -69,12 +69,15 @@ export class PortGroups implements PortGroupList {
     return this.madeBy;
   }
 
-  /** Brings up a port group that was kept. @param owner id of the virtual container host that made it */
-  async open(name: string, policy: SecurityPolicy, owner?: string): Promise<void> {
-    await this.host.virtualSwitch?.addPortGroup(name, policy);
-    this.policies.set(name, policy);
-    if (owner !== undefined) this.madeBy.set(name, owner);
-    this.host.registry.add(new Network(name, () => this.host.vmsIn(name), owner));
+  /** Brings up port groups that were kept. @param owners ids of the virtual container hosts that made some of them */
+  async open(policies: ReadonlyMap<string, SecurityPolicy>, owners: ReadonlyMap<string, string>): Promise<void> {
+    await this.host.virtualSwitch?.addPortGroups(policies);
+    for (const [name, policy] of policies) {
+      const owner = owners.get(name);
+      this.policies.set(name, policy);
+      if (owner !== undefined) this.madeBy.set(name, owner);
+      this.host.registry.add(new Network(name, () => this.host.vmsIn(name), owner));
+    }
   }
 
   /**
@@ -92,7 +95,7 @@ export class PortGroups implements PortGroupList {
     this.checkPolicy(policy, REJECT_ALL);
     this.making.set(name, owner ?? '');
     try {
-      await this.open(name, policy, owner);
+      await this.open(new Map([[name, policy]]), new Map(owner === undefined ? [] : [[name, owner]]));
     } finally {
       this.making.delete(name);
     }

@@ -63,6 +63,7 @@ export function keyOf(set: SetName, element: string): Buffer {
 
 function valueBytes(set: SetName, value: string): Buffer {
   if (set === 'targets6') return Buffer.from(value.slice(2), 'hex');
+  if (set === 'askers') return Buffer.concat([Buffer.from(value.slice(2), 'hex'), Buffer.alloc(2)]);
   if (set !== 'macs') return addressBytes(value);
   return Buffer.concat([Buffer.from(value.replaceAll(':', ''), 'hex'), Buffer.alloc(2)]);
 }

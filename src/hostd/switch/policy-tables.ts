@@ -191,7 +191,7 @@ export class PolicyTables {
   private async drop(vch: string): Promise<void> {
     const table = tableName(vch);
     this.logs.follow(table, null);
-    if (this.enforced.delete(vch) || (await nftTables(this.namespacePath)).includes(table))
+    if (this.enforced.delete(vch) || (await nftTables(this.namespacePath).catch((): string[] => [])).includes(table))
       await nft(this.namespacePath, `delete table ${table}`);
   }
 

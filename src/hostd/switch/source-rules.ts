@@ -19,10 +19,13 @@ export interface CardSources {
   addresses: readonly string[] | undefined;
   /** It may send anything. */
   unchecked?: boolean;
+  /** It gets its address by DHCP: it may also use what a server beyond this switch gives it. */
+  leased?: boolean;
 }
 
 /**
- * The sets, each with the type of its elements. `targets6` has the addresses of `addresses6` as numbers, because nft before 1.0.8 cannot
+ * The sets, each with the type of its elements. `askers` has the cards that get their addresses by DHCP, with their MAC address as a number.
+ * `targets6` has the addresses of `addresses6` as numbers, because nft before 1.0.8 cannot
  * look at an ICMPv6 message's target in any other way.
  */
 const SETS = {
@@ -32,7 +35,11 @@ const SETS = {
   addresses4: 'type ifname . ipv4_addr;',
   addresses6: 'type ifname . ipv6_addr;',
   targets6: 'typeof iifname . @th,64,128;',
+  askers: 'typeof iifname . @th,288,48;',
 } as const;
+
+/** The addresses that DHCP servers have given to cards. The kernel adds them when it sees such an answer; each renewal makes them last. */
+const LEASES = 'leases { typeof iifname . @th,192,32; flags dynamic,timeout; timeout 8d; size 65536; }';
 
 export type SetName = keyof typeof SETS;
 
@@ -54,6 +61,7 @@ const CHAINS: Record<string, string[]> = {
     // A probe for an address does not claim it.
     'arp operation request arp saddr ip 0.0.0.0 accept',
     'iifname . arp saddr ip @addresses4 accept',
+    'iifname . @nh,112,32 @leases accept',
     'drop',
   ],
   ip4_from_card: [
@@ -62,6 +70,9 @@ const CHAINS: Record<string, string[]> = {
     'udp dport 68 drop',
     'meta l4proto != 255 iifname @anyaddress accept',
     'meta l4proto != 255 iifname . ip saddr @addresses4 accept',
+    'meta l4proto != 255 iifname . @nh,96,32 @leases accept',
+    // A question for an address. An asker names itself at the place where the answer names whom it is for.
+    'ip saddr 0.0.0.0 ip daddr 255.255.255.255 udp sport 68 udp dport 67 iifname . @th,288,48 @askers accept',
     'drop',
   ],
   ip6_from_card: [
@@ -75,12 +86,22 @@ const CHAINS: Record<string, string[]> = {
     'ip6 saddr :: icmpv6 type { mld-listener-report, mld2-listener-report } accept',
     'drop',
   ],
+  // An answer (2) for the card's own MAC address, with an address for it. No card can send one: see above.
+  leases_to_card: [
+    'udp sport 67 udp dport 68 @th,64,8 2 @th,192,32 != 0 oifname . @th,288,48 @askers update @leases { oifname . @th,192,32 }',
+  ],
   from_card: [
     'iifname @unchecked accept',
     'iifname . ether saddr != @macs drop',
     // Looks at the frame as it came: with a VLAN tag it is none of these.
     'ether type vmap { arp : jump arp_from_card, ip : jump ip4_from_card, ip6 : jump ip6_from_card }',
   ],
+};
+
+/** No other table of the switch has the same priority: chains of one priority were seen to leave each other out. */
+const HOOKS: Record<string, string> = {
+  from_card: ' { type filter hook prerouting priority -300; policy drop; }',
+  leases_to_card: ' { type filter hook forward priority -10; policy accept; }',
 };
 
 /**
@@ -90,9 +111,9 @@ const CHAINS: Record<string, string[]> = {
 export function tableText(): string {
   const lines = [`add table ${TABLE}`];
   for (const [name, type] of Object.entries(SETS)) lines.push(`add set ${TABLE} ${name} { ${type} }`);
+  lines.push(`add set ${TABLE} ${LEASES}`);
   for (const chain of Object.keys(CHAINS)) {
-    const hook = chain === 'from_card' ? ' { type filter hook prerouting priority -300; policy drop; }' : '';
-    lines.push(`add chain ${TABLE} ${chain}${hook}`, `flush chain ${TABLE} ${chain}`);
+    lines.push(`add chain ${TABLE} ${chain}${HOOKS[chain] ?? ''}`, `flush chain ${TABLE} ${chain}`);
   }
   for (const [chain, rules] of Object.entries(CHAINS))
     for (const rule of rules) lines.push(`add rule ${TABLE} ${chain} ${rule}`);
@@ -100,7 +121,7 @@ export function tableText(): string {
 }
 
 /** A card's elements. */
-export function elementsOf(port: string, { mac, addresses, unchecked }: CardSources): Elements {
+export function elementsOf(port: string, { mac, addresses, unchecked, leased }: CardSources): Elements {
   const elements: Elements = new Map();
   const add = (set: SetName, ...parts: string[]): void => {
     const list = elements.get(set) ?? new Set();
@@ -111,6 +132,7 @@ export function elementsOf(port: string, { mac, addresses, unchecked }: CardSour
     return elements;
   }
   add('macs', mac.toLowerCase());
+  if (leased === true) add('askers', `0x${mac.replaceAll(':', '').toLowerCase()}`);
   if (addresses === undefined) add('anyaddress');
   for (const address of [...(addresses ?? []), linkLocal(mac)]) {
     if (isIP(address) === 4) add('addresses4', address);
@@ -163,7 +185,8 @@ export function parseElements(json: string): Map<string, Elements> {
       const [port = '', ...rest] = parts.map(String);
       const elements = found.get(port) ?? new Map<SetName, Set<string>>();
       const list = elements.get(name) ?? new Set();
-      const written = name === 'targets6' ? rest.map(hexOf) : rest;
+      const digits = DIGITS[name];
+      const written = digits === undefined ? rest : rest.map((one) => hexOf(one, digits));
       elements.set(name, list.add([`"${port}"`, ...written].join(' . ')));
       found.set(port, elements);
     }
@@ -178,4 +201,6 @@ interface ListedSet {
 }
 
 /** nft lists numbers in decimal or hexadecimal, depending on its version. */
-const hexOf = (number: string): string => `0x${BigInt(number).toString(16).padStart(32, '0')}`;
+const hexOf = (number: string, digits: number): string => `0x${BigInt(number).toString(16).padStart(digits, '0')}`;
+/** How many digits the numbers in a set have. */
+const DIGITS: Partial<Record<SetName, number>> = { targets6: 32, askers: 12 };

@@ -18,6 +18,8 @@ export interface CardTrust {
   ports: readonly { protocol: 'tcp' | 'udp'; first: number; last: number }[];
   /** Let in under `peers`: CIDR or `first-last`. None: VMs of this switch on the same network. */
   peers: readonly string[];
+  /** It gets its address by DHCP, also under `closed`. */
+  dynamic?: boolean;
 }
 
 /** Family and name. */
@@ -39,8 +41,8 @@ const ANSWERS = [
 const PINGS = ['icmp type echo-request accept', 'icmpv6 type echo-request accept'];
 
 /** What may come in, rule by rule; the rest is dropped. */
-function inward(port: string, { level, ports, peers }: CardTrust): string[] {
-  if (level === 'closed') return ['drop'];
+function inward(port: string, { level, ports, peers, dynamic }: CardTrust): string[] {
+  if (level === 'closed') return [...(dynamic === true ? ['udp sport 67 udp dport 68 accept'] : []), 'drop'];
   const answers = [
     ...ANSWERS,
     `ip saddr . udp sport . ip daddr . udp dport @udp4_${port} accept`,
@@ -85,8 +87,8 @@ function merged(ranges: readonly { first: number; last: number }[]): { first: nu
 }
 
 /** What goes out is never held back but under `closed`: it only shows which answers to expect. */
-function outward(port: string, { level }: CardTrust): string[] {
-  if (level === 'closed') return ['drop'];
+function outward(port: string, { level, dynamic }: CardTrust): string[] {
+  if (level === 'closed') return [...(dynamic === true ? ['udp sport 68 udp dport 67 accept'] : []), 'drop'];
   return [
     `update @udp4_${port} { ip daddr . udp dport . ip saddr . udp sport timeout 3m }`,
     `update @udp6_${port} { ip6 daddr . udp dport . ip6 saddr . udp sport timeout 3m }`,
@@ -101,7 +103,7 @@ export function trustTable(): string {
     `add table ${TRUST_TABLE}`,
     `add map ${TRUST_TABLE} outward { type ifname : verdict; }`,
     `add map ${TRUST_TABLE} inward { type ifname : verdict; }`,
-    `add chain ${TRUST_TABLE} forward { type filter hook forward priority 0; policy accept; }`,
+    `add chain ${TRUST_TABLE} forward { type filter hook forward priority -5; policy accept; }`,
     `flush chain ${TRUST_TABLE} forward`,
     `add rule ${TRUST_TABLE} forward iifname vmap @outward`,
     `add rule ${TRUST_TABLE} forward oifname vmap @inward`,

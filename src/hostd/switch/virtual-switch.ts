@@ -84,22 +84,35 @@ export class VirtualSwitch {
   }
 
   /** Makes a port group's bridge. @throws internal */
-  async addPortGroup(name: string, policy: SecurityPolicy = REJECT_ALL): Promise<void> {
-    if (this.bridges.has(name)) return;
+  addPortGroup(name: string, policy: SecurityPolicy = REJECT_ALL): Promise<void> {
+    return this.addPortGroups(new Map([[name, policy]]));
+  }
+
+  /** Makes bridges of several port groups. @throws internal */
+  async addPortGroups(groups: ReadonlyMap<string, SecurityPolicy>): Promise<void> {
+    const fresh = [...groups].filter(([name]) => !this.bridges.has(name));
+    if (fresh.length === 0) return;
     await this.open();
-    const bridge = bridgeName(name);
     const options = this.wiring.bridgeOptions;
-    const there = (await interfaces(this.namespace)).includes(bridge);
-    await ipBatch(this.namespace, [
-      ...(there
-        ? [`link set ${bridge} type bridge ${options}`]
-        : [`link add ${bridge} type bridge ${options}`, ...noAddress(bridge)]),
-      `link set ${bridge} up`,
-    ]);
-    await this.wiring.setPolicy(name, policy);
-    const uplink = await this.uplinks.provide(name);
-    if (uplink !== null) await this.wiring.addUplink(uplink, bridge);
-    this.bridges.set(name, bridge);
+    const there = new Set(await interfaces(this.namespace));
+    await ipBatch(
+      this.namespace,
+      fresh.flatMap(([name]) => {
+        const bridge = bridgeName(name);
+        return [
+          ...(there.has(bridge)
+            ? [`link set ${bridge} type bridge ${options}`]
+            : [`link add ${bridge} type bridge ${options}`, ...noAddress(bridge)]),
+          `link set ${bridge} up`,
+        ];
+      }),
+    );
+    for (const [name, policy] of fresh) {
+      await this.wiring.setPolicy(name, policy);
+      const uplink = await this.uplinks.provide(name);
+      if (uplink !== null) await this.wiring.addUplink(uplink, bridgeName(name));
+      this.bridges.set(name, bridgeName(name));
+    }
   }
 
   /** Sets what the cards of a port group may do, plugged-in ones included. @throws internal */

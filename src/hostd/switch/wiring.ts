@@ -261,8 +261,13 @@ export class Wiring {
   private rules(ports: Port[], plugging: Plugging | undefined): Promise<void>[] {
     return [
       this.treat(ports, plugging),
-      ...ports.map(({ name, nic: { mac, addresses }, nic }) =>
-        this.checks.allow(name, { mac, addresses, unchecked: this.policy(nic).forgedTransmits }),
+      ...ports.map(({ name, nic: { mac, addresses, trust }, nic }) =>
+        this.checks.allow(name, {
+          mac,
+          addresses,
+          unchecked: this.policy(nic).forgedTransmits,
+          leased: trust?.dynamic === true,
+        }),
       ),
     ];
   }

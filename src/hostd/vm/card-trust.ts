@@ -28,12 +28,8 @@ const networks = z.object({
     .default([]),
 });
 
-export interface TrustedNetwork {
-  level: CardTrust['level'];
-  peers: string[];
-  /** Its containers get their addresses by DHCP. */
-  dynamic: boolean;
-}
+/** What concerns all cards on a network. */
+export type TrustedNetwork = Omit<CardTrust, 'ports'>;
 
 /** By the text that was read last: it is needed for every start, and changes hardly ever. */
 const read = new Map<string, ReadonlyMap<string, TrustedNetwork>>();

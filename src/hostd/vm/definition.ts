@@ -41,8 +41,7 @@ export function runtimeNics(
     const card = { ...runtimeNic(nic, nic.key - KEY.nic, assigned), vch };
     const network = networks.get(nic.portGroup);
     if (network === undefined) return card;
-    const { level, peers } = network;
-    return { ...card, trust: { level, peers, ports: ports?.get(nic.mac.toLowerCase()) ?? [] } };
+    return { ...card, trust: { ...network, ports: ports?.get(nic.mac.toLowerCase()) ?? [] } };
   });
 }
 

@@ -1,6 +1,7 @@
 /** All subjects of the differential suite. */
 import type { Subject } from '../case.js';
 import { attach } from './attach.js';
+import { dns } from './dns.js';
 import { errors } from './errors.js';
 import { events } from './events.js';
 import { exec } from './exec.js';
@@ -28,6 +29,7 @@ export const SUBJECTS: Subject[] = [
   options,
   ps,
   publishedPorts,
+  dns,
   inspect,
   lifecycle,
   states,

@@ -79,7 +79,7 @@ export function sentTo(to: string, whole: Buffer): Buffer {
 
 /** The UDP part of an IP packet, without a checksum. */
 export function udp(from: number, to: number, text: string): Buffer {
-  return Buffer.concat([u16(from), u16(to), u16(8 + text.length), u16(0), Buffer.from(text)]);
+  return Buffer.concat([u16(from), u16(to), u16(8 + text.length), u16(0), Buffer.from(text, 'latin1')]);
 }
 
 /** An ICMP message: type, code, and the data after its checksum. */

@@ -16,7 +16,7 @@ it('says whether new networks are apart, and what containers reach', () => {
   const locked = { networks, egress: 'none' as const, hostPorts: [8080, 9000, 9001, 9002] };
   expect(networkStatus(locked, { api: 'VirtualCenter' }).slice(2)).toEqual([
     ['New networks', 'share the port group vch-bridge; only policy separates them'],
-    ['Egress', 'none, unless a network says otherwise'],
+    ['Egress', 'none'],
     ['Ports of the machine that containers reach', '8080,9000-9002'],
   ]);
   expect(networkStatus({ networks, allowNetworkCreate: true }, { api: 'VirtualCenter' })[2]?.[1]).toBe(

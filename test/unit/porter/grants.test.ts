@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { checkForward, checkPublished } from '../../../src/porter/grants.js';
+import { checkEgress, checkForward, checkPublished } from '../../../src/porter/grants.js';
 
 const machine = { resolvers: ['127.0.0.53', '9.9.9.9'], addresses: ['127.0.0.1', '192.0.2.5', '::1'] };
 const own = ['172.16.0.1', 'fd00::1'];
@@ -34,4 +34,11 @@ it('ports are published where the virtual container host may', () => {
   expect(() => checkPublished({ publish }, '127.0.0.1', 0)).not.toThrow();
   expect(() => checkPublished({ publish }, '127.0.0.1', 80)).toThrow('127.0.0.1:80 is not to be published');
   expect(() => checkPublished({ publish }, '0.0.0.0', 8080)).toThrow('is not to be published');
+});
+
+it('a host without a way out gets none, whatever its endpoint asks for', () => {
+  const card = { interface: 'eth0', egress: true };
+  expect(() => checkEgress({ egress: false }, card)).toThrow('nothing is to leave eth0');
+  checkEgress({ egress: false }, { ...card, egress: false });
+  checkEgress({ egress: true }, card);
 });
