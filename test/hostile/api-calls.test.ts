@@ -40,6 +40,8 @@ const AT_ONCE = 8;
 let stack: HostileStack;
 beforeAll(async () => {
   stack = await startHostileStack();
+  const options = { body: { Name: 'joined' }, deadlineMs: DEADLINE_MS };
+  expect((await stack.call('POST', '/networks/create', options)).status).toBe(201);
 });
 afterAll(async () => {
   await stack?.close();
@@ -56,7 +58,17 @@ const upgrade = (to: string): Partial<CallOptions> => ({
 });
 
 /** Calls made to one container at the same time; to another one where they end it. */
-type Container = 'streams' | 'files' | 'processes' | 'pause' | 'stop' | 'kill' | 'restart' | 'remove' | 'start';
+type Container =
+  | 'streams'
+  | 'files'
+  | 'network'
+  | 'processes'
+  | 'pause'
+  | 'stop'
+  | 'kill'
+  | 'restart'
+  | 'remove'
+  | 'start';
 
 interface Call {
   route: string;
@@ -84,6 +96,13 @@ const ofExec = (route: string, query: string, more: Partial<CallOptions>): Call 
     const start = route.endsWith('/start') ? null : ask('POST /exec/:id/start', exec, '', { body: { Detach: true } });
     await Promise.all([start?.catch(String), ask(route, exec, query, more)]);
   },
+});
+
+const ofNetwork = (what: 'connect' | 'disconnect'): Call => ({
+  route: `POST /networks/*id/${what}`,
+  of: 'network',
+  make: (id) =>
+    stack.call('POST', `/networks/joined/${what}`, { body: { Container: id }, most: MIB, deadlineMs: DEADLINE_MS }),
 });
 
 const calls: Record<string, Call> = {
@@ -135,6 +154,8 @@ const calls: Record<string, Call> = {
     },
   },
   unpause: call('pause', 'POST /containers/:id/unpause'),
+  'network connect': ofNetwork('connect'),
+  'network disconnect': ofNetwork('disconnect'),
   stop: call('stop', 'POST /containers/:id/stop', '?t=1'),
   'kill -9': call('kill', 'POST /containers/:id/kill'),
   restart: call('restart', 'POST /containers/:id/restart', '?t=1'),
@@ -151,8 +172,9 @@ const ofAll: Record<string, Call> = {
 /** Routes that request nothing from a guest. */
 const NO_GUEST = `
 GET /_ping; HEAD /_ping; GET /version; GET /info; GET /events; POST /auth
-GET /networks; GET /networks/:id; POST /networks/prune; POST /networks/:id/connect; POST /networks/:id/disconnect
-POST /networks/create; DELETE /networks/:id
+GET /networks; GET /networks/; GET /networks/*id; POST /networks/prune; POST /networks/create; DELETE /networks/*id
+GET /caisson/policy; GET /caisson/policy/counters; POST /caisson/policy/reload; PUT /caisson/policy/:tier
+POST /caisson/policy/:tier/check; POST /caisson/trace
 POST /containers/create; POST /containers/prune; DELETE /containers/:id/:alias
 GET /containers/:id/checkpoints; POST /containers/:id/checkpoints; DELETE /containers/:id/checkpoints/:checkpoint
 POST /volumes/create; GET /volumes; GET /volumes/:name; DELETE /volumes/:name; PUT /volumes/:name; POST /volumes/prune
