@@ -4,8 +4,13 @@
 #include "../../../tether/guest/container.h"
 #include "../../../tether/guest/files.h"
 #include "../../../tether/guest/messages.h"
+#include "../../../tether/guest/netlink.h"
+#include "../../../tether/guest/network.h"
+#include "../../../tether/guest/network_messages.h"
 #include "../../../tether/guest/observe.h"
 #include "../../../tether/guest/platform.h"
+#include "../../../tether/guest/resolver.h"
+#include "../../../tether/guest/rewrite.h"
 #include "../../../tether/guest/rpc.h"
 #include "../../../tether/guest/session.h"
 #include "../../../tether/guest/setup.h"
@@ -55,6 +60,17 @@ static uint64_t world_ms(void) { return world.ms += 1; }
 static void world_power_off(void) {}
 #include "../../../tether/guest/container.c"
 #include "../../../tether/guest/messages.c"
+#define socket(...) world_file()
+#define bind(...) world_number()
+#define recv(...) world_number()
+#define count cards_awaited
+#define add await_card
+#define answer answer_request
+#include "../../../tether/guest/network_messages.c"
+#undef count
+#undef add
+#undef answer
+#include "../../../tether/guest/card.c"
 
 int platform_open_port(enum platform_port port, int flags) { return (void)port, (void)flags, 100; }
 bool write_all(int to, const void *data, size_t length) { return world_write(to, data, length) >= 0; }
@@ -72,6 +88,29 @@ const char *cgroup_limit(const struct cgroup *group, const char *file, const cha
 const char *cgroup_freeze(const struct cgroup *group, bool on) { return (void)group, on ? NULL : "cannot"; }
 uint64_t cgroup_kills(struct cgroup *group) { return (void)group, world_chance() % 64 == 0; }
 
+const char *add_nic(const struct card *card, bool *missing) {
+  HOLDS(card->name != NULL && card->mac != NULL && card->address != NULL && card->gateway6 != NULL);
+  for (char **s = card->sysctls; *s != NULL; s++) (void)strlen(*s);
+  uint8_t all = 0;
+  for (size_t i = 0; i < card->filter_length; i++) all ^= card->filter[i];
+  *missing = world_chance() % 4 == 0;
+  return *missing || all == 1 ? "cannot" : NULL;
+}
+const char *remove_nic(const char *mac, const uint8_t *filter, size_t length) {
+  (void)strlen(mac);
+  return length > 0 && filter[length - 1] == 0 ? "cannot" : NULL;
+}
+const char *set_default_route(const char *gateway, const char *mac, bool ipv6) { return strlen(gateway) + strlen(mac) > 40 || ipv6 ? "cannot" : NULL; }
+const char *rewrite_file(struct container *c, const char *path, enum changed changed, const char *content) {
+  (void)c, (void)changed;
+  return strlen(path) + strlen(content) > 60 ? "cannot" : NULL;
+}
+const char *resolver_set(const struct container *c, char **servers) {
+  (void)c;
+  for (char **s = servers; *s != NULL; s++) (void)strlen(*s);
+  return NULL;
+}
+
 /* The only container of the machine. */
 static struct container *const only = &containers[0];
 
@@ -88,6 +127,9 @@ static void forget(void) {
   ahead_until = 0;
   static const struct channel_listener messages = {message_connected, message_received, sessions_disconnect};
   listener = &messages;
+  /* Cards that are still waited for are given up. */
+  world.ms += WAIT_MS;
+  while (cards_awaited > 0) network_look();
   containers_make();
   only->log.fd = 100;
 }
@@ -117,6 +159,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     channel_readable();
     look_at_sessions();
     channel_writable();
+    if (world_chance() % 16 == 0) network_look();
     if (world_chance() % 64 == 0) channel_check();
   }
   world.gone = true;

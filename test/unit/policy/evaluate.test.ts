@@ -27,7 +27,7 @@ const PROJECT = `
 rules:
   - { name: api-to-db, direction: in, select: { labels: { role: db } }, peer: { labels: { role: api } }, ports: 5432, action: allow }
   - { name: db-alone, direction: in, select: { labels: { role: db } }, action: drop }
-  - { name: mirrors, direction: out, peer: { fqdns: ["*.debian.org"] }, ports: [443], action: allow }
+  - { name: mirrors, direction: out, peer: { fqdns: ["*.mirror.example"] }, ports: [443], action: allow }
   - { name: no-web, direction: out, peer: outside, ports: [443], action: drop }
 `;
 
@@ -46,7 +46,15 @@ test.each<[string, Party, Party, Protocol, number, string, string[]]>([
     'allow by preset/open-out',
     ['admin/trusted'],
   ],
-  ['a name below the wildcard', web, outside('1.1.1.1', 'deb.debian.org'), 'tcp', 443, 'allow by project/mirrors', []],
+  [
+    'a name below the wildcard',
+    web,
+    outside('1.1.1.1', 'deb.mirror.example'),
+    'tcp',
+    443,
+    'allow by project/mirrors',
+    [],
+  ],
   ['an address without that name', web, outside('1.1.1.1', 'example.org'), 'tcp', 443, 'drop by project/no-web', []],
   ['from outside', outside('1.1.1.1'), db, 'udp', 1, 'drop by project/db-alone', []],
 ])('%s', (_, from, to, protocol, port, wanted, passed) => {
