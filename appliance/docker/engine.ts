@@ -110,7 +110,7 @@ export class Engine {
       lifeOf: (container) => this.lives.of(container),
       imageName: (container) => this.containerImages.nameOf(container),
       execIds: (id) => interaction.execIds(id),
-      portsOf: (id) => this.ports.of(id),
+      portsOf: (container) => this.ports.of(container),
       sourceOf: this.volumes.sourceOf,
       networkId: (name) => this.dockerNetworks.find(name)?.id ?? '',
       noneEndpointOf: (container) => this.dockerNetworks.noneEndpointOf(container),

@@ -7,4 +7,4 @@ export type { NamesAnswer, NamesChange, NamesContainer, NamesNetwork } from '../
 export { type Gateway, type NamesObserver, OwnGateway, PorterGateway, porterChannel } from './gateway.js';
 export { GatewayNetworks, gatewayNetworks, nameServers } from './gateway-networks.js';
 export { MachineResolvers } from './machine-resolvers.js';
-export { counter, PortMapper, type PublishedPort, wantedPorts } from './published-ports.js';
+export { counter, PortMapper, type PortRequest, type PublishedPort, wantedPorts } from './published-ports.js';

@@ -139,7 +139,7 @@ export function portsView({ portsOf }: PortSources, container: ContainerInfo): R
   if (!isUp(container) || reachable(container.endpoints) === undefined) return view;
   for (const port of Object.keys(recordOf(container).config.ExposedPorts ?? {}))
     view[port.includes('/') ? port : `${port}/tcp`] = null;
-  for (const { containerPort, protocol, hostIp, hostPort } of portsOf(container.spec.id)) {
+  for (const { containerPort, protocol, hostIp, hostPort } of portsOf(container)) {
     const key = `${containerPort}/${protocol}`;
     view[key] = [...(view[key] ?? []), { HostIp: hostIp, HostPort: String(hostPort) }];
   }
@@ -157,7 +157,7 @@ export interface ListPort {
 /** Published and exposed ports, sorted by the port in the container. A container that does not run has none. */
 export function listPorts({ portsOf }: PortSources, container: ContainerInfo): ListPort[] {
   if (!isUp(container) || reachable(container.endpoints) === undefined) return [];
-  const published = portsOf(container.spec.id);
+  const published = portsOf(container);
   const ports: ListPort[] = published.map(({ containerPort, protocol, hostIp, hostPort }) => ({
     IP: hostIp,
     PrivatePort: containerPort,

@@ -9,7 +9,7 @@ export interface ViewSources {
   lifeOf(container: ContainerInfo): ContainerLife;
   imageName(container: ContainerInfo): string;
   execIds(id: string): string[];
-  portsOf(id: string): PublishedPort[];
+  portsOf(container: ContainerInfo): PublishedPort[];
   /** The path of a volume, as vSphere writes it. */
   sourceOf(volume: string): string;
   /** The id of a network, also of `none`; '' if it is gone. */

@@ -1,6 +1,7 @@
 /**
  * Publishes the ports of containers, and keeps with each container which ports its current run has. As in Docker, they lead to the
- * container's main endpoint; a container that is on internal networks only publishes none.
+ * container's main endpoint; a container that is on internal networks only publishes none. On a container network they are the
+ * container's own (`own-ports.ts`).
  */
 import {
   type ContainerInfo,
@@ -11,9 +12,10 @@ import {
 } from '../../../port-layer/index.js';
 import { messageOf } from '../../../src/common/errors.js';
 import { logger } from '../../../src/common/log.js';
-import { type PortMapper, type PublishedPort, wantedPorts } from '../../gateway/index.js';
+import { type PortMapper, type PortRequest, type PublishedPort, wantedPorts } from '../../gateway/index.js';
 import { annotationsOf, recordOf } from '../containers/container-record.js';
 import { isUp } from '../containers/container-state.js';
+import { checkOwnPorts, ownPorts } from './own-ports.js';
 import { outerNetwork, reachable } from './reachable.js';
 
 const log = logger('docker');
@@ -29,8 +31,17 @@ export class ContainerPorts {
   ) {}
 
   /** What a container has published now. */
-  of(id: string): PublishedPort[] {
-    return this.mapper.portsOf(id);
+  of(container: ContainerInfo): PublishedPort[] {
+    const listening = this.mapper.portsOf(container.spec.id);
+    return listening.length > 0 ? listening : this.own(container);
+  }
+
+  private own(container: ContainerInfo): PublishedPort[] {
+    const asked = asksFor(container, false);
+    const endpoint = asked.length > 0 && isUp(container) ? reachable(container.endpoints) : undefined;
+    if (endpoint === undefined) return [];
+    const network = this.networks.list().find((one) => one.id === endpoint.networkId);
+    return network?.kind === 'external' ? ownPorts(asked, endpoint.address || endpoint.address6) : [];
   }
 
   /** Listens for the ports that a container asks for. @returns the annotations that keep them @throws internal in Docker's words */
@@ -66,13 +77,13 @@ export class ContainerPorts {
     const container = this.exec.resolve(reference);
     if (!isUp(container)) return;
     const { id, name } = container.spec;
-    const before = this.of(id);
-    if (reachable(container.endpoints) === undefined) {
+    const before = this.mapper.portsOf(id);
+    const main = outerNetwork(container, this.networks.list());
+    if (reachable(container.endpoints) === undefined || main?.kind === 'external') {
       this.release(id);
       if (before.length > 0) await this.exec.annotate(id, annotationsOf({ ports: [] }));
       return;
     }
-    const main = outerNetwork(container, this.networks.list());
     const fresh = before.length === 0 && main !== undefined ? wanted(container, main) : [];
     if (fresh.length > 0) {
       const ports = await this.mapper.reserve(id, name, fresh, '');
@@ -113,11 +124,25 @@ export class ContainerPorts {
 /** Where ports that are published on no particular address go for the containers of a network. */
 const HOST_BINDING = 'com.docker.network.bridge.host_binding_ipv4';
 
-function wanted(container: ContainerInfo, { options }: Pick<NetworkInfo, 'options'>): ReturnType<typeof wantedPorts> {
+/** What a container asks for. @param all with those of `--publish-all` */
+function asksFor(container: ContainerInfo, all: boolean): PortRequest[] {
   const { config, hostConfig: host } = recordOf(container);
   const exposed = Object.keys(config.ExposedPorts ?? {});
-  const address = options[HOST_BINDING] ?? '';
-  const ports = wantedPorts(host.PortBindings ?? {}, exposed, host.PublishAllPorts === true);
+  return wantedPorts(host.PortBindings ?? {}, exposed, all && host.PublishAllPorts === true);
+}
+
+/** What is to be listened for. @throws invalid for what a container network cannot do */
+function wanted(
+  container: ContainerInfo,
+  network: Pick<NetworkInfo, 'kind' | 'name' | 'options' | 'trust'>,
+): PortRequest[] {
+  if (network.kind === 'external') {
+    // What --publish-all would open was not named, so it stays as the trust level has it.
+    checkOwnPorts(asksFor(container, false), network);
+    return [];
+  }
+  const address = network.options[HOST_BINDING] ?? '';
+  const ports = asksFor(container, true);
   return address === '' || address === '0.0.0.0'
     ? ports
     : ports.map((port) => (port.hostIp === '' ? { ...port, hostIp: address } : port));

@@ -11,8 +11,10 @@ let bindings: Record<string, string>;
 let ports: ContainerPorts;
 
 const networks = () =>
-  ['a', 'b', INTERNAL].map((name) => ({
+  ['a', 'b', INTERNAL, 'lan', 'shut'].map((name) => ({
     ...{ id: name, name, ipv4: true, ipv6: false, internal: name === INTERNAL },
+    kind: name === 'lan' || name === 'shut' ? 'external' : 'bridge',
+    trust: name === 'lan' ? 'published' : 'outbound',
     options: name in bindings ? { 'com.docker.network.bridge.host_binding_ipv4': bindings[name] } : {},
   }));
 
@@ -123,7 +125,7 @@ it('an endpoint that is started again publishes the same ports', async () => {
   const exec = { list: () => [container], resolve: () => container, annotate: async () => undefined };
   const restarted = new ContainerPorts(new PortMapper(gateway as never), exec as never, { list: () => [] });
   await restarted.restore();
-  expect(restarted.of('c').map(({ hostPort }) => hostPort)).toEqual(
+  expect(restarted.of(container).map(({ hostPort }) => hostPort)).toEqual(
     (before as { hostPort: number }[]).map((one) => one.hostPort),
   );
   expect([...listening.values()]).toEqual(['127.0.0.1 8080 → 10.1.0.2 80', '127.0.0.1 40002 → 10.1.0.2 80']);
@@ -144,4 +146,46 @@ it('ports on no particular address go where the main network wants them', async 
   ports.release('c');
   await ports.reserve(container);
   expect([...listening.values()]).toEqual(['0.0.0.0 8080', ':: 8080']);
+});
+
+const asking = (...bindings: { HostIp?: string; HostPort?: string }[]): void => {
+  const hostConfig = JSON.stringify({ PortBindings: { '80/tcp': bindings } });
+  container = { ...container, spec: { ...container.spec, annotations: { 'docker.hostConfig': hostConfig } } };
+};
+
+it('on a container network they are the ports of its own address, and nothing listens for them', async () => {
+  asking({ HostPort: '80' }, {});
+  on(['lan', '10.9.0.10']);
+  expect(await ports.reserve(container)).toEqual({ 'docker.ports': '[]' });
+  ports.activate(container);
+  expect(listening.size).toBe(0);
+  const own = { containerPort: 80, protocol: 'tcp', hostIp: '10.9.0.10', hostPort: 80 };
+  expect(ports.of(container)).toMatchObject([own, own]);
+  container = { ...container, state: 'exited', running: false } as ContainerInfo;
+  expect(ports.of(container)).toEqual([]);
+});
+
+it('ports that a container network cannot publish are refused before anything runs', async () => {
+  on(['lan', '']);
+  asking({ HostPort: '8001' });
+  await expect(ports.reserve(container)).rejects.toThrow('it cannot be published as 8001');
+  asking({ HostIp: '127.0.0.1' });
+  await expect(ports.reserve(container)).rejects.toThrow('it cannot be published on 127.0.0.1');
+  on(['shut', '']);
+  asking({});
+  await expect(ports.reserve(container)).rejects.toThrow(
+    'ports cannot be published via container network shut (firewall configured as "outbound")',
+  );
+});
+
+it('ports that the machine listens for go when the container network becomes its way out', async () => {
+  asking({ HostPort: '80' });
+  on(['a', '10.1.0.2']);
+  await ports.reserve(container);
+  ports.activate(container);
+  expect(listening.size).toBe(2);
+  on(['lan', '10.9.0.10']);
+  await ports.follow('c');
+  expect(listening.size).toBe(0);
+  expect(ports.of(container)).toMatchObject([{ hostIp: '10.9.0.10', hostPort: 80 }]);
 });
