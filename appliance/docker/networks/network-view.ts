@@ -1,5 +1,5 @@
 /** A network as the API shows it. */
-import type { NetworkInfo, Pool, PoolUse } from '../../../port-layer/index.js';
+import type { AskedPool, NetworkInfo, Pool, PoolUse } from '../../../port-layer/index.js';
 import { atLeast } from '../http/api-version.js';
 import { parseSubnet } from './addresses.js';
 
@@ -64,18 +64,26 @@ function containersView({ endpoints }: NetworkInfo): object {
 
 /** Of each kind of address what was asked for; where nothing was, what was chosen. */
 function ipamConfig({ asked = [], pools }: NetworkInfo): object[] | null {
-  const result = ([4, 6] as const).flatMap((family) => {
-    const given = asked.filter(({ subnet }) => parseSubnet(subnet ?? '')?.family === family);
-    if (given.length > 0)
-      return given.map(({ subnet, ipRange, gateway, aux }) => ({
-        Subnet: subnet,
-        ...(ipRange ? { IPRange: ipRange } : {}),
-        ...(gateway ? { Gateway: gateway } : {}),
-        ...(aux && Object.keys(aux).length > 0 ? { AuxiliaryAddresses: aux } : {}),
-      }));
-    return pools.filter(({ subnet }) => parseSubnet(subnet)?.family === family).map(chosenPool);
-  });
+  const given = FAMILIES.map((one) => asked.filter(({ subnet }) => familyOf(subnet) === one));
+  // Of what was not asked for, what was chosen: it comes last.
+  const chosen = FAMILIES.map((one, at) =>
+    given[at]!.length > 0 ? [] : pools.filter(({ subnet }) => familyOf(subnet) === one),
+  );
+  const result = [...given.flat().map(givenPool), ...chosen.flat().map(chosenPool)];
   return result.length === 0 ? null : result;
+}
+
+const FAMILIES = [4, 6] as const;
+
+const familyOf = (subnet = ''): number | undefined => parseSubnet(subnet)?.family;
+
+function givenPool({ subnet, ipRange, gateway, aux }: AskedPool): object {
+  return {
+    Subnet: subnet,
+    ...(ipRange ? { IPRange: ipRange } : {}),
+    ...(gateway ? { Gateway: gateway } : {}),
+    ...(aux && Object.keys(aux).length > 0 ? { AuxiliaryAddresses: aux } : {}),
+  };
 }
 
 function chosenPool({ subnet, gateway }: Pool): object {

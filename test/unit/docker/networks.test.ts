@@ -102,6 +102,13 @@ describe('making a network', () => {
   });
 });
 
+it('subnets that were asked for are shown before one that was chosen', async () => {
+  await create({ Name: 'n', EnableIPv6: true, IPAM: { Config: [{ Subnet: '2001:db8::/64' }] } });
+  const [asked, chosen] = ((await shown('n')).IPAM as { Config: { Subnet: string }[] }).Config;
+  expect(asked).toEqual({ Subnet: '2001:db8::/64' });
+  expect(chosen?.Subnet).toMatch(/^[\d.]+\/\d+$/);
+});
+
 it('how much of its subnets is used is told since 1.52', async () => {
   await create({ Name: 'n', IPAM: { Config: [{ Subnet: '10.1.0.0/16' }] } });
   expect((await shown('n', '1.51')).Status).toBeUndefined();
