@@ -16,6 +16,7 @@ import {
   wholeEndpoint,
 } from '../../port-layer/index.js';
 import { newId } from '../../src/common/ids.js';
+import { networkSpec } from './network-spec.js';
 
 /** The containers as the fake keeps them. */
 interface Containers {
@@ -25,26 +26,12 @@ interface Containers {
   join: (wish: NetworkWish, address: string) => NetworkEndpoint;
 }
 
-const BRIDGE: NetworkSpec = {
+const BRIDGE = networkSpec({
   id: 'b'.repeat(64),
   name: 'bridge',
-  createdAt: new Date(0).toISOString(),
-  kind: 'bridge',
   portGroup: 'test',
   pools: [{ subnet: '172.16.0.0/16', gateway: '172.16.0.1', aux: {} }],
-  ipv4: true,
-  ipv6: false,
-  internal: false,
-  attachable: false,
-  ingress: false,
-  icc: true,
-  egress: 'relay',
-  mtu: 0,
-  labels: {},
-  options: {},
-  ipamOptions: null,
-  ipamDriver: 'default',
-};
+});
 
 export class FakeNetworks implements NetworkService {
   private specs: NetworkSpec[] = [BRIDGE];

@@ -4,6 +4,7 @@ import { EndpointVm, NETWORKS_KEY } from '../../port-layer/network/endpoint-vm.j
 import type { NetworkSpec } from '../../port-layer/network/network-spec.js';
 import { type ManagedObjectReference, VimClient } from '../../src/vim25/index.js';
 import { inventory, place } from '../support/inventory.js';
+import { networkSpec } from '../support/network-spec.js';
 import { startVcsim, type Vcsim } from '../support/vcsim.js';
 
 const ID = '5'.repeat(32);
@@ -24,26 +25,14 @@ function recording(client: VimClient): { client: VimClient; calls: string[] } {
   return { client: noted, calls };
 }
 
-const network = (name: string, portGroup: string): NetworkSpec => ({
-  id: name.charCodeAt(0).toString(16).padStart(64, '0'),
-  name,
-  createdAt: new Date().toISOString(),
-  kind: 'bridge',
-  portGroup,
-  pools: [{ subnet: '172.18.0.0/16', gateway: '172.18.0.1', aux: {} }],
-  ipv4: true,
-  ipv6: false,
-  internal: false,
-  attachable: false,
-  ingress: false,
-  icc: true,
-  egress: 'relay',
-  mtu: 0,
-  labels: {},
-  options: {},
-  ipamOptions: {},
-  ipamDriver: 'default',
-});
+const network = (name: string, portGroup: string): NetworkSpec =>
+  networkSpec({
+    id: name.charCodeAt(0).toString(16).padStart(64, '0'),
+    name,
+    portGroup,
+    pools: [{ subnet: '172.18.0.0/16', gateway: '172.18.0.1', aux: {} }],
+    ipamOptions: {},
+  });
 
 describe.each(['vpx', 'esx'] as const)('networks on the %s model', (model) => {
   let vcsim: Vcsim;
