@@ -2,11 +2,8 @@
 import { Address4, Address6 } from 'ip-address';
 import { sha256 } from '../../src/common/ids.js';
 import type { ContainerNetworkConfig, VchConfig } from '../config.js';
-import type { NetworkSpec, Pool } from './network-spec.js';
+import { type NetworkSpec, PLAIN_NETWORK, type Pool } from './network-spec.js';
 import type { NetworkEndpoint } from './types.js';
-
-/** They are as old as anything can be, so that they always look the same. */
-const CREATED = new Date(0).toISOString();
 
 /** The container networks of a configuration, in its order. One without a subnet gives its addresses by DHCP. */
 export function externalNetworks(config: Pick<VchConfig, 'id' | 'containerNetworks'>): NetworkSpec[] {
@@ -14,25 +11,18 @@ export function externalNetworks(config: Pick<VchConfig, 'id' | 'containerNetwor
     const pools = poolsOf(network);
     const ipv6 = network.gateway?.includes(':') === true;
     return {
+      ...PLAIN_NETWORK,
       id: sha256(`network ${config.id} ${network.name}`),
       name: network.name,
-      createdAt: CREATED,
       kind: 'external',
       portGroup: network.portGroup,
       pools,
       ipv4: !ipv6,
       ipv6,
-      internal: false,
-      attachable: false,
-      ingress: false,
-      icc: true,
       // Its way out is the network itself: the endpoint is not its gateway.
       egress: 'none',
-      mtu: 0,
       trust: network.trust,
       dns: network.dns,
-      labels: {},
-      options: {},
       ipamOptions: {},
       ipamDriver: pools.length === 0 ? 'dhcp' : 'default',
     };

@@ -93,3 +93,20 @@ export interface NetworkRequest {
   /** Default: `default`. */
   ipamDriver?: string;
 }
+
+/** What networks are unless they say otherwise. */
+export const PLAIN_NETWORK = {
+  createdAt: new Date(0).toISOString(),
+  kind: 'bridge',
+  ipv4: true,
+  ipv6: false,
+  internal: false,
+  attachable: false,
+  ingress: false,
+  icc: true,
+  mtu: 0,
+  labels: {},
+  options: {},
+  ipamOptions: null,
+  ipamDriver: 'default',
+} as const satisfies Partial<NetworkSpec>;

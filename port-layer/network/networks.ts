@@ -13,7 +13,7 @@ import { type AddressRange, parseSubnet } from './cidr.js';
 import { wholeEndpoint } from './endpoints.js';
 import { externalNetworks, outerTrust } from './external-networks.js';
 import { machineRoutes } from './machine-routes.js';
-import type { NetworkRequest, NetworkSpec, PoolUse } from './network-spec.js';
+import { type NetworkRequest, type NetworkSpec, PLAIN_NETWORK, type PoolUse } from './network-spec.js';
 import type { NetworkStore } from './network-store.js';
 import type {
   ConnectOptions,
@@ -390,26 +390,9 @@ function known(spec: NetworkSpec, name: string, predefined: boolean): Network {
   return { spec, pools: spec.pools.map((pool) => new AddressPool(pool)), interface: name, predefined, leaving: false };
 }
 
-/** What networks are unless they say otherwise. */
-const PLAIN = {
-  createdAt: new Date(0).toISOString(),
-  kind: 'bridge',
-  ipv4: true,
-  ipv6: false,
-  internal: false,
-  attachable: false,
-  ingress: false,
-  icc: true,
-  mtu: 0,
-  labels: {},
-  options: {},
-  ipamOptions: null,
-  ipamDriver: 'default',
-} as const satisfies Partial<NetworkSpec>;
-
 function configured({ id, egress }: Config, name: string, portGroup: string, subnet: string): NetworkSpec {
   return {
-    ...PLAIN,
+    ...PLAIN_NETWORK,
     id: sha256(`network ${id} ${name}`),
     ...{ name, portGroup, egress: egress ?? DEFAULT_EGRESS },
     pools: [plainPool(subnet)],
@@ -423,7 +406,7 @@ function specOf(
 ): NetworkSpec {
   const { name, ipv4, ipv6, internal, attachable, labels, options, ipamOptions, pools: asked } = request;
   return {
-    ...PLAIN,
+    ...PLAIN_NETWORK,
     ...{ id, name, portGroup, pools, ipv4, ipv6, internal, attachable, labels, options, ipamOptions },
     createdAt: new Date().toISOString(),
     icc: icc ?? true,
