@@ -1,4 +1,8 @@
-/** The names server, seen from the porter: a process in the gateway's network namespace that is started again whenever it ends. */
+/**
+ * The names server, seen from the porter: a process in the gateway's network namespace. Beside the one that serves, a spare is kept that is
+ * loaded and listens to nothing. Starting a process and loading its program takes most of a second on a busy machine, during which no
+ * container could look up anything; the spare takes over at once.
+ */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { unavailable } from '../common/errors.js';
 import { HEARTBEAT_FD } from '../common/heartbeat.js';
@@ -7,16 +11,20 @@ import type { NamesAnswer, NamesChange } from './names-table.js';
 import type { WorkerWatch } from './worker-watch.js';
 
 const log = logger('names');
-/** One that ends at once is started again after so long, then after twice that, and so on up to {@link MOST_RESTART_MS}. */
+/** One that ends at once is followed by another after so long, then after twice that, and so on up to {@link MOST_RESTART_MS}. */
 const RESTART_MS = 50;
 const MOST_RESTART_MS = 5000;
-/** One that has run for so long has not failed to start. */
+/** One that has served for so long has not failed to start: the next one takes over at once. */
 const LASTING_MS = 5000;
+/** A spare is started so long after the server is ready: what else starts then matters more. */
+const SPARE_MS = 2000;
 /** The server's descriptor of its heartbeat file, the one after the channel's. */
 const BEAT = 4;
 
 /** Messages to the names server. */
 export type NamesRequest =
+  /** From now on it serves; until then it is a spare. */
+  | { kind: 'serve' }
   | { kind: 'change'; request: number; change: NamesChange }
   /** Report `id` has been taken in. */
   | { kind: 'reported'; id: number };
@@ -38,56 +46,73 @@ interface Waiting {
   reject(error: Error): void;
 }
 
+/** Times in ms, of which tests have shorter ones. */
+const TIMES = { restart: RESTART_MS, lasting: LASTING_MS, spare: SPARE_MS };
+
 export class NamesProcess {
+  /** The one that serves, or is to serve as soon as it is loaded. */
   private child: ChildProcess | null = null;
+  private spare: ChildProcess | null = null;
   private ready = false;
   private closing = false;
+  private began = 0;
   private restart: NodeJS.Timeout | undefined;
-  private delay = RESTART_MS;
+  private spareTimer: NodeJS.Timeout | undefined;
+  private delay: number;
   private last = 0;
   private readonly waiting = new Map<number, Waiting>();
+  private watching: { stop(): void } | undefined;
 
-  /** @param command starts the server, in its network namespace and with its rights */
+  /** @param command starts a server, in its network namespace and with its rights */
   constructor(
     private readonly command: string[],
     private readonly listener: NamesListener,
     private readonly watch: WorkerWatch | null = null,
-  ) {}
+    private readonly times = TIMES,
+  ) {
+    this.delay = times.restart;
+  }
 
-  /** Starts it, and sees to it that it runs until {@link stop}. */
+  /** Starts it, and sees to it that one serves until {@link stop}. */
   start(): void {
+    const child = this.spare ?? this.spawn();
+    this.spare = null;
+    this.child = child;
+    this.began = performance.now();
+    this.watching =
+      child.pid === undefined
+        ? undefined
+        : this.watch?.watch(child.pid, (why) => {
+            log.error({ pid: child.pid }, `the names server hangs and is ended: ${why}`);
+            child.kill('SIGKILL');
+          });
+    // It reads that as soon as it is loaded.
+    child.send({ kind: 'serve' } satisfies NamesRequest, () => undefined);
+  }
+
+  private spawn(): ChildProcess {
     const [program = '', ...args] = this.command;
     const { watch } = this;
-    const began = performance.now();
     const child = spawn(program, args, {
       stdio: ['ignore', 'inherit', 'inherit', 'ipc', ...(watch === null ? [] : [watch.descriptor])],
       env: { ...process.env, ...(watch === null ? {} : { [HEARTBEAT_FD]: String(BEAT) }) },
     });
-    this.child = child;
-    const watching =
-      child.pid === undefined
-        ? undefined
-        : watch?.watch(child.pid, (why) => {
-            log.error({ pid: child.pid }, `the names server hangs and is ended: ${why}`);
-            child.kill('SIGKILL');
-          });
-    const gone = (why: object): void => {
-      watching?.stop();
-      if (this.child === child) this.ended(why, performance.now() - began);
-    };
-    child.once('exit', (code, signal) => gone({ code, signal }));
+    child.once('exit', (code, signal) => this.gone(child, { code, signal }));
     // A process that could not be started does not exit.
     child.on('error', (error) => {
-      if (child.pid === undefined) gone({ err: error });
+      if (child.pid === undefined) this.gone(child, { err: error });
     });
-    child.on('message', (message) => this.heard(message as NamesEvent));
+    child.on('message', (message) => this.heard(child, message as NamesEvent));
+    return child;
   }
 
-  private heard(message: NamesEvent): void {
+  private heard(child: ChildProcess, message: NamesEvent): void {
+    if (child !== this.child) return;
     switch (message.kind) {
       case 'ready':
         this.ready = true;
         this.listener.ready();
+        this.keepSpare();
         break;
       case 'done':
         this.waiting.get(message.request)?.resolve();
@@ -99,15 +124,35 @@ export class NamesProcess {
     }
   }
 
-  private ended(why: object, ranMs: number): void {
+  /** One that dies is replaced as late as one that has just been started, so that a spare that cannot live costs next to nothing. */
+  private keepSpare(): void {
+    clearTimeout(this.spareTimer);
+    this.spareTimer = setTimeout(() => {
+      if (this.ready && !this.closing) this.spare ??= this.spawn();
+    }, this.times.spare);
+    this.spareTimer.unref();
+  }
+
+  private gone(child: ChildProcess, why: object): void {
+    if (child === this.spare) {
+      this.spare = null;
+      this.keepSpare();
+    }
+    if (child !== this.child) return;
+    this.watching?.stop();
     this.child = null;
     this.ready = false;
     for (const { reject } of this.waiting.values()) reject(unavailable('the names server ended'));
     this.waiting.clear();
     if (this.closing) return;
-    this.delay = ranMs >= LASTING_MS ? RESTART_MS : Math.min(this.delay * 2, MOST_RESTART_MS);
-    log.error(why, 'the names server ended and is started again');
+    log.error(why, 'the names server ended and another takes over');
+    if (performance.now() - this.began >= this.times.lasting) {
+      this.delay = this.times.restart;
+      this.start();
+      return;
+    }
     this.restart = setTimeout(() => this.start(), this.delay);
+    this.delay = Math.min(this.delay * 2, MOST_RESTART_MS);
   }
 
   /** Resolves when the server answers accordingly. @throws unavailable while there is none: it is told everything once it is ready */
@@ -130,6 +175,8 @@ export class NamesProcess {
   stop(): void {
     this.closing = true;
     clearTimeout(this.restart);
+    clearTimeout(this.spareTimer);
     this.child?.kill();
+    this.spare?.kill();
   }
 }
