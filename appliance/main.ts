@@ -107,7 +107,10 @@ async function main(): Promise<void> {
     gateway,
     events: engine.events,
     resolvers: () => resolvers.list(),
-    watchNames: (patterns) => void names.report(patterns ?? []),
+    names: {
+      watch: (patterns) => void names.report(patterns ?? []),
+      restrict: (allowed) => names.restrict(allowed),
+    },
   });
   engine.policies = { policies, traceParts: { exec: portLayer.exec, policies, gateway } };
   await gateway.start(gatewayNetworks(portLayer.network.list()));

@@ -7,7 +7,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { unavailable } from '../common/errors.js';
 import { HEARTBEAT_FD } from '../common/heartbeat.js';
 import { logger } from '../common/log.js';
-import type { NamesAnswer, NamesChange } from './names-table.js';
+import type { NamesAnswer, NamesChange, RefusedLookups } from './names-table.js';
 import type { WorkerWatch } from './worker-watch.js';
 
 const log = logger('names');
@@ -32,13 +32,17 @@ export type NamesRequest =
 /** Messages of the names server. */
 export type NamesEvent =
   /** It listens, and knows no names yet. */
-  { kind: 'ready' } | { kind: 'done'; request: number } | { kind: 'report'; id: number; answer: NamesAnswer };
+  | { kind: 'ready' }
+  | { kind: 'done'; request: number }
+  | { kind: 'report'; id: number; answer: NamesAnswer }
+  | { kind: 'refused'; lookups: RefusedLookups };
 
 /** Whom a {@link NamesProcess} tells. */
 export interface NamesListener {
   /** It listens, for the first time or again, and knows no names yet. */
   ready(): void;
   report(id: number, answer: NamesAnswer): void;
+  refused(lookups: RefusedLookups): void;
 }
 
 interface Waiting {
@@ -120,6 +124,9 @@ export class NamesProcess {
         break;
       case 'report':
         this.listener.report(message.id, message.answer);
+        break;
+      case 'refused':
+        this.listener.refused(message.lookups);
         break;
     }
   }

@@ -5,17 +5,16 @@ import { logger } from '../../../src/common/log.js';
 import type { Gateway } from '../../gateway/index.js';
 import { PolicyService } from '../../policy/index.js';
 import type { EventBus } from '../events/event-bus.js';
-import { ADMIN_KEY, HostPolicy } from './host-policy.js';
+import { ADMIN_KEY, HostPolicy, type PolicyNames } from './host-policy.js';
 
 const log = logger('policy');
 
 export interface PoliciesParts {
   portLayer: Pick<PortLayer, 'exec' | 'kv' | 'endpoint' | 'startGate' | 'network' | 'onEvent'>;
-  gateway: Pick<Gateway, 'policy' | 'policyCounts' | 'policyTrace' | 'onNamesAnswer'>;
+  gateway: Pick<Gateway, 'policy' | 'policyCounts' | 'policyTrace' | 'onNamesAnswer' | 'onRefusedLookups'>;
   events: EventBus;
   resolvers(): readonly string[];
-  /** Which outside names' answers are to be told; null: none. */
-  watchNames(patterns: string[] | null): void;
+  names: PolicyNames;
 }
 
 /** What a rule has decided about, in both places. */
@@ -30,10 +29,12 @@ export class Policies {
   readonly service: PolicyService;
   readonly host: HostPolicy;
   private readonly stop: (() => void)[] = [];
+  /** Since this process was started. */
+  private refusedLookups = 0;
 
   constructor(private readonly parts: PoliciesParts) {
-    const { portLayer, gateway, resolvers, watchNames } = parts;
-    this.host = new HostPolicy(portLayer, gateway, resolvers, watchNames);
+    const { portLayer, gateway, resolvers, names } = parts;
+    this.host = new HostPolicy(portLayer, gateway, resolvers, names);
     this.service = new PolicyService(this.host);
   }
 
@@ -46,6 +47,14 @@ export class Policies {
       await this.service.changed();
     });
     gateway.onNamesAnswer((answer) => this.service.heard(answer));
+    gateway.onRefusedLookups(({ asker, name, count }) => {
+      this.refusedLookups += count;
+      const container = this.host.subjects().find(({ addresses }) => addresses.includes(asker))?.name;
+      log.info(
+        { container: container ?? asker, name, count },
+        'a container asked for a name that its policy does not allow',
+      );
+    });
     const follow = (): void =>
       void this.service
         .changed()
@@ -92,7 +101,7 @@ export class Policies {
     ]);
     const rows = [...this.service.rules().map(({ id, action }) => ({ rule: id, action: String(action) }))];
     rows.push({ rule: 'unlisted', action: 'drop' });
-    return rows.map(({ rule, action }) => {
+    const counted = rows.map(({ rule, action }) => {
       const [one, other] = [onSwitch[rule], atGateway[rule]];
       return {
         rule,
@@ -101,6 +110,7 @@ export class Policies {
         bytes: (one?.bytes ?? 0) + (other?.bytes ?? 0),
       };
     });
+    return [...counted, { rule: 'lookups', action: 'refused', packets: this.refusedLookups, bytes: 0 }];
   }
 
   close(): void {

@@ -37,7 +37,12 @@ function report(answer: NamesAnswer): Promise<void> {
   });
 }
 
-const server = new NamesServer({ transport: network, now: () => performance.now(), report });
+const server = new NamesServer({
+  transport: network,
+  now: () => performance.now(),
+  report,
+  refused: (lookups) => tell({ kind: 'refused', lookups }),
+});
 
 async function serve(): Promise<void> {
   startHeartbeatIfAsked();

@@ -94,7 +94,16 @@ describe('resolv.conf', () => {
       'nameserver 8.8.8.8\nnameserver 8.8.4.4\n',
     ],
   ])('%s', (_, own, file, text) => {
-    expect(resolvConf(own, file)).toBe(text);
+    expect(resolvConf(own, [], file)).toBe(text);
+  });
+
+  it('has the gateway, which asks the server on the machine’s loopback', () => {
+    const gateways = ['172.17.0.1', 'fd00::1'];
+    const file = 'nameserver 127.0.0.53\nsearch lan\n';
+    expect(resolvConf(null, gateways, file)).toBe('nameserver 172.17.0.1\nnameserver fd00::1\nsearch lan\n');
+    expect(resolvConf({ ...none, servers: ['127.0.0.1'] }, gateways, file)).toBe('nameserver 127.0.0.1\nsearch lan\n');
+    expect(resolvConf(null, gateways, `${file}nameserver 192.0.2.1\n`)).toContain('nameserver 192.0.2.1\n');
+    expect(resolvConf(null, gateways, '')).toContain('nameserver 8.8.8.8\n');
   });
 });
 

@@ -10,11 +10,16 @@ let names: NamesProcess;
 afterEach(() => names.stop());
 
 const start = (script: string, lasting: number, ready: () => void): void => {
-  names = new NamesProcess([process.execPath, '-e', script], { ready, report: () => undefined }, null, {
-    restart: 10,
-    lasting,
-    spare: 0,
-  });
+  names = new NamesProcess(
+    [process.execPath, '-e', script],
+    { ready, report: () => undefined, refused: () => undefined },
+    null,
+    {
+      restart: 10,
+      lasting,
+      spare: 0,
+    },
+  );
   names.start();
 };
 /** Process ids of the server and its spare; null: there is none. */
