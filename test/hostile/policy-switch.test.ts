@@ -1,13 +1,16 @@
 /** A policy on the switch, with real packets between network namespaces; no VM. */
+import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { compileForSwitch } from '../../appliance/policy/compile.js';
+import { compileForGateway, compileForSwitch } from '../../appliance/policy/compile.js';
 import { ordered } from '../../appliance/policy/evaluate.js';
 import type { Subject } from '../../appliance/policy/parties.js';
 import { readPolicy } from '../../appliance/policy/read-policy.js';
 import { PolicyLog } from '../../src/common/policy/policy-log.js';
-import { readSwitchPolicy } from '../../src/common/policy/read-compiled.js';
+import { readGatewayPolicy, readSwitchPolicy } from '../../src/common/policy/read-compiled.js';
+import { gatewayText } from '../../src/hostd/switch/gateway-rules.js';
 import { PolicyTables } from '../../src/hostd/switch/policy-tables.js';
+import { GatewayTable } from '../../src/porter/policy-table.js';
 import { TestBridge, type TestHost } from '../support/namespaces.js';
 
 const VCH = '0123456789abcdef0123456789abcdef';
@@ -59,7 +62,11 @@ beforeAll(async () => {
   net.open();
   [gateway, web, api, db] = [9, 1, 2, 3].map((number) => net.host(number));
   tables = new PolicyTables(net.path, new PolicyLog(net.path, ({ id }, packet) => logged.push(`${id}: ${packet}`)));
+  await tables.addGateway([port(gateway!)]);
   await tables.add([web!, api!, db!].map(port));
+  // As hostd and the porter have it, but with the ports that the tests use.
+  const rules = `${gatewayText()}\nadd element inet caisson_gateway tcp_services { 80 }`;
+  execFileSync('nsenter', [`--net=/run/netns/${gateway!.name}`, '--', 'nft', '-f', '-'], { input: rules });
   await Promise.all([gateway!, web!, api!, db!].map(({ name }) => net.serve(name, 53, 80, 81)));
 }, 60_000);
 afterAll(async () => {
@@ -104,9 +111,36 @@ describe('a policy on the switch', () => {
     ]);
   });
 
-  test('answers what it rejects, where the kernel can', async () => {
-    await enforce('rules: [{ name: no, direction: in, select: { names: db }, peer: { names: "*" }, action: reject }]');
-    expect(await tcp(web!, db!, 80)).toBe(tables.answers ? 'refused' : 'silence');
+  test('answers what it rejects at once, whatever the gateway allows', async () => {
+    const text = 'rules: [{ name: no, direction: in, select: { names: db }, peer: { names: "*" }, action: reject }]';
+    await enforce(text);
+    // Only a connected socket is told.
+    const told = (host: TestHost): string =>
+      net.inside(
+        web!.name,
+        'perl',
+        '-e',
+        `use Socket; socket(S,PF_INET,SOCK_DGRAM,0); connect(S,sockaddr_in(53,inet_aton("${host.address4}"))); send(S,"x",0); $r=""; vec($r,fileno(S),1)=1; if (select($r,undef,undef,3)) { print defined recv(S,$_,9,0) ? "ok" : $!{EHOSTUNREACH} ? "refused" : "$!" } else { print "silence" }`,
+      );
+    expect([await tcp(web!, db!, 80), told(db!), await tcp(db!, web!, 80), told(api!)]).toEqual([
+      'refused',
+      'refused',
+      'ok',
+      'ok',
+    ]);
+    if (six) expect(await net.reach(web!.name, 'tcp', db!.address6, 80)).toBe('refused');
+    // A policy at the gateway has nothing to say about what the gateway answers.
+    const drops = ordered({
+      admin: { rules: [] },
+      project: readPolicy('rules: [{ name: none, direction: in, action: drop }]', 'project'),
+      default: { rules: [] },
+    });
+    const subjects = [subject(web!, 'web'), subject(db!, 'db')];
+    const atGateway = new GatewayTable(`/run/netns/${gateway!.name}`);
+    await atGateway.set(readGatewayPolicy(JSON.parse(JSON.stringify(compileForGateway(drops, subjects)))));
+    expect([await tcp(web!, db!, 80), told(db!)]).toEqual(['refused', 'refused']);
+    await atGateway.set(null);
+    atGateway.close();
   });
 
   test('does not take the answers of one service for permission to use another', async () => {

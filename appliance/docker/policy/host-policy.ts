@@ -132,10 +132,10 @@ export class HostPolicy implements PolicyPlaces {
     return this.names.restrict(allowed);
   }
 
-  /** What each rule on the switch has decided about, and whether the switch answers what it rejects. */
-  async counts(): Promise<{ counts: Record<string, RuleCount>; answers: boolean }> {
-    const { counts = {}, answers = false } = await this.ask({});
-    return { counts: counts as Record<string, RuleCount>, answers: answers === true };
+  /** What each rule on the switch has decided about. */
+  async counts(): Promise<Record<string, RuleCount>> {
+    const { counts = {} } = await this.ask({});
+    return counts as Record<string, RuleCount>;
   }
 
   /** Sends a packet over the switch. */

@@ -95,10 +95,7 @@ export class Policies {
   /** What every rule that is in force has decided about, in the order of the rules. */
   async counters(): Promise<RuleCounters[]> {
     if (!this.service.active) return [];
-    const [{ counts: onSwitch }, atGateway] = await Promise.all([
-      this.host.counts(),
-      this.parts.gateway.policyCounts(),
-    ]);
+    const [onSwitch, atGateway] = await Promise.all([this.host.counts(), this.parts.gateway.policyCounts()]);
     const rows = [...this.service.rules().map(({ id, action }) => ({ rule: id, action: String(action) }))];
     rows.push({ rule: 'unlisted', action: 'drop' });
     const counted = rows.map(({ rule, action }) => {
