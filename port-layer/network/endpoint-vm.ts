@@ -72,8 +72,9 @@ export class EndpointVm implements NetworkStore {
     const { name, portGroup } = network;
     try {
       const vm = this.mustHave();
-      if (!this.makesPortGroups) {
+      if (!this.makesPortGroups || portGroup === '') {
         await this.reconfigure(vm, { extraConfig: [kept(all)] });
+        if (portGroup === '') return '';
         return interfacesOf((await this.read(vm)).cards).get(portGroup) ?? '';
       }
       await this.addPortGroup(portGroup);
@@ -93,7 +94,7 @@ export class EndpointVm implements NetworkStore {
 
   async remove({ portGroup }: NetworkSpec, all: readonly NetworkSpec[]): Promise<void> {
     const vm = this.mustHave();
-    if (!this.makesPortGroups) {
+    if (!this.makesPortGroups || portGroup === '') {
       await this.reconfigure(vm, { extraConfig: [kept(all)] });
       return;
     }
@@ -112,7 +113,7 @@ export class EndpointVm implements NetworkStore {
     networks: readonly NetworkSpec[],
     cards: readonly Card[],
   ): Promise<Card[]> {
-    const wanted = new Set(networks.map(({ portGroup }) => portGroup));
+    const wanted = new Set(networks.map(({ portGroup }) => portGroup).filter((name) => name !== ''));
     const there = await this.portGroups();
     for (const portGroup of wanted) if (!there.has(portGroup)) await this.addPortGroup(portGroup);
     const missing = [...wanted].filter((portGroup) => !cards.some((card) => card.portGroup === portGroup));

@@ -62,11 +62,12 @@ export class NetworkTable {
     return this.match(network).found;
   }
 
-  /** @throws notFound for one that does not exist, or is being removed */
+  /** @throws notFound for one that does not exist, or is being removed; forbidden for one that is only a configuration */
   joinable(wish: Named): Network {
     const network = this.find(wish);
     if (network === undefined || network.leaving)
       throw new PortLayerError('network.gone', { network: wish.networkId || wish.network });
+    if (network.spec.kind === 'config') throw new PortLayerError('network.onlyConfiguration', {});
     return network;
   }
 
@@ -111,7 +112,7 @@ export function infoOf(
   const first = spec.pools.find(({ subnet }) => subnet.includes('.'));
   return {
     ...spec,
-    driver: spec.kind,
+    driver: spec.kind === 'config' ? 'null' : spec.kind,
     createdAt: new Date(spec.createdAt),
     predefined,
     interface: name,

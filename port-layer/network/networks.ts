@@ -94,15 +94,22 @@ export class Networks implements NetworkService {
       if (holder?.predefined === true || name === 'default')
         throw new PortLayerError('network.predefined', { network: name, doing: 'create' });
       if (holder !== undefined) throw new PortLayerError('network.nameTaken', { name });
-      const pools = choosePools(request, {
-        configured: this.config.addressPools,
-        vch: this.config.id,
-        networks: this.table.all.flatMap(({ spec }) => spec.pools.flatMap(({ subnet }) => parseSubnet(subnet) ?? [])),
-        routes: routes(),
-      });
-      if (store === null) throw new PortLayerError('network.notMade', { network: name, reason: 'nothing can keep it' });
       const id = newId();
-      const spec = specOf(request, { id, pools, portGroup: store.portGroupOf({ id, name }) }, this.config.egress);
+      this.checkOthers(request, id);
+      const pools =
+        request.kind === 'config'
+          ? []
+          : choosePools(request, {
+              configured: this.config.addressPools,
+              vch: this.config.id,
+              networks: this.table.all.flatMap(({ spec }) =>
+                spec.pools.flatMap(({ subnet }) => parseSubnet(subnet) ?? []),
+              ),
+              routes: routes(),
+            });
+      if (store === null) throw new PortLayerError('network.notMade', { network: name, reason: 'nothing can keep it' });
+      const portGroup = request.kind === 'config' ? '' : store.portGroupOf({ id, name: request.segment ?? name });
+      const spec = specOf(request, { id, pools, portGroup }, this.config.egress);
       const network = known(spec, '', false);
       network.interface = await store.add(spec, [...this.table.userMade, spec]);
       this.table.add(network);
@@ -119,10 +126,13 @@ export class Networks implements NetworkService {
       if (network.predefined) throw new PortLayerError('network.predefined', { network: info.name, doing: 'remove' });
       const holders = this.activeOn(network);
       if (holders.length > 0) throw new PortLayerError('network.inUse', { network: info.name, holders });
+      const { kind, name } = network.spec;
+      if (kind === 'config' && this.table.all.some(({ spec }) => spec.configFrom === name))
+        throw new PortLayerError('network.configurationInUse', { network: name });
       // Nobody joins it from here on.
       network.leaving = true;
       try {
-        await this.members?.leavePortGroup(info.portGroup);
+        if (info.portGroup !== '') await this.members?.leavePortGroup(info.portGroup);
         await this.around.store?.remove(
           network.spec,
           this.table.userMade.filter(({ id }) => id !== info.id),
@@ -153,6 +163,21 @@ export class Networks implements NetworkService {
   tell(type: 'connected' | 'disconnected', network: string, containerId: string): void {
     const found = this.table.all.find(({ spec }) => spec.id === network);
     if (found !== undefined) this.changes.emit('change', { type, network: this.infoOf(found), containerId });
+  }
+
+  /** What a new network asks of those that there are. @throws notFound, forbidden */
+  private checkOthers({ configFrom, segment }: NetworkRequest, id: string): void {
+    const isThere = this.table.all.some(({ spec }) => spec.kind === 'config' && spec.name === configFrom);
+    if (configFrom !== undefined && !isThere)
+      throw new PortLayerError('network.noConfiguration', { network: configFrom });
+    const same = this.table.all.find(({ spec }) => segment !== undefined && spec.segment === segment);
+    if (same !== undefined)
+      throw new PortLayerError('network.segmentTaken', {
+        segment: segment!,
+        network: same.spec.name,
+        id,
+        other: same.spec.id,
+      });
   }
 
   /** Places of running containers. */
@@ -199,14 +224,18 @@ function specOf(
   ownEgress: VchConfig['egress'],
 ): NetworkSpec {
   const { name, ipv4, ipv6, internal, attachable, labels, options, ipamOptions, pools: asked } = request;
+  const { kind = 'bridge', configFrom, interfacePrefix, segment } = request;
   return {
     ...PLAIN_NETWORK,
-    ...{ id, name, portGroup, pools, ipv4, ipv6, internal, attachable, labels, options, ipamOptions },
+    ...{ id, kind, name, portGroup, pools, ipv4, ipv6, internal, attachable, labels, options, ipamOptions },
     createdAt: new Date().toISOString(),
     icc: icc ?? true,
     egress: egress ?? ownEgress ?? DEFAULT_EGRESS,
     mtu: mtu ?? 0,
     ipamDriver: ipamDriver ?? 'default',
     ...(asked.length === 0 ? {} : { asked: [...asked] }),
+    ...(configFrom === undefined ? {} : { configFrom }),
+    ...(interfacePrefix === undefined ? {} : { interfacePrefix }),
+    ...(segment === undefined ? {} : { segment }),
   };
 }

@@ -1,10 +1,14 @@
-/** The network `none`, to which containers without a network belong. It is shown beside the port layer's, which does not know it. */
-import type { ContainerInfo, NetworkInfo } from '../../../port-layer/index.js';
+/**
+ * The networks `none`, to which containers without a network belong, and `host`. They are shown beside the port layer's, which does not know
+ * them.
+ */
+import { type ContainerInfo, type NetworkInfo, PLAIN_NETWORK, wholeEndpoint } from '../../../port-layer/index.js';
 import { sha256 } from '../../../src/common/ids.js';
 import { recordOf } from '../containers/container-record.js';
 import { isUp } from '../containers/container-state.js';
 
 export const NONE = 'none';
+export const HOST = 'host';
 
 /** @param vch whose `none` it is */
 export const noneId = (vch: { id: string }): string => sha256(`network ${vch.id} none`);
@@ -22,14 +26,23 @@ export const noneEndpointId = (vch: { id: string }, container: string): string =
 export function noneNetwork(vch: { id: string }, containers: readonly ContainerInfo[]): NetworkInfo {
   const members = containers.filter((container) => isUp(container) && isOnNone(container));
   return {
-    ...{ id: noneId(vch), name: NONE, kind: 'bridge', driver: 'null', createdAt: new Date(0), portGroup: '' },
-    ...{ predefined: true, interface: '', subnet: '', gateway: '', pools: [], ipv4: true, ipv6: false },
-    ...{ internal: false, attachable: false, ingress: false, icc: false, egress: 'none', mtu: 0 },
-    ...{ labels: {}, options: {}, ipamOptions: null, ipamDriver: 'default' },
+    ...cardless(noneId(vch), NONE, 'null'),
     endpoints: members.map(({ spec: { id, name } }) => ({
-      ...{ containerId: id, containerName: name, network: NONE, networkId: noneId(vch) },
-      ...{ endpointId: noneEndpointId(vch, id), mac: '', address: '', prefixLength: 0, gateway: '', address6: '' },
-      ...{ prefixLength6: 0, gateway6: '', gwPriority: 0, mtu: 0, internal: false, nameServers: [], aliases: [] },
+      ...wholeEndpoint({ network: NONE, networkId: noneId(vch), endpointId: noneEndpointId(vch, id) }),
+      ...{ containerId: id, containerName: name },
     })),
+  };
+}
+
+/** The machine's own network, which a container, being a machine itself, is never on. Tools look for it in lists. */
+export function hostNetwork(vch: { id: string }): NetworkInfo {
+  return cardless(sha256(`network ${vch.id} ${HOST}`), HOST, HOST);
+}
+
+function cardless(id: string, name: string, driver: string): NetworkInfo {
+  return {
+    ...PLAIN_NETWORK,
+    ...{ id, name, driver, egress: 'none', createdAt: new Date(0), predefined: true },
+    ...{ portGroup: '', interface: '', subnet: '', gateway: '', pools: [], endpoints: [] },
   };
 }
