@@ -126,7 +126,7 @@ export class Containers implements ExecService, ExecContext {
         'CreateVM_Task',
         this.config.folder,
         {
-          config: containerVmSpec(this.config, spec, parent, (wish) => this.networks.portGroupOf(wish)),
+          config: containerVmSpec(this.config, spec, parent, (wish) => this.networks.attachmentOf(wish)),
           pool: this.config.resourcePool,
         },
         { signal },

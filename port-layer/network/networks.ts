@@ -3,7 +3,8 @@ import { EventEmitter } from 'node:events';
 import { isKind, messageOf } from '../../src/common/errors.js';
 import { newId, sha256 } from '../../src/common/ids.js';
 import { logger } from '../../src/common/log.js';
-import { DEFAULT_EGRESS, DEFAULT_NETWORK, type VchConfig } from '../config.js';
+import { type Attachment, segmentOf } from '../../src/vim25/index.js';
+import { DEFAULT_EGRESS, DEFAULT_NETWORK, type NetworkConfig, type VchConfig } from '../config.js';
 import { isCode, PortLayerError } from '../errors.js';
 import type { ContainerCache } from '../exec/container-cache.js';
 import type { ContainerSpec } from '../exec/container-spec.js';
@@ -44,7 +45,7 @@ export interface Members {
   connect(container: string, network: string, options: ConnectOptions): Promise<void>;
   disconnect(container: string, network: string): Promise<void>;
   /** Takes the cards of containers that do not run off a port group that is about to be removed. */
-  leavePortGroup(portGroup: string): Promise<void>;
+  leave(attachment: Attachment): Promise<void>;
 }
 
 /** What networks are made with. */
@@ -72,9 +73,7 @@ export class Networks implements NetworkService {
     private readonly around: NetworkSurroundings = { store: null, routes: machineRoutes },
   ) {
     this.networks = [
-      ...config.networks.map(({ name, portGroup, subnet }, card) =>
-        known(configured(config, name, portGroup, subnet), `eth${card}`, true),
-      ),
+      ...config.networks.map((network, card) => known(configured(config, network), `eth${card}`, true)),
       ...externalNetworks(config).map((spec) => known(spec, '', true)),
     ];
   }
@@ -84,10 +83,10 @@ export class Networks implements NetworkService {
     if (this.around.store === null) return;
     const { networks, interfaces } = await this.around.store.load();
     for (const one of this.networks)
-      if (one.spec.kind === 'bridge') one.interface = interfaces.get(one.spec.portGroup) ?? one.interface;
+      if (one.spec.kind === 'bridge') one.interface = interfaces.get(segmentOf(one.spec)) ?? one.interface;
     for (const spec of networks) {
       try {
-        this.networks.push(known(spec, interfaces.get(spec.portGroup) ?? '', false));
+        this.networks.push(known(spec, interfaces.get(segmentOf(spec)) ?? '', false));
       } catch (error) {
         log.error({ network: spec.name, err: messageOf(error) }, 'a network cannot be read and is left out');
       }
@@ -113,9 +112,10 @@ export class Networks implements NetworkService {
     return { ...spec, networks };
   }
 
-  /** The port group of a network's cards: the default one's if the network does not exist. */
-  portGroupOf(wish: Pick<NetworkWish, 'network' | 'networkId'>): string {
-    return (this.find(wish) ?? this.networks[0]!).spec.portGroup;
+  /** What a network's cards are attached to: the default one's if the network does not exist. */
+  attachmentOf(wish: Pick<NetworkWish, 'network' | 'networkId'>): Attachment {
+    const { portGroup, distributed } = (this.find(wish) ?? this.networks[0]!).spec;
+    return { portGroup, distributed };
   }
 
   /** The networks of a container, each known by its id from now on. As in Docker, predefined ones go by their names. */
@@ -295,8 +295,10 @@ export class Networks implements NetworkService {
       if (store === null) throw new PortLayerError('network.notMade', { network: name, reason: 'nothing can keep it' });
       const id = newId();
       const spec = specOf(request, { id, pools, portGroup: store.portGroupOf({ id, name }) }, this.config.egress);
-      const network = known(spec, '', false);
-      network.interface = await store.add(spec, [...this.userMade(), spec]);
+      // What cannot be read could not be found again either.
+      known(spec, '', false);
+      const made = await store.add(spec, this.userMade());
+      const network = known(made.network, made.interface, false);
       this.networks.push(network);
       const info = infoOf(network, []);
       this.changes.emit('change', { type: 'made', network: info });
@@ -314,7 +316,7 @@ export class Networks implements NetworkService {
       // Nobody joins it from here on.
       network.leaving = true;
       try {
-        await this.members?.leavePortGroup(info.portGroup);
+        await this.members?.leave(network.spec);
         await this.around.store?.remove(
           network.spec,
           this.userMade().filter(({ id }) => id !== info.id),
@@ -390,11 +392,11 @@ function known(spec: NetworkSpec, name: string, predefined: boolean): Network {
   return { spec, pools: spec.pools.map((pool) => new AddressPool(pool)), interface: name, predefined, leaving: false };
 }
 
-function configured({ id, egress }: Config, name: string, portGroup: string, subnet: string): NetworkSpec {
+function configured({ id, egress }: Config, { name, portGroup, distributed, subnet }: NetworkConfig): NetworkSpec {
   return {
     ...PLAIN_NETWORK,
     id: sha256(`network ${id} ${name}`),
-    ...{ name, portGroup, egress: egress ?? DEFAULT_EGRESS },
+    ...{ name, portGroup, distributed, egress: egress ?? DEFAULT_EGRESS },
     pools: [plainPool(subnet)],
   };
 }
