@@ -340,7 +340,9 @@ describe('a distributed port group of a vCenter', () => {
     const networks = new Networks(vch.config, { all: () => [] });
     const named = { id: 'c'.repeat(64), name: 'c', cpus: 1, memoryMiB: 64, annotations: {} };
     const spec = { ...named, networks: [{ network: 'bridge', aliases: [] }] } as unknown as ContainerSpec;
-    const { deviceChange = [] } = containerVmSpec(vch.config, spec, 'x.vmdk', (wish) => networks.attachmentOf(wish));
+    const { deviceChange = [] } = containerVmSpec(vch.config, spec, 'x.vmdk', (wish) =>
+      networks.places.attachmentOf(wish),
+    );
     const cards = deviceChange.filter(({ device }) => device.$type === 'VirtualVmxnet3');
     const files = { vmPathName: `[LocalDS_0]` };
     const config = { name: 'c', guestId: 'otherGuest', numCPUs: 1, memoryMB: 64, files, deviceChange: cards };
@@ -349,10 +351,10 @@ describe('a distributed port group of a vCenter', () => {
       const [object] = await client.retrieve([vm], 'VirtualMachine', ['config.hardware']);
       return cardsOf(object?.props['config.hardware']?.device ?? []);
     };
-    const attachment = networks.attachmentOf({ network: 'lan' });
+    const attachment = networks.places.attachmentOf({ network: 'lan' });
     expect(attachment.distributed).toBeDefined();
     await change(client, vm, null, (handle) => handle.addCard({ ...attachment, mac: '00:50:56:00:00:01' }));
-    const wanted = [attachment, networks.attachmentOf({ network: 'bridge' })];
+    const wanted = [attachment, networks.places.attachmentOf({ network: 'bridge' })];
     const found = cardsFor(wanted, await there());
     expect(found.map((one) => one?.distributed ?? one?.portGroup)).toEqual([attachment.distributed, 'VM Network']);
     await change(client, vm, null, (handle) => handle.removeCard(found[0]!.key));
