@@ -7,7 +7,8 @@ import { isKind, messageOf } from '../../src/common/errors.js';
 import { logger } from '../../src/common/log.js';
 import { PortLayerError } from '../errors.js';
 import { cardsFor, mainEndpoint, wayOut4, wayOut6 } from '../network/endpoints.js';
-import { MAX_CARDS, type Members } from '../network/networks.js';
+import type { Members } from '../network/networks.js';
+import { MAX_CARDS } from '../network/places.js';
 import type { ConnectOptions, NetworkEndpoint, NetworkInfo, NetworkWish } from '../network/types.js';
 import type { Container } from './container.js';
 import type { ContainerSpec } from './container-spec.js';
@@ -62,7 +63,7 @@ export class Memberships implements Members {
     if (elsewhere === portGroup) return;
     const there = cache
       .all()
-      .filter(({ spec }) => spec.networks.some((wish) => networks.portGroupOf(wish) === portGroup));
+      .filter(({ spec }) => spec.networks.some((wish) => networks.places.portGroupOf(wish) === portGroup));
     await Promise.all(
       there.map((container) =>
         container.exclusive(async () => {
@@ -109,7 +110,7 @@ export class Memberships implements Members {
     const { networks } = this.context;
     const before = container.spec.networks;
     const list = at < 0 ? [...before, wish] : before.map((one, place) => (place === at ? wish : one));
-    const spec = networks.settle({ ...container.spec, networks: list });
+    const spec = networks.places.settle({ ...container.spec, networks: list });
     const others = at >= 0 && before[at]!.mac !== wish.mac;
     const card = others ? await this.cardOf(container, before[at]!) : undefined;
     await this.change(container, (handle) => {
@@ -128,7 +129,7 @@ export class Memberships implements Members {
       if (card !== undefined) handle.removeCard(card.key);
     });
     container.spec = spec;
-    this.context.networks.leave(container.id, this.idOf(wish));
+    this.context.networks.places.leave(container.id, this.idOf(wish));
   }
 
   // --- a container that runs -----------------------------------------------------------------------------------------
@@ -138,7 +139,7 @@ export class Memberships implements Members {
     const before = { spec: container.spec, endpoints: container.endpoints };
     // The host must know from the beginning which addresses may be used with the card, so its address is chosen here.
     const mac = wish.mac ?? newMac();
-    const endpoint = networks.join(container.id, wish, mac);
+    const endpoint = networks.places.join(container.id, wish, mac);
     const after = {
       spec: { ...before.spec, networks: [...before.spec.networks, wish] },
       endpoints: [...before.endpoints, endpoint],
@@ -151,7 +152,7 @@ export class Memberships implements Members {
         handle.addCard({ portGroup: network.portGroup, mac });
       });
     } catch (error) {
-      networks.leave(container.id, network.id);
+      networks.places.leave(container.id, network.id);
       throw this.failed(container, wish, 'connect', error);
     }
     container.spec = after.spec;
@@ -164,7 +165,7 @@ export class Memberships implements Members {
       });
       await this.tellGuest(container, before.endpoints);
     } catch (error) {
-      if (await this.takeBack(container, before, mac)) networks.leave(container.id, network.id);
+      if (await this.takeBack(container, before, mac)) networks.places.leave(container.id, network.id);
       throw this.failed(container, wish, 'connect', error);
     }
     networks.tell('connected', network.id, container.id);
@@ -205,7 +206,7 @@ export class Memberships implements Members {
     }
     container.spec = after.spec;
     container.dispatch({ type: 'networks', endpoints: after.endpoints });
-    networks.leave(container.id, id);
+    networks.places.leave(container.id, id);
     await this.tellGuest(container, before.endpoints).catch((error: unknown) =>
       log.error({ container: container.id, err: messageOf(error) }, 'a container was not told all of its networks'),
     );
@@ -285,7 +286,7 @@ export class Memberships implements Members {
   private async cardOf(container: Container, wish: NetworkWish): Promise<{ key: number } | undefined> {
     const { networks, client } = this.context;
     const all = container.spec.networks;
-    const places = all.map((one) => ({ portGroup: networks.portGroupOf(one), mac: one.mac }));
+    const places = all.map((one) => ({ portGroup: networks.places.portGroupOf(one), mac: one.mac }));
     return cardsFor(places, await readCards(client, container.machine))[all.indexOf(wish)];
   }
 

@@ -82,10 +82,10 @@ export class Starter {
       ...(links === undefined ? {} : { links }),
       annotations: { ...former.annotations, ...annotations },
     };
-    spec.networks = networks.identified(spec.networks);
-    const places = spec.networks.map((wish) => ({ portGroup: networks.portGroupOf(wish), mac: wish.mac }));
+    spec.networks = networks.places.identified(spec.networks);
+    const places = spec.networks.map((wish) => ({ portGroup: networks.places.portGroupOf(wish), mac: wish.mac }));
     const cards = cardsFor(places, machine.cards ?? (await readCards(client, machine)));
-    const endpoints = networks.bind(
+    const endpoints = networks.places.bind(
       spec,
       cards.map((card) => card?.mac ?? ''),
     );
