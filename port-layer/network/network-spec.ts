@@ -1,5 +1,7 @@
 /** A network as it is kept: with the endpoint VM (user-made ones) or in the virtual container host's configuration. */
 
+import type { DistributedPort } from '../../src/vim25/index.js';
+
 /** One subnet of a network. */
 export interface Pool {
   /** CIDR, IPv4 or IPv6, without host bits. */
@@ -48,8 +50,12 @@ export interface NetworkSpec {
   /** ISO 8601. */
   createdAt: string;
   kind: NetworkKind;
-  /** On vSphere without the right to make port groups, several networks share one. '' of `config`. */
+  /** On vSphere without the right to make port groups, several networks share one. Of `config`: the default network's. */
   portGroup: string;
+  /** Of a port group of a distributed switch. */
+  distributed?: DistributedPort | undefined;
+  /** The VLAN that the network has for itself, where an administrator gave some. */
+  vlan?: number;
   /** IPv4 first; none of `config`. */
   pools: Pool[];
   /** What the request said; absent: nothing, so that what was chosen is shown. */
@@ -68,7 +74,7 @@ export interface NetworkSpec {
   /** Containers' interfaces on it are called this and a number; absent: `eth`. */
   interfacePrefix?: string;
   /** What its segment is called instead of the network's name. No two networks have the same. */
-  segment?: string;
+  segmentName?: string;
   /** The name of the network of kind `config` that it was made from. */
   configFrom?: string;
   /** External networks only. */
@@ -91,7 +97,7 @@ export interface NetworkRequest {
   configFrom?: string;
   /** As in {@link NetworkSpec}. */
   interfacePrefix?: string;
-  segment?: string;
+  segmentName?: string;
   /** Without an entry for a kind of address that is on, a subnet is chosen. */
   pools: AskedPool[];
   ipv4: boolean;

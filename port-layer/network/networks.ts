@@ -3,13 +3,14 @@ import { EventEmitter } from 'node:events';
 import { messageOf } from '../../src/common/errors.js';
 import { newId } from '../../src/common/ids.js';
 import { logger } from '../../src/common/log.js';
+import { type Attachment, segmentOf } from '../../src/vim25/index.js';
 import { DEFAULT_EGRESS, type VchConfig } from '../config.js';
 import { PortLayerError } from '../errors.js';
 import type { ContainerCache } from '../exec/container-cache.js';
 import { choosePools } from './choose-pools.js';
 import { type AddressRange, parseSubnet } from './cidr.js';
 import { machineRoutes } from './machine-routes.js';
-import { type NetworkRequest, type NetworkSpec, PLAIN_NETWORK, type PoolUse } from './network-spec.js';
+import { type NetworkRequest, type NetworkSpec, PLAIN_NETWORK, type Pool, type PoolUse } from './network-spec.js';
 import type { NetworkStore } from './network-store.js';
 import { infoOf, known, type Network, NetworkTable } from './network-table.js';
 import { Places } from './places.js';
@@ -22,7 +23,7 @@ export interface Members {
   connect(container: string, network: string, options: ConnectOptions): Promise<void>;
   disconnect(container: string, network: string): Promise<void>;
   /** Takes the cards of containers that do not run off a port group that is about to be removed. */
-  leavePortGroup(portGroup: string): Promise<void>;
+  leave(attachment: Attachment): Promise<void>;
 }
 
 /** What networks are made with. */
@@ -58,10 +59,10 @@ export class Networks implements NetworkService {
     if (this.around.store === null) return;
     const { networks, interfaces } = await this.around.store.load();
     for (const one of this.table.all)
-      if (one.spec.kind === 'bridge') one.interface = interfaces.get(one.spec.portGroup) ?? one.interface;
+      if (one.spec.kind === 'bridge') one.interface = interfaces.get(segmentOf(one.spec)) ?? one.interface;
     for (const spec of networks) {
       try {
-        this.table.add(known(spec, interfaces.get(spec.portGroup) ?? '', false));
+        this.table.add(known(spec, interfaces.get(segmentOf(spec)) ?? '', false));
       } catch (error) {
         log.error({ network: spec.name, err: messageOf(error) }, 'a network cannot be read and is left out');
       }
@@ -96,22 +97,14 @@ export class Networks implements NetworkService {
       if (holder !== undefined) throw new PortLayerError('network.nameTaken', { name });
       const id = newId();
       this.checkOthers(request, id);
-      const pools =
-        request.kind === 'config'
-          ? []
-          : choosePools(request, {
-              configured: this.config.addressPools,
-              vch: this.config.id,
-              networks: this.table.all.flatMap(({ spec }) =>
-                spec.pools.flatMap(({ subnet }) => parseSubnet(subnet) ?? []),
-              ),
-              routes: routes(),
-            });
+      const pools = request.kind === 'config' ? [] : this.poolsOf(request, routes());
       if (store === null) throw new PortLayerError('network.notMade', { network: name, reason: 'nothing can keep it' });
-      const portGroup = request.kind === 'config' ? '' : store.portGroupOf({ id, name: request.segment ?? name });
+      const portGroup = store.portGroupOf({ id, name: request.segmentName ?? name });
       const spec = specOf(request, { id, pools, portGroup }, this.config.egress);
-      const network = known(spec, '', false);
-      network.interface = await store.add(spec, [...this.table.userMade, spec]);
+      // What cannot be read could not be found again either.
+      known(spec, '', false);
+      const made = await store.add(spec, this.table.userMade);
+      const network = known(made.network, made.interface, false);
       this.table.add(network);
       const info = this.infoOf(network);
       this.changes.emit('change', { type: 'made', network: info });
@@ -132,7 +125,7 @@ export class Networks implements NetworkService {
       // Nobody joins it from here on.
       network.leaving = true;
       try {
-        if (info.portGroup !== '') await this.members?.leavePortGroup(info.portGroup);
+        await this.members?.leave(network.spec);
         await this.around.store?.remove(
           network.spec,
           this.table.userMade.filter(({ id }) => id !== info.id),
@@ -165,15 +158,24 @@ export class Networks implements NetworkService {
     if (found !== undefined) this.changes.emit('change', { type, network: this.infoOf(found), containerId });
   }
 
+  private poolsOf(request: NetworkRequest, routes: AddressRange[]): Pool[] {
+    return choosePools(request, {
+      configured: this.config.addressPools,
+      vch: this.config.id,
+      networks: this.table.all.flatMap(({ spec }) => spec.pools.flatMap(({ subnet }) => parseSubnet(subnet) ?? [])),
+      routes,
+    });
+  }
+
   /** What a new network asks of those that there are. @throws notFound, forbidden */
-  private checkOthers({ configFrom, segment }: NetworkRequest, id: string): void {
+  private checkOthers({ configFrom, segmentName }: NetworkRequest, id: string): void {
     const isThere = this.table.all.some(({ spec }) => spec.kind === 'config' && spec.name === configFrom);
     if (configFrom !== undefined && !isThere)
       throw new PortLayerError('network.noConfiguration', { network: configFrom });
-    const same = this.table.all.find(({ spec }) => segment !== undefined && spec.segment === segment);
+    const same = this.table.all.find(({ spec }) => segmentName !== undefined && spec.segmentName === segmentName);
     if (same !== undefined)
       throw new PortLayerError('network.segmentTaken', {
-        segment: segment!,
+        segment: segmentName!,
         network: same.spec.name,
         id,
         other: same.spec.id,
@@ -224,7 +226,7 @@ function specOf(
   ownEgress: VchConfig['egress'],
 ): NetworkSpec {
   const { name, ipv4, ipv6, internal, attachable, labels, options, ipamOptions, pools: asked } = request;
-  const { kind = 'bridge', configFrom, interfacePrefix, segment } = request;
+  const { kind = 'bridge', configFrom, interfacePrefix, segmentName } = request;
   return {
     ...PLAIN_NETWORK,
     ...{ id, kind, name, portGroup, pools, ipv4, ipv6, internal, attachable, labels, options, ipamOptions },
@@ -236,6 +238,6 @@ function specOf(
     ...(asked.length === 0 ? {} : { asked: [...asked] }),
     ...(configFrom === undefined ? {} : { configFrom }),
     ...(interfacePrefix === undefined ? {} : { interfacePrefix }),
-    ...(segment === undefined ? {} : { segment }),
+    ...(segmentName === undefined ? {} : { segmentName }),
   };
 }

@@ -78,17 +78,22 @@ export class FakeNetworks implements NetworkService {
 
   async create(request: NetworkRequest): Promise<NetworkInfo> {
     const { name, pools, icc = true, egress = 'relay', mtu = 0, ipamDriver = 'default', ...rest } = request;
-    const { kind = 'bridge', configFrom, segment } = request;
+    const { kind = 'bridge', configFrom, segmentName } = request;
     if (name === 'bridge') throw new PortLayerError('network.predefined', { network: name, doing: 'create' });
     if (this.specs.some((spec) => spec.name === name)) throw new PortLayerError('network.nameTaken', { name });
     if (!request.ipv4 && !request.ipv6) throw new PortLayerError('network.noFamily', {});
     if (configFrom !== undefined && this.specs.find((spec) => spec.name === configFrom)?.kind !== 'config')
       throw new PortLayerError('network.noConfiguration', { network: configFrom });
     const id = newId();
-    const same = this.specs.find((spec) => segment !== undefined && spec.segment === segment);
+    const same = this.specs.find((spec) => segmentName !== undefined && spec.segmentName === segmentName);
     if (same !== undefined)
-      throw new PortLayerError('network.segmentTaken', { segment: segment!, network: same.name, id, other: same.id });
-    const portGroup = kind === 'config' ? '' : `test-${segment ?? name}`;
+      throw new PortLayerError('network.segmentTaken', {
+        segment: segmentName!,
+        network: same.name,
+        id,
+        other: same.id,
+      });
+    const portGroup = kind === 'config' ? '' : `test-${segmentName ?? name}`;
     const spec: NetworkSpec = {
       ...rest,
       ...{ id, name, createdAt: new Date().toISOString(), kind, portGroup },

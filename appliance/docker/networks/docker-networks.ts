@@ -7,7 +7,8 @@ import type {
   NetworkService,
 } from '../../../port-layer/index.js';
 import { isCode, PortLayerError } from '../../../port-layer/index.js';
-import { hostNetwork, isOnNone, noneEndpointId, noneNetwork } from './none-network.js';
+import { hostNetwork } from './host-network.js';
+import { isOnNone, noneEndpointId, noneNetwork } from './none-network.js';
 
 export class DockerNetworks {
   constructor(

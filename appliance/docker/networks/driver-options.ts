@@ -21,7 +21,7 @@ export interface DriverOptions {
   /** 0: the default. */
   mtu: number;
   interfacePrefix?: string;
-  segment?: string;
+  segmentName?: string;
 }
 
 /** What Docker's bridge driver takes from a network's options; those about addresses are read before. */
@@ -112,7 +112,7 @@ function apply(result: DriverOptions, name: string, value: string): void {
       result.egress = value;
       break;
     case BRIDGE_NAME:
-      if (value !== '') result.segment = bridgeName(value);
+      if (value !== '') result.segmentName = bridgeName(value);
       break;
     // Any other is kept and shown.
   }

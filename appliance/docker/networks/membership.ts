@@ -12,8 +12,9 @@ import type { ContainerPorts } from './container-ports.js';
 import type { DockerNetworks } from './docker-networks.js';
 import type { EndpointRequest } from './endpoint-request.js';
 import { checkEndpoint, checkMac, wishOf } from './endpoint-settings.js';
+import { HOST } from './host-network.js';
 import type { Names } from './names-feed.js';
-import { HOST, isOnNone, NONE } from './none-network.js';
+import { isOnNone, NONE } from './none-network.js';
 
 /** What membership depends on. */
 export interface MembershipParts {

@@ -1,14 +1,11 @@
-/**
- * The networks `none`, to which containers without a network belong, and `host`. They are shown beside the port layer's, which does not know
- * them.
- */
-import { type ContainerInfo, type NetworkInfo, PLAIN_NETWORK, wholeEndpoint } from '../../../port-layer/index.js';
+/** The network `none`, to which containers without a network belong. It is shown beside the port layer's, which does not know it. */
+import { type ContainerInfo, type NetworkInfo, wholeEndpoint } from '../../../port-layer/index.js';
 import { sha256 } from '../../../src/common/ids.js';
 import { recordOf } from '../containers/container-record.js';
 import { isUp } from '../containers/container-state.js';
+import { cardless } from './host-network.js';
 
 export const NONE = 'none';
-export const HOST = 'host';
 
 /** @param vch whose `none` it is */
 export const noneId = (vch: { id: string }): string => sha256(`network ${vch.id} none`);
@@ -31,18 +28,5 @@ export function noneNetwork(vch: { id: string }, containers: readonly ContainerI
       ...wholeEndpoint({ network: NONE, networkId: noneId(vch), endpointId: noneEndpointId(vch, id) }),
       ...{ containerId: id, containerName: name },
     })),
-  };
-}
-
-/** The machine's own network, which a container, being a machine itself, is never on. Tools look for it in lists. */
-export function hostNetwork(vch: { id: string }): NetworkInfo {
-  return cardless(sha256(`network ${vch.id} ${HOST}`), HOST, HOST);
-}
-
-function cardless(id: string, name: string, driver: string): NetworkInfo {
-  return {
-    ...PLAIN_NETWORK,
-    ...{ id, name, driver, egress: 'none', createdAt: new Date(0), predefined: true },
-    ...{ portGroup: '', interface: '', subnet: '', gateway: '', pools: [], endpoints: [] },
   };
 }

@@ -3,7 +3,7 @@ import type { NetworkInfo, NetworkWish } from '../../../../port-layer/index.js';
 import { invalid, unsupported } from '../../../../src/common/errors.js';
 import type { EndpointRequest } from '../../networks/endpoint-request.js';
 import { checkEndpoint, checkMac, wishOf } from '../../networks/endpoint-settings.js';
-import { HOST } from '../../networks/none-network.js';
+import { HOST } from '../../networks/host-network.js';
 import { joined } from '../../networks/problems.js';
 import { dockerMessage } from '../../words/docker-message.js';
 import type { CreateBody } from './create-body.js';
