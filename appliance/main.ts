@@ -100,9 +100,15 @@ async function main(): Promise<void> {
     new PortMapper(gateway, config.publish, nextId),
     config,
     porter === null ? undefined : served,
-    porter === null ? undefined : names,
+    porter === null
+      ? undefined
+      : {
+          // Who is told that a container is called otherwise, or is on another network, can rely on its rules too.
+          follow: async () => void (await Promise.all([names.follow(), policies.follow()])),
+          forwardAgain: () => names.forwardAgain(),
+        },
   );
-  const policies = new Policies({
+  const policies: Policies = new Policies({
     portLayer,
     gateway,
     events: engine.events,

@@ -37,11 +37,12 @@ interface CounterRow {
 
 interface TraceAnswer {
   reached: boolean;
+  answered: boolean;
   from: string;
   to: string;
   protocol: string;
   port: number;
-  hops: { hop: string; verdict: string; rule?: string; detail: string }[];
+  hops: { hop: string; way: string; verdict: string; rule?: string; detail: string }[];
 }
 
 /** Adds the commands. */
@@ -138,15 +139,14 @@ export function policyCommands(program: Command, parts: CommandParts): void {
             body: JSON.stringify({ From: options.from, To: options.to, Protocol: options.protocol }),
           }),
         ) as TraceAnswer;
-        const { from, to, protocol, port, reached, hops } = answer;
-        say(
-          `${from} → ${to}${protocol === 'icmp' ? '' : ` port ${port}`} (${protocol}): ${reached ? 'reached' : 'not reached'}`,
-        );
+        const { from, to, protocol, port, reached, answered, hops } = answer;
+        const said = !reached ? 'not reached' : answered ? 'reached' : 'reached, but no answer gets back';
+        say(`${from} → ${to}${protocol === 'icmp' ? '' : ` port ${port}`} (${protocol}): ${said}`);
         table(say, [
-          ['HOP', 'VERDICT', 'RULE', 'DETAIL'],
-          ...hops.map((one) => [one.hop, one.verdict, one.rule ?? '-', one.detail]),
+          ['HOP', 'WAY', 'VERDICT', 'RULE', 'DETAIL'],
+          ...hops.map((one) => [one.hop, one.way, one.verdict, one.rule ?? '-', one.detail]),
         ]);
-        if (!reached) process.exitCode = 2;
+        if (!answered) process.exitCode = 2;
       }),
     );
 }

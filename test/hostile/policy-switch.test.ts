@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { compileForGateway, compileForSwitch } from '../../appliance/policy/compile.js';
-import { ordered } from '../../appliance/policy/evaluate.js';
+import { evaluate, ordered } from '../../appliance/policy/evaluate.js';
 import type { Subject } from '../../appliance/policy/parties.js';
 import { readPolicy } from '../../appliance/policy/read-policy.js';
 import { PolicyLog } from '../../src/common/policy/policy-log.js';
@@ -29,16 +29,27 @@ const subject = (host: TestHost, role: string): Subject => ({
   addresses: [host.address4, host.address6],
 });
 
+const rulesOf = (text: string) =>
+  ordered({ admin: { rules: [] }, project: readPolicy(text, 'project'), default: { rules: [] } });
+const FLOW = { protocol: 'tcp', port: 81 } as const;
+const parties = () =>
+  (
+    [
+      ['web', web!],
+      ['api', api!],
+      ['db', db!],
+    ] as const
+  ).map(([role, host]) => ({
+    host,
+    party: { kind: 'container' as const, subject: subject(host, role) },
+  }));
+
 /** Puts a project's policy into force, over the preset `open`. */
 async function enforce(
   text: string,
   subjects = [subject(web!, 'web'), subject(api!, 'api'), subject(db!, 'db')],
 ): Promise<void> {
-  const rules = ordered({
-    admin: { rules: [] },
-    project: readPolicy(text, 'project'),
-    default: { rules: [] },
-  });
+  const rules = rulesOf(text);
   // As it comes over vim25.
   await tables.set(VCH, readSwitchPolicy(JSON.parse(JSON.stringify(compileForSwitch(rules, subjects)))));
 }
@@ -130,11 +141,7 @@ describe('a policy on the switch', () => {
     ]);
     if (six) expect(await net.reach(web!.name, 'tcp', db!.address6, 80)).toBe('refused');
     // A policy at the gateway has nothing to say about what the gateway answers.
-    const drops = ordered({
-      admin: { rules: [] },
-      project: readPolicy('rules: [{ name: none, direction: in, action: drop }]', 'project'),
-      default: { rules: [] },
-    });
+    const drops = rulesOf('rules: [{ name: none, direction: in, action: drop }]');
     const subjects = [subject(web!, 'web'), subject(db!, 'db')];
     const atGateway = new GatewayTable(`/run/netns/${gateway!.name}`);
     await atGateway.set(readGatewayPolicy(JSON.parse(JSON.stringify(compileForGateway(drops, subjects)))));
@@ -247,7 +254,6 @@ rules:
 
   test('a packet that is sent on behalf of a container takes its way and names the rule', async () => {
     await enforce(ONLY_API);
-    tables.addGateway([port(gateway!)]);
     const send = (from: TestHost, to: TestHost | null, protocol: 'tcp' | 'udp' | 'icmp', number: number, six = false) =>
       tables.probe(VCH, {
         fromMac: from.mac,
@@ -271,6 +277,34 @@ rules:
     expect([icmp.delivered, rule(icmp.rule)]).toEqual([true, 'preset/open-out']);
     const out = await send(web!, null, 'tcp', 443);
     expect([out.delivered, out.rule]).toEqual([true, undefined]);
+    // What the rules say of each pair, and what becomes of a packet.
+    const all = parties();
+    for (const from of all)
+      for (const to of all) {
+        if (from === to) continue;
+        const [flow, sent] = [{ ...FLOW, from: from.party, to: to.party }, await send(from.host, to.host, 'tcp', 81)];
+        const verdict = evaluate(rulesOf(ONLY_API), flow);
+        expect([sent.delivered, rule(sent.rule)]).toEqual([verdict.action === 'allow', verdict.rule.id]);
+      }
+  });
+
+  test('an answer that is sent on behalf of a container comes back where the rules allow what it answers', async () => {
+    await enforce(`
+rules:
+  - { name: web-to-db, direction: in, select: { names: db }, peer: { names: web }, ports: [tcp/80, udp/53], action: allow }
+  - { name: not-back, direction: in, select: { names: web }, peer: { names: db }, action: drop }
+`);
+    const send = async (protocol: 'tcp' | 'udp', source: number, number: number, answer?: boolean) => {
+      const packet = { protocol, from: db!.address4, to: web!.address4, sourcePort: source, port: number, answer };
+      return (await tables.probe(VCH, { fromMac: db!.mac, toMac: web!.mac, packet })).delivered;
+    };
+    expect([await send('tcp', 80, 40_000, true), await send('tcp', 80, 40_000)]).toEqual([true, false]);
+    const ask = { protocol: 'udp', from: web!.address4, to: db!.address4, sourcePort: 40_001, port: 53 } as const;
+    expect(await send('udp', 53, 40_001, true)).toBe(false);
+    await tables.probe(VCH, { fromMac: web!.mac, toMac: db!.mac, packet: ask });
+    expect(await send('udp', 53, 40_001, true)).toBe(true);
+    const outside = { ...ask, from: '198.51.100.1', to: web!.address4, answer: true };
+    expect((await tables.probe(VCH, { fromMac: 'gateway', toMac: web!.mac, packet: outside })).delivered).toBe(true);
     // Nothing is left of them.
     expect(net.inside(net.namespace, 'ip', '-o', 'link')).not.toMatch(/ tq/);
     expect(net.inside(net.namespace, 'nft', 'list', 'ruleset')).not.toMatch(/"tq/);

@@ -4,6 +4,7 @@ import type { ContainerInfo, EndpointKeys, PortLayer } from '../../../port-layer
 import { internal, unsupported } from '../../../src/common/errors.js';
 import type { GatewayPolicy, SwitchPolicy } from '../../../src/common/policy/compiled.js';
 import type { RuleCount } from '../../../src/common/policy/nft-rules.js';
+import type { ProbePacket } from '../../../src/common/policy/probe-packet.js';
 import type { Gateway } from '../../gateway/index.js';
 import {
   NOT_ENFORCED,
@@ -30,9 +31,10 @@ const AWAITED_MS = 120_000;
 
 /** A packet to be sent, and what came of it: as hostd has them. */
 export interface Probe {
+  /** Of a card, or `gateway`. */
   fromMac: string;
   toMac: string;
-  packet: { protocol: 'tcp' | 'udp' | 'icmp'; from: string; to: string; sourcePort: number; port: number };
+  packet: ProbePacket;
 }
 
 export interface ProbeOutcome {

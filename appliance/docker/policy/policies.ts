@@ -55,10 +55,7 @@ export class Policies {
         'a container asked for a name that its policy does not allow',
       );
     });
-    const follow = (): void =>
-      void this.service
-        .changed()
-        .catch((error: unknown) => log.error({ err: messageOf(error) }, 'a policy does not follow its containers'));
+    const follow = (): void => void this.follow();
     this.stop.push(
       portLayer.onEvent(({ type }) => {
         if (type === 'exited' || type === 'removed') follow();
@@ -85,6 +82,13 @@ export class Policies {
       this.stop.push(endpoint.onChange(reload));
     }
     await this.service.open();
+  }
+
+  /** Containers have changed. Resolves when the policy holds for them as they are; a failure is logged. */
+  follow(): Promise<void> {
+    return this.service
+      .changed()
+      .catch((error: unknown) => log.error({ err: messageOf(error) }, 'a policy does not follow its containers'));
   }
 
   /** The gateway's process was started anew, and has no rules. */

@@ -133,16 +133,20 @@ export class PolicyTables {
    */
   async probe(vch: string, request: ProbeRequest): Promise<ProbeResult> {
     const own = this.cardsOf(vch);
-    const from = own.find(({ mac }) => mac === request.fromMac);
+    const [first, second] = [request.fromMac, request.toMac].map((mac) => own.find((card) => card.mac === mac));
+    const portGroup = (first ?? second)?.portGroup;
+    const gateways = [...this.gateways].flatMap(([port, nic]) =>
+      nic.portGroup === portGroup && nic.vch === vch ? [{ port, mac: nic.mac.toLowerCase() }] : [],
+    );
+    const place = (mac: string, card: PolicyCard | undefined): Pick<PolicyCard, 'port' | 'mac'> | undefined =>
+      mac === 'gateway' ? gateways[0] : card;
+    const [from, to] = [place(request.fromMac, first), place(request.toMac, second)];
     if (from === undefined) throw notFound('the sender has no card on the switch');
-    if (from.addresses?.includes(request.packet.from) === false) throw invalid('that is not an address of the sender');
-    const gateway = [...this.gateways].find(([, nic]) => nic.portGroup === from.portGroup && nic.vch === vch);
-    const to =
-      request.toMac === 'gateway'
-        ? { port: gateway?.[0], mac: gateway?.[1].mac.toLowerCase() }
-        : own.find(({ mac, portGroup }) => mac === request.toMac && portGroup === from.portGroup);
-    if (to?.mac === undefined) throw notFound('the receiver has no card on the network of the sender');
-    const packet = { ...request, toMac: to.mac };
+    if (first?.addresses?.includes(request.packet.from) === false)
+      throw invalid('that is not an address of the sender');
+    if (to === undefined || (first !== undefined && second !== undefined && first.portGroup !== second.portGroup))
+      throw notFound('the receiver has no card on the network of the sender');
+    const packet = { ...request, fromMac: from.mac, toMac: to.mac };
     const table = this.enforced.has(vch) ? tableName(vch) : undefined;
     const checks = (await nftTables(this.namespacePath)).includes(SOURCE_TABLE);
     const policy = this.enforced.get(vch)?.policy;
@@ -155,7 +159,7 @@ export class PolicyTables {
         (port) => {
           const elements = [
             ...(checks ? [`${SOURCE_TABLE} unchecked { "${port}" }`] : []),
-            ...(policy === undefined ? [] : cardElements(vch, policy, { ...from, port })),
+            ...(policy === undefined || first === undefined ? [] : cardElements(vch, policy, { ...first, port })),
           ];
           return {
             add: elements.map((one) => `add element ${one}`),
