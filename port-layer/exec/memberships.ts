@@ -16,7 +16,7 @@ import { change, type Handle } from './handle.js';
 import { keptSpec } from './kept-spec.js';
 import { cardSettings, hostnameOf, networkFiles, serversOf } from './program-spec.js';
 import { currentRecord, RUN_KEY } from './run-record.js';
-import { readCards } from './start.js';
+import { leased, readCards } from './start.js';
 import { ADDRESSES_KEY, addressesValue, SPEC_KEY, trustKeys } from './vm-spec.js';
 
 const log = logger('exec');
@@ -53,6 +53,17 @@ export class Memberships implements Members {
       if (container.running) await this.unplug(container, found);
       else await this.dropCard(container, found);
     });
+  }
+
+  /** A DHCP server has given a running container another address. */
+  leaseChanged(container: Container, before: readonly NetworkEndpoint[]): void {
+    container
+      .exclusive(async () => {
+        if (container.running) await this.tellGuest(container, before);
+      })
+      .catch((error: unknown) =>
+        log.warn({ container: container.id, err: messageOf(error) }, 'a container was not told of its new address'),
+      );
   }
 
   async leavePortGroup(portGroup: string): Promise<void> {
@@ -162,6 +173,7 @@ export class Memberships implements Members {
         mac,
         ...cardSettings(endpoint, after.endpoints, after.spec.openPorts),
       });
+      await leased(container);
       await this.tellGuest(container, before.endpoints);
     } catch (error) {
       if (await this.takeBack(container, before, mac)) networks.leave(container.id, network.id);

@@ -11,7 +11,8 @@ import { AddressPool, plainPool } from './address-pool.js';
 import { choosePools } from './choose-pools.js';
 import { type AddressRange, parseSubnet } from './cidr.js';
 import { wholeEndpoint } from './endpoints.js';
-import { externalNetworks, outerTrust } from './external-networks.js';
+import { externalNetworks, outerServers, outerTrust } from './external-networks.js';
+import { isLeased } from './leases.js';
 import { machineRoutes } from './machine-routes.js';
 import { type NetworkRequest, type NetworkSpec, PLAIN_NETWORK, type PoolUse } from './network-spec.js';
 import type { NetworkStore } from './network-store.js';
@@ -176,7 +177,8 @@ export class Networks implements NetworkService {
    */
   claim(spec: Joining, endpoints: readonly NetworkEndpoint[]): void {
     const problems: Error[] = [];
-    for (const { network, networkId, address, address6 } of endpoints)
+    // What a DHCP server has given is not ours to claim.
+    for (const { network, networkId, address, address6 } of endpoints.filter((one) => !isLeased(one)))
       for (const one of [address, address6]) {
         if (one === '') continue;
         try {
@@ -198,7 +200,7 @@ export class Networks implements NetworkService {
   recall(spec: Joining, endpoints: readonly NetworkEndpoint[]): void {
     for (const wish of spec.networks) {
       const found = this.find(wish);
-      const last = endpoints.find(({ networkId }) => networkId === found?.spec.id);
+      const last = endpoints.find((one) => one.networkId === found?.spec.id && !isLeased(one));
       for (const pool of found?.pools ?? []) {
         for (const asked of [wish.ipv4, wish.ipv6]) if (asked) pool.keep(asked, spec.id, true);
         for (const had of [last?.address, last?.address6]) if (had) pool.keep(had, spec.id);
@@ -230,7 +232,7 @@ export class Networks implements NetworkService {
       gwPriority: wish.gwPriority ?? 0,
       mtu: spec.mtu,
       internal: spec.internal,
-      nameServers: spec.kind === 'external' ? (spec.dns ?? []) : isDefault ? [] : gateways,
+      nameServers: spec.kind === 'external' ? outerServers(spec) : isDefault ? [] : gateways,
       ...(spec.kind === 'external' || isDefault ? {} : { named: true }),
       aliases: wish.aliases,
       ...(wish.interfaceName === undefined ? {} : { interfaceName: wish.interfaceName }),

@@ -4,8 +4,8 @@
  */
 import { isIPv6 } from 'node:net';
 import { Address4, Address6 } from 'ip-address';
-import type { NicFilter } from './spec.js';
-import { CARD_NAME } from './steps.js';
+import { LEASED_SUBNET, type NicFilter } from './spec.js';
+import { CARD_NAME, FIRST_PEER, LAST_PEER } from './steps.js';
 
 /** What the guest replaces by the card's name, both padded with zeros to an interface name's 16 bytes. */
 const CARD = Buffer.alloc(16);
@@ -123,9 +123,9 @@ function portRule({ protocol: name, first, last }: NicFilter['ports'][number]): 
   ];
 }
 
-/** From addresses of peers. @param peers CIDR, or `first-last` */
+/** From addresses of peers. @param peers CIDR, `first-last`, or {@link LEASED_SUBNET}, which the guest fills in */
 function peerRule(peers: string): Buffer[] {
-  const [first = '', last = first] = peers.split('-');
+  const [first = '', last = first] = peers === LEASED_SUBNET ? [FIRST_PEER, LAST_PEER] : peers.split('-');
   const ipv6 = isIPv6(first.split('/')[0]!);
   const parsed = (text: string): Address4 | Address6 => (ipv6 ? new Address6(text) : new Address4(text));
   const length = ipv6 ? 16 : 4;

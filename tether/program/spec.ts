@@ -55,8 +55,7 @@ export interface NicSpec {
   address6?: string;
   gateway6?: string;
   /**
-   * It gets its IPv4 address by DHCP, before the first process runs: `address` is ''. `route`: its default route too. Not for a card that is
-   * added to a running container.
+   * It gets its IPv4 address by DHCP, before the first process runs: `address` is ''. `route`: its default route too.
    */
   dhcp?: 'address' | 'route';
   mtu?: number;
@@ -77,9 +76,12 @@ export interface NicFilter {
   trust: 'closed' | 'outbound' | 'peers' | 'published' | 'open';
   /** Let in under `published`. */
   ports: { protocol: 'tcp' | 'udp'; first: number; last: number }[];
-  /** The addresses of the peers, CIDR or `first-last`; under `peers`, everything from there comes in. */
+  /** The addresses of the peers, CIDR, `first-last` or {@link LEASED_SUBNET}; under `peers`, everything from there comes in. */
   peers: string[];
 }
+
+/** Among peers: the subnet of the card's address by DHCP. */
+export const LEASED_SUBNET = 'lease';
 
 /** Where a container's default routes lead. '': there is none. */
 export interface DefaultRoutes {
@@ -93,6 +95,7 @@ export interface DefaultRoutes {
 /** A file that does not become part of the container's disk: it is in memory, and bind-mounted over `path`. */
 export interface FileSpec {
   path: string;
+  /** In `/etc/hosts`, `dhcp:MAC` at the beginning of a line stands for the address that this card gets. */
   content: string;
   mode: number;
 }
@@ -151,7 +154,8 @@ export interface ProgramSpec {
   readOnlyPaths?: string[];
   nics: NicSpec[];
   /**
-   * The name servers that 127.0.0.11 passes questions on to, in order: `172.18.0.1`, `fd00::1`. Undefined or empty: nothing answers there.
+   * The name servers that 127.0.0.11 passes questions on to, in order: `172.18.0.1`, `fd00::1`; also `dhcp` for those that DHCP servers name,
+   * and `else:172.18.0.1` for one that counts only if they name none (`steps.ts`). Undefined or empty: nothing answers there.
    */
   nameServers?: string[];
   files: FileSpec[];
