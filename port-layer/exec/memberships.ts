@@ -14,7 +14,7 @@ import type { ContainerSpec } from './container-spec.js';
 import type { ExecContext } from './context.js';
 import { change, type Handle } from './handle.js';
 import { keptSpec } from './kept-spec.js';
-import { cardSettings, hostnameOf, networkFiles, serversOf } from './program-spec.js';
+import { cardSettings, hostnameOf, leasedWayOut, networkFiles, serversOf } from './program-spec.js';
 import { currentRecord, RUN_KEY } from './run-record.js';
 import { leased, readCards } from './start.js';
 import { ADDRESSES_KEY, addressesValue, SPEC_KEY, trustKeys } from './vm-spec.js';
@@ -59,7 +59,8 @@ export class Memberships implements Members {
   leaseChanged(container: Container, before: readonly NetworkEndpoint[]): void {
     container
       .exclusive(async () => {
-        if (container.running) await this.tellGuest(container, before);
+        // One that is not connected yet has set what it was given by itself.
+        if (container.running && container.channel !== null) await this.tellGuest(container, before);
       })
       .catch((error: unknown) =>
         log.warn({ container: container.id, err: messageOf(error) }, 'a container was not told of its new address'),
@@ -232,7 +233,7 @@ export class Memberships implements Members {
     if (wayOut4(before)?.mac !== four?.mac || wayOut6(before)?.mac !== six?.mac)
       await channel.routes({
         gateway: four?.gateway ?? '',
-        mac: four?.mac ?? '',
+        mac: (four ?? leasedWayOut(endpoints))?.mac ?? '',
         gateway6: six?.gateway6 ?? '',
         mac6: six?.mac ?? '',
       });

@@ -89,7 +89,7 @@ export function cardSettings(
     address: address === '' || isLeased(endpoint) ? '' : `${address}/${prefixLength}`,
     ...(leased === undefined && endpoint === wayOut4(all) ? { gateway } : {}),
     ...(external?.dhcp === true ? { dhcp: endpoint === leased ? 'route' : 'address' } : {}),
-    ...(external === undefined || external.trust === 'open'
+    ...(external === undefined || (external.trust === 'open' && openPorts.every(({ to }) => to === undefined))
       ? {}
       : { filter: { trust: external.trust, ports: openPorts, peers: external.peers } }),
     ...(address6 === '' ? {} : { address6: `${address6}/${prefixLength6}` }),
@@ -100,7 +100,7 @@ export function cardSettings(
 }
 
 /** The network whose router, told by DHCP, is the default route: nothing is known of it here but that it comes first. */
-function leasedWayOut(all: readonly NetworkEndpoint[]): NetworkEndpoint | undefined {
+export function leasedWayOut(all: readonly NetworkEndpoint[]): NetworkEndpoint | undefined {
   const [first] = ranked(all).filter((one) => one.external?.dhcp === true || one === wayOut4(all));
   return first?.external?.dhcp === true ? first : undefined;
 }

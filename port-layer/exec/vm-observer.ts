@@ -6,7 +6,7 @@ import { messageOf } from '../../src/common/errors.js';
 import { logger } from '../../src/common/log.js';
 import { mark } from '../../src/common/trace.js';
 import type { ManagedObjectReference } from '../../src/vim25/index.js';
-import { awaitsLease, isLeased, LEASES_KEY, parseLeases, withLeases } from '../network/leases.js';
+import { isLeased, LEASES_KEY, parseLeases, withLeases } from '../network/leases.js';
 import type { NetworkEndpoint } from '../network/types.js';
 import { Container } from './container.js';
 import type { ExecContext } from './context.js';
@@ -71,9 +71,8 @@ export class VmObserver implements MachineSurroundings {
     if (!endpoints.some(isLeased) || !(container.running || container.starting)) return;
     const next = withLeases(endpoints, parseLeases(keys.get(LEASES_KEY)));
     if (next === endpoints) return;
-    const changed = container.running && !endpoints.some(awaitsLease);
     container.dispatch({ type: 'networks', endpoints: next });
-    if (changed) this.hands.leaseChanged(container, endpoints);
+    if (container.running) this.hands.leaseChanged(container, endpoints);
   }
 
   /** A VM left the inventory. */

@@ -301,8 +301,8 @@ const char *remove_nic(const char *mac, const uint8_t *filter, size_t length) {
 const char *set_default_route(const char *gateway, const char *mac, bool ipv6) {
   static char problem[128];
   char name[IFNAMSIZ] = "";
-  if (*gateway != 0 && !find_nic(mac, name)) return "the network card of the default route is not in the machine";
-  if (!ipv6) leases_route(*gateway == 0 ? NULL : name);
+  if (*mac != 0 && !find_nic(mac, name) && *gateway != 0) return "the network card of the default route is not in the machine";
+  if (!ipv6) leases_route(*name == 0 ? NULL : name);
   if (route_by(ipv6 ? AF_INET6 : AF_INET, gateway, *gateway == 0 ? 0 : (int)if_nametoindex(name))) return NULL;
   snprintf(problem, sizeof problem, "default route: %s", cause());
   return problem;

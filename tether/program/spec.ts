@@ -74,10 +74,18 @@ export type AddedNic = Omit<NicSpec, 'index'>;
  */
 export interface NicFilter {
   trust: 'closed' | 'outbound' | 'peers' | 'published' | 'open';
-  /** Let in under `published`. */
-  ports: { protocol: 'tcp' | 'udp'; first: number; last: number }[];
+  /** Let in under `published`. What comes to a port with `to` gets to that one instead, which is not let in by that. */
+  ports: OpenPort[];
   /** The addresses of the peers, CIDR, `first-last` or {@link LEASED_SUBNET}; under `peers`, everything from there comes in. */
   peers: string[];
+}
+
+/** A range of ports that others reach; `to`: a single one that stands for another. */
+export interface OpenPort {
+  protocol: 'tcp' | 'udp';
+  first: number;
+  last: number;
+  to?: number;
 }
 
 /** Among peers: the subnet of the card's address by DHCP. */
@@ -86,7 +94,7 @@ export const LEASED_SUBNET = 'lease';
 /** Where a container's default routes lead. '': there is none. */
 export interface DefaultRoutes {
   gateway: string;
-  /** The card that it is reached by: its MAC address. */
+  /** The card that it is reached by: its MAC address. Without a gateway: one that will be told a router by DHCP. */
   mac: string;
   gateway6: string;
   mac6: string;
