@@ -56,7 +56,12 @@ export function addressesValue(endpoints: readonly NetworkEndpoint[]): string {
   // A container without addresses must still set the key: without it, the host would let its cards send from any address.
   // What DHCP gives is for the host to see: the address may be another one soon.
   const own = (one: NetworkEndpoint): string[] => (isLeased(one) ? [] : [one.address, one.address6]);
-  const cards = endpoints.map((one) => `${one.mac}=${own(one).filter((address) => address !== '').join(',')}`);
+  const cards = endpoints.map(
+    (one) =>
+      `${one.mac}=${own(one)
+        .filter((address) => address !== '')
+        .join(',')}`,
+  );
   return cards.join(';') || 'none';
 }
 

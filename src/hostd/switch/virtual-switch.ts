@@ -19,7 +19,7 @@ import { Netlink, ROUTE } from './netlink.js';
 import type { PolicyTables } from './policy-tables.js';
 import type { PortGroupSettings } from './port-group-settings.js';
 import { REJECT_ALL, type SecurityPolicy } from './security-policy.js';
-import { Uplinks, uplinkPort } from './uplinks.js';
+import { Uplinks } from './uplinks.js';
 import { type Plugging, type Port, Wiring } from './wiring.js';
 
 const log = logger('switch');
@@ -109,8 +109,7 @@ export class VirtualSwitch {
     );
     for (const [name, policy] of fresh) {
       await this.wiring.setPolicy(name, policy);
-      const uplink = await this.uplinks.provide(name);
-      if (uplink !== null) await this.wiring.addUplink(uplink, bridgeName(name));
+      await this.uplinks.provide(name, (uplink) => this.wiring.addUplink(uplink, bridgeName(name)));
       this.bridges.set(name, bridgeName(name));
     }
   }
@@ -131,7 +130,7 @@ export class VirtualSwitch {
     if (bridge === undefined) return;
     this.bridges.delete(name);
     this.wiring.forgetPortGroup(name);
-    const uplink = this.uplinks.has(name) ? [uplinkPort(name)] : [];
+    const uplink = this.uplinks.forget(name);
     await ipTry(
       this.namespace,
       [...uplink, bridge].map((one) => `link delete ${one}`),
