@@ -1,5 +1,5 @@
 /**
- * A container's /etc/resolv.conf, from its own options and the machine's file. Pure, except for {@link readMachineFile}. Where containers are
+ * A container's /etc/resolv.conf, from its own options and the machine's file. Pure, but for the defaults. Where containers are
  * found by name, it is what Docker 28 writes, including the comments, from which programs read who the servers behind 127.0.0.11 are.
  */
 import { readFileSync } from 'node:fs';
@@ -7,6 +7,8 @@ import { isIP } from 'node:net';
 
 /** What Docker gives containers of a machine that has no name server. */
 const DEFAULT_SERVERS = ['8.8.8.8', '8.8.4.4'];
+/** systemd-resolved(8): what it asks itself. */
+const RESOLVED_FILE = '/run/systemd/resolve/resolv.conf';
 const LOOPBACK = /^(127\.|::1$)/;
 
 /** Whether a server is on the loopback of whoever asks it. */
@@ -79,15 +81,22 @@ function mergeDns(own: Dns | null, machine: Dns): Dns {
 
 /**
  * The parts of the machine's file that are also valid in a VM, which does not reach the machine's loopback. Docker leaves out servers there,
- * and if there are no others, takes those that systemd-resolved asks, or Google's. Here the gateway asks the machine's own server instead, so
- * that a container is told what the machine is told, by a VPN's servers too.
+ * and if there are no others, takes those that systemd-resolved asks, or Google's. So it is here without a gateway; otherwise that asks the
+ * machine's own server, so that a container is told what the machine is told, by a VPN's servers too.
+ * @param upstream reads the file in which systemd-resolved tells whom it asks
  */
-export function machineDns(text: string, gateways: readonly string[] = []): Dns {
+export function machineDns(
+  text = readMachineFile(),
+  gateways: readonly string[] = [],
+  upstream = (): string => readText(RESOLVED_FILE),
+): Dns {
   const dns = parse(text);
   const reachable = dns.servers.filter((server) => !isLoopback(server));
   if (reachable.length > 0) return { ...dns, servers: reachable };
-  const asks = dns.servers.length > 0 && gateways.length > 0;
-  return { ...dns, servers: asks ? [...gateways] : DEFAULT_SERVERS };
+  if (dns.servers.length === 0) return { ...dns, servers: DEFAULT_SERVERS };
+  if (gateways.length > 0) return { ...dns, servers: [...gateways] };
+  const asked = parse(upstream()).servers.filter((server) => !isLoopback(server));
+  return { ...dns, servers: asked.length > 0 ? asked : DEFAULT_SERVERS };
 }
 
 function parse(text: string): Dns {
@@ -102,9 +111,12 @@ function parse(text: string): Dns {
   return dns;
 }
 
-function readMachineFile(): string {
+const readMachineFile = (): string => readText('/etc/resolv.conf');
+
+/** '' for a file that cannot be read. */
+function readText(file: string): string {
   try {
-    return readFileSync('/etc/resolv.conf', 'utf8');
+    return readFileSync(file, 'utf8');
   } catch {
     return '';
   }
