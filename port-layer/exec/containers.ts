@@ -126,7 +126,7 @@ export class Containers implements ExecService, ExecContext {
         'CreateVM_Task',
         this.config.folder,
         {
-          config: containerVmSpec(this.config, spec, parent, (wish) => this.networks.places.portGroupOf(wish)),
+          config: containerVmSpec(this.config, spec, parent, (wish) => this.networks.places.attachmentOf(wish)),
           pool: this.config.resourcePool,
         },
         { signal },

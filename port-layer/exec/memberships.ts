@@ -5,8 +5,9 @@
 import { randomBytes } from 'node:crypto';
 import { isKind, messageOf } from '../../src/common/errors.js';
 import { logger } from '../../src/common/log.js';
+import type { Attachment } from '../../src/vim25/index.js';
 import { PortLayerError } from '../errors.js';
-import { cardsFor, mainEndpoint, wayOut4, wayOut6 } from '../network/endpoints.js';
+import { cardsFor, isThere, mainEndpoint, wayOut4, wayOut6 } from '../network/endpoints.js';
 import type { Members } from '../network/networks.js';
 import { MAX_CARDS } from '../network/places.js';
 import type { ConnectOptions, NetworkEndpoint, NetworkInfo, NetworkWish } from '../network/types.js';
@@ -56,21 +57,21 @@ export class Memberships implements Members {
     });
   }
 
-  async leavePortGroup(portGroup: string): Promise<void> {
+  async leave(attachment: Attachment): Promise<void> {
     const { cache, networks } = this.context;
-    const elsewhere = networks.list()[0]!.portGroup;
+    const elsewhere = networks.list()[0]!;
     // The others share it.
-    if (elsewhere === portGroup) return;
+    if (isThere(elsewhere, attachment)) return;
     const there = cache
       .all()
-      .filter(({ spec }) => spec.networks.some((wish) => networks.places.portGroupOf(wish) === portGroup));
+      .filter(({ spec }) => spec.networks.some((wish) => isThere(networks.places.attachmentOf(wish), attachment)));
     await Promise.all(
       there.map((container) =>
         container.exclusive(async () => {
           if (container.running || container.leaving) return;
           const { client } = this.context;
           const cards = await readCards(client, container.machine);
-          const affected = cards.filter((card) => card.portGroup === portGroup);
+          const affected = cards.filter((card) => isThere(card, attachment));
           if (affected.length === 0) return;
           await this.change(container, (handle) => {
             for (const card of affected) handle.moveCard(card, elsewhere);
@@ -116,7 +117,7 @@ export class Memberships implements Members {
     await this.change(container, (handle) => {
       handle.key(SPEC_KEY, keptSpec(spec));
       if (card !== undefined) handle.removeCard(card.key);
-      if (at < 0 || card !== undefined) handle.addCard({ portGroup: network.portGroup, mac: wish.mac });
+      if (at < 0 || card !== undefined) handle.addCard({ ...cardPlace(network), mac: wish.mac });
     });
     container.spec = spec;
   }
@@ -149,7 +150,7 @@ export class Memberships implements Members {
       await this.context.gate.pass(container, after.endpoints);
       await this.change(container, (handle) => {
         this.record(handle, container, after);
-        handle.addCard({ portGroup: network.portGroup, mac });
+        handle.addCard({ ...cardPlace(network), mac });
       });
     } catch (error) {
       networks.places.leave(container.id, network.id);
@@ -286,7 +287,7 @@ export class Memberships implements Members {
   private async cardOf(container: Container, wish: NetworkWish): Promise<{ key: number } | undefined> {
     const { networks, client } = this.context;
     const all = container.spec.networks;
-    const places = all.map((one) => ({ portGroup: networks.places.portGroupOf(one), mac: one.mac }));
+    const places = all.map((one) => ({ ...networks.places.attachmentOf(one), mac: one.mac }));
     return cardsFor(places, await readCards(client, container.machine))[all.indexOf(wish)];
   }
 
@@ -309,6 +310,8 @@ export class Memberships implements Members {
     );
   }
 }
+
+const cardPlace = ({ portGroup, distributed }: NetworkInfo): Attachment => ({ portGroup, distributed });
 
 /** One made anew under the same name takes the place of the old one. */
 function isOn(wish: NetworkWish, { id, name }: NetworkInfo): boolean {

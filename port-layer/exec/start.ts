@@ -5,7 +5,7 @@ import type { VimClient } from '../../src/vim25/index.js';
 import { compileProgram } from '../../tether/program/compile.js';
 import { exitCodeOf, PortLayerError } from '../errors.js';
 import { FIRST_PROCESS } from '../interaction/patience.js';
-import { type Card, cardsFor, cardsOf } from '../network/endpoints.js';
+import { type Card, cardsFor, cardsOf, isThere } from '../network/endpoints.js';
 import { volumeDisks } from '../storage/volume-disks.js';
 import type { Container } from './container.js';
 import { restOf } from './container-life.js';
@@ -83,7 +83,7 @@ export class Starter {
       annotations: { ...former.annotations, ...annotations },
     };
     spec.networks = networks.places.identified(spec.networks);
-    const places = spec.networks.map((wish) => ({ portGroup: networks.places.portGroupOf(wish), mac: wish.mac }));
+    const places = spec.networks.map((wish) => ({ ...networks.places.attachmentOf(wish), mac: wish.mac }));
     const cards = cardsFor(places, machine.cards ?? (await readCards(client, machine)));
     const endpoints = networks.places.bind(
       spec,
@@ -112,8 +112,8 @@ export class Starter {
         if (hardware !== undefined) handle.hardware(spec);
         // Its network did not exist when the card was made, or is another one by now.
         for (const [at, card] of cards.entries())
-          if (card !== undefined && card.portGroup !== places[at]!.portGroup) {
-            handle.moveCard(card, places[at]!.portGroup);
+          if (card !== undefined && !isThere(card, places[at]!)) {
+            handle.moveCard(card, places[at]!);
             machine.cards = null;
           }
         handle.key(ADDRESSES_KEY, addressesValue(endpoints));

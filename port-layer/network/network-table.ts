@@ -1,6 +1,6 @@
 /** The networks that there are now, by name and id. */
 import { sha256 } from '../../src/common/ids.js';
-import { DEFAULT_EGRESS, DEFAULT_NETWORK, type VchConfig } from '../config.js';
+import { DEFAULT_EGRESS, DEFAULT_NETWORK, type NetworkConfig, type VchConfig } from '../config.js';
 import { PortLayerError } from '../errors.js';
 import { AddressPool, plainPool } from './address-pool.js';
 import { externalNetworks } from './external-networks.js';
@@ -27,9 +27,7 @@ export class NetworkTable {
 
   constructor(config: Config) {
     this.networks = [
-      ...config.networks.map(({ name, portGroup, subnet }, card) =>
-        known(configured(config, name, portGroup, subnet), `eth${card}`, true),
-      ),
+      ...config.networks.map((network, card) => known(configured(config, network), `eth${card}`, true)),
       ...externalNetworks(config).map((spec) => known(spec, '', true)),
     ];
   }
@@ -94,11 +92,11 @@ export function known(spec: NetworkSpec, name: string, predefined: boolean): Net
   return { spec, pools: spec.pools.map((pool) => new AddressPool(pool)), interface: name, predefined, leaving: false };
 }
 
-function configured({ id, egress }: Config, name: string, portGroup: string, subnet: string): NetworkSpec {
+function configured({ id, egress }: Config, { name, portGroup, distributed, subnet }: NetworkConfig): NetworkSpec {
   return {
     ...PLAIN_NETWORK,
     id: sha256(`network ${id} ${name}`),
-    ...{ name, portGroup, egress: egress ?? DEFAULT_EGRESS },
+    ...{ name, portGroup, distributed, egress: egress ?? DEFAULT_EGRESS },
     pools: [plainPool(subnet)],
   };
 }

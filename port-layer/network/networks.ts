@@ -3,6 +3,7 @@ import { EventEmitter } from 'node:events';
 import { messageOf } from '../../src/common/errors.js';
 import { newId } from '../../src/common/ids.js';
 import { logger } from '../../src/common/log.js';
+import { type Attachment, segmentOf } from '../../src/vim25/index.js';
 import { DEFAULT_EGRESS, type VchConfig } from '../config.js';
 import { PortLayerError } from '../errors.js';
 import type { ContainerCache } from '../exec/container-cache.js';
@@ -22,7 +23,7 @@ export interface Members {
   connect(container: string, network: string, options: ConnectOptions): Promise<void>;
   disconnect(container: string, network: string): Promise<void>;
   /** Takes the cards of containers that do not run off a port group that is about to be removed. */
-  leavePortGroup(portGroup: string): Promise<void>;
+  leave(attachment: Attachment): Promise<void>;
 }
 
 /** What networks are made with. */
@@ -58,10 +59,10 @@ export class Networks implements NetworkService {
     if (this.around.store === null) return;
     const { networks, interfaces } = await this.around.store.load();
     for (const one of this.table.all)
-      if (one.spec.kind === 'bridge') one.interface = interfaces.get(one.spec.portGroup) ?? one.interface;
+      if (one.spec.kind === 'bridge') one.interface = interfaces.get(segmentOf(one.spec)) ?? one.interface;
     for (const spec of networks) {
       try {
-        this.table.add(known(spec, interfaces.get(spec.portGroup) ?? '', false));
+        this.table.add(known(spec, interfaces.get(segmentOf(spec)) ?? '', false));
       } catch (error) {
         log.error({ network: spec.name, err: messageOf(error) }, 'a network cannot be read and is left out');
       }
@@ -103,8 +104,10 @@ export class Networks implements NetworkService {
       if (store === null) throw new PortLayerError('network.notMade', { network: name, reason: 'nothing can keep it' });
       const id = newId();
       const spec = specOf(request, { id, pools, portGroup: store.portGroupOf({ id, name }) }, this.config.egress);
-      const network = known(spec, '', false);
-      network.interface = await store.add(spec, [...this.table.userMade, spec]);
+      // What cannot be read could not be found again either.
+      known(spec, '', false);
+      const made = await store.add(spec, this.table.userMade);
+      const network = known(made.network, made.interface, false);
       this.table.add(network);
       const info = this.infoOf(network);
       this.changes.emit('change', { type: 'made', network: info });
@@ -122,7 +125,7 @@ export class Networks implements NetworkService {
       // Nobody joins it from here on.
       network.leaving = true;
       try {
-        await this.members?.leavePortGroup(info.portGroup);
+        await this.members?.leave(network.spec);
         await this.around.store?.remove(
           network.spec,
           this.table.userMade.filter(({ id }) => id !== info.id),

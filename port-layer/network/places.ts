@@ -1,6 +1,7 @@
 /** Containers' places on networks: their addresses there, given, kept and taken back. A container is on a network at most once. */
 import { isKind } from '../../src/common/errors.js';
 import { newId } from '../../src/common/ids.js';
+import type { Attachment } from '../../src/vim25/index.js';
 import { DEFAULT_NETWORK } from '../config.js';
 import { isCode, PortLayerError } from '../errors.js';
 import type { ContainerSpec } from '../exec/container-spec.js';
@@ -38,9 +39,10 @@ export class Places {
     return { ...spec, networks };
   }
 
-  /** The port group of a network's cards: the default one's if the network does not exist. */
-  portGroupOf(wish: Pick<NetworkWish, 'network' | 'networkId'>): string {
-    return (this.table.find(wish) ?? this.table.first).spec.portGroup;
+  /** What a network's cards are attached to: the default one's if the network does not exist. */
+  attachmentOf(wish: Pick<NetworkWish, 'network' | 'networkId'>): Attachment {
+    const { portGroup, distributed } = (this.table.find(wish) ?? this.table.first).spec;
+    return { portGroup, distributed };
   }
 
   /** The networks of a container, each known by its id from now on. As in Docker, predefined ones go by their names. */

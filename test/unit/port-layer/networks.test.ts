@@ -7,6 +7,7 @@ import { interfaceNames, programSpec } from '../../../port-layer/exec/program-sp
 import { addressesValue, containerVmSpec } from '../../../port-layer/exec/vm-spec.js';
 import { cardsFor, cardsOf, mainEndpoint } from '../../../port-layer/network/endpoints.js';
 import { Networks } from '../../../port-layer/network/networks.js';
+import { backingOf } from '../../../src/vim25/index.js';
 import { sayingAsDocker } from '../../support/docker-words.js';
 import { VCH_CONFIG } from '../../support/vch-config.js';
 
@@ -152,7 +153,7 @@ describe('a VM on two networks', () => {
 
   it('has a card on each port group', () => {
     const cards = containerVmSpec(CONFIG, spec, 'parent.vmdk', (wish) =>
-      networks().places.portGroupOf(wish),
+      networks().places.attachmentOf(wish),
     ).deviceChange!.map(({ device }) => device);
     const groups = cards.flatMap((device) =>
       device.$type === 'VirtualVmxnet3' ? [(device.backing as { deviceName: string }).deviceName] : [],
@@ -163,7 +164,7 @@ describe('a VM on two networks', () => {
 
   it('has distinct keys for all devices, on the largest number of networks', () => {
     const many = on('a', ...Array.from({ length: 10 }, (_, n) => `n${n}`));
-    const keys = containerVmSpec(CONFIG, many, 'parent.vmdk', () => 'front').deviceChange!.map(
+    const keys = containerVmSpec(CONFIG, many, 'parent.vmdk', () => ({ portGroup: 'front' })).deviceChange!.map(
       ({ device }) => device.key,
     );
     expect(new Set(keys).size).toBe(keys.length);
@@ -206,6 +207,22 @@ describe('the cards of a VM', () => {
       first,
       second,
     ]);
+  });
+
+  it('on a distributed switch are known by the key of their port group', () => {
+    const port = { portgroupKey: 'dvportgroup-1', switchUuid: '50 2f' };
+    const there = { portGroup: 'LAN', distributed: port };
+    const made = backingOf(there);
+    expect(made).toEqual({ $type: 'VirtualEthernetCardDistributedVirtualPortBackingInfo', port });
+    // What a vCenter shows of it has more in it, and no name.
+    const shown = { ...made, port: { ...port, portKey: '12', connectionCookie: 3 } };
+    const [read] = cardsOf([
+      { key: 4000, macAddress: MACS[0], backing: shown },
+      { key: 4001, macAddress: MACS[1] },
+    ]);
+    expect(read).toEqual({ key: 4000, mac: MACS[0], portGroup: '', distributed: port });
+    const wanted = [{ portGroup: 'LAN' }, { portGroup: 'renamed since', distributed: port }];
+    expect(cardsFor(wanted, [read!, second]).map((one) => one?.key)).toEqual([4001, 4000]);
   });
 
   it.each([

@@ -6,6 +6,7 @@ import type { NetworkStore } from '../../../port-layer/network/network-store.js'
 import { readNetworks } from '../../../port-layer/network/network-store.js';
 import { Networks } from '../../../port-layer/network/networks.js';
 import type { NetworkChange } from '../../../port-layer/network/types.js';
+import { segmentOf } from '../../../src/vim25/index.js';
 import { sayingAsDocker } from '../../support/docker-words.js';
 import { VCH_CONFIG } from '../../support/vch-config.js';
 
@@ -19,24 +20,24 @@ const CONFIG = vchConfigSchema.parse({
 class MemoryStore implements NetworkStore {
   text = '[]';
   failing: Error | null = null;
-  private cards = new Map([['front', 'eth0']]);
+  private cards = new Map([[segmentOf({ portGroup: 'front' }), 'eth0']]);
   private next = 1;
 
   load() {
     return Promise.resolve({ networks: readNetworks(this.text), interfaces: this.cards });
   }
 
-  add(network: NetworkSpec, all: readonly NetworkSpec[]): Promise<string> {
+  add(network: NetworkSpec, others: readonly NetworkSpec[]): Promise<{ network: NetworkSpec; interface: string }> {
     if (this.failing !== null) return Promise.reject(this.failing);
-    this.text = JSON.stringify(all);
-    this.cards.set(network.portGroup, `eth${this.next++}`);
-    return Promise.resolve(this.cards.get(network.portGroup)!);
+    this.text = JSON.stringify([...others, network]);
+    this.cards.set(segmentOf(network), `eth${this.next++}`);
+    return Promise.resolve({ network, interface: this.cards.get(segmentOf(network))! });
   }
 
-  remove({ portGroup }: NetworkSpec, all: readonly NetworkSpec[]): Promise<void> {
+  remove(network: NetworkSpec, others: readonly NetworkSpec[]): Promise<void> {
     if (this.failing !== null) return Promise.reject(this.failing);
-    this.text = JSON.stringify(all);
-    this.cards.delete(portGroup);
+    this.text = JSON.stringify(others);
+    this.cards.delete(segmentOf(network));
     return Promise.resolve();
   }
 
