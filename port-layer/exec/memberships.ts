@@ -43,7 +43,7 @@ export class Memberships implements Members {
         throw new PortLayerError('network.alreadyOn', { container: container.spec.name, network: network.name });
       if (at < 0 && networks.length >= MAX_CARDS) throw new PortLayerError('network.tooMany', { most: MAX_CARDS });
       if (container.running) await this.plug(container, wish, network);
-      else await this.addCard(container, wish, network, at);
+      else await this.addCard(container, wish, at);
     });
   }
 
@@ -107,7 +107,7 @@ export class Memberships implements Members {
   // --- a container that does not run ---------------------------------------------------------------------------------
 
   /** @param at its place in the list if it is on the network already: then only its wishes change */
-  private async addCard(container: Container, wish: NetworkWish, network: NetworkInfo, at: number): Promise<void> {
+  private async addCard(container: Container, wish: NetworkWish, at: number): Promise<void> {
     const { networks } = this.context;
     const before = container.spec.networks;
     const list = at < 0 ? [...before, wish] : before.map((one, place) => (place === at ? wish : one));
@@ -117,7 +117,7 @@ export class Memberships implements Members {
     await this.change(container, (handle) => {
       handle.key(SPEC_KEY, keptSpec(spec));
       if (card !== undefined) handle.removeCard(card.key);
-      if (at < 0 || card !== undefined) handle.addCard({ ...cardPlace(network), mac: wish.mac });
+      if (at < 0 || card !== undefined) handle.addCard({ ...networks.places.attachmentOf(wish), mac: wish.mac });
     });
     container.spec = spec;
   }
@@ -140,7 +140,7 @@ export class Memberships implements Members {
     const before = { spec: container.spec, endpoints: container.endpoints };
     // The host must know from the beginning which addresses may be used with the card, so its address is chosen here.
     const mac = wish.mac ?? newMac();
-    const endpoint = networks.places.join(container.id, wish, mac);
+    const endpoint = networks.places.join(container.id, wish, mac, before.endpoints);
     const after = {
       spec: { ...before.spec, networks: [...before.spec.networks, wish] },
       endpoints: [...before.endpoints, endpoint],

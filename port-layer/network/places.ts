@@ -61,21 +61,22 @@ export class Places {
    *   that was asked for is in use
    */
   bind({ id, networks }: Joining, macs: readonly string[]): NetworkEndpoint[] {
-    const joined = networks.map((wish) => ({ wish, network: this.table.joinable(wish) }));
     try {
-      return joined.map(({ wish, network }, card) => this.place(id, wish, network, macs[card] ?? ''));
+      const joined = networks.map((wish) => ({ wish, network: this.table.joinable(wish) }));
+      const names = new Set(networks.map(({ interfaceName }) => interfaceName));
+      return joined.map(({ wish, network }, card) => this.place(id, wish, network, macs[card] ?? '', names));
     } catch (error) {
-      for (const code of ['network.addressInUse', 'network.noAddress'] as const)
+      for (const code of ['network.addressInUse', 'network.noAddress', 'network.onlyConfiguration'] as const)
         if (isCode(error, code)) throw new PortLayerError(code, { ...error.subject, starting: true });
       throw error;
     }
   }
 
-  /** Puts a container that runs on a further network. @throws as {@link bind}, and then nothing is reserved */
-  join(id: string, wish: NetworkWish, mac: string): NetworkEndpoint {
+  /** Puts a container that runs on a further network. @param own its places @throws as {@link bind}, and then nothing is reserved */
+  join(id: string, wish: NetworkWish, mac: string, own: readonly NetworkEndpoint[] = []): NetworkEndpoint {
     const network = this.table.joinable(wish);
     try {
-      return this.place(id, wish, network, mac);
+      return this.place(id, wish, network, mac, new Set(own.map(({ interfaceName }) => interfaceName)));
     } catch (error) {
       this.leave(id, network.spec.id);
       throw error;
@@ -133,7 +134,14 @@ export class Places {
     }
   }
 
-  private place(id: string, wish: NetworkWish, { spec, pools, predefined }: Network, mac: string): NetworkEndpoint {
+  /** @param names of the container's interfaces, to which this one's is added */
+  private place(
+    id: string,
+    wish: NetworkWish,
+    { spec, pools, predefined }: Network,
+    mac: string,
+    names: Set<string | undefined>,
+  ): NetworkEndpoint {
     const chosen = ([4, 6] as const).map((family) => {
       const asked = family === 4 ? wish.ipv4 : wish.ipv6;
       const own = pools.filter((pool) => pool.family === family);
@@ -143,6 +151,8 @@ export class Places {
     const [four, six] = chosen;
     const isDefault = predefined && spec.name === DEFAULT_NETWORK;
     const gateways = spec.pools.flatMap(({ gateway }) => (gateway === '' ? [] : gateway));
+    const interfaceName = wish.interfaceName ?? numbered(spec.interfacePrefix, names);
+    names.add(interfaceName);
     return wholeEndpoint({
       network: spec.name,
       networkId: spec.id,
@@ -160,11 +170,19 @@ export class Places {
       nameServers: spec.kind === 'external' ? (spec.dns ?? []) : isDefault ? [] : gateways,
       ...(spec.kind === 'external' || isDefault ? {} : { named: true }),
       aliases: wish.aliases,
-      ...(wish.interfaceName === undefined ? {} : { interfaceName: wish.interfaceName }),
+      ...(interfaceName === undefined ? {} : { interfaceName }),
       ...(wish.sysctls === undefined ? {} : { sysctls: wish.sysctls }),
       ...(spec.kind === 'external' ? { external: outerTrust(spec) } : {}),
     });
   }
+}
+
+/** The first such name that is free; undefined without a prefix. */
+function numbered(prefix: string | undefined, taken: ReadonlySet<string | undefined>): string | undefined {
+  if (prefix === undefined) return undefined;
+  let number = 0;
+  while (taken.has(`${prefix}${number}`)) number++;
+  return `${prefix}${number}`;
 }
 
 /** An address of the first of a network's subnets that has one. */
