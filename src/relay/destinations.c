@@ -36,6 +36,16 @@ bool add_inside(const struct range *range)
     return true;
 }
 
+bool gateway_of(const union address *container, union address *gateway)
+{
+    for (unsigned i = 0; i < insides; i++) {
+        if (!in_range(container, &inside[i])) continue;
+        *gateway = inside[i].base;
+        return true;
+    }
+    return false;
+}
+
 /* The kernel's kind of route to there (RTN_UNICAST, RTN_LOCAL, …); RTN_UNSPEC: it has none. */
 static unsigned char kind_of_route(const union address *to)
 {
@@ -79,12 +89,11 @@ static bool never(const union address *to)
     return IN6_IS_ADDR_MULTICAST(six) || IN6_IS_ADDR_V4MAPPED(six) || IN6_IS_ADDR_V4COMPAT(six);
 }
 
-enum verdict destination_verdict(const union address *from, const union address *to, bool stream)
+enum verdict destination_verdict(const union address *to, bool stream)
 {
     if (never(to)) return REFUSED;
     for (unsigned i = 0; i < insides; i++)
         if (in_range(to, &inside[i])) return REFUSED;
-    if (policy_refuses(from, to, stream)) return REFUSED;
     switch (kind_of_route(to)) {
     case RTN_UNICAST:
         return ALLOWED;
