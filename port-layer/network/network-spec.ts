@@ -1,5 +1,7 @@
 /** A network as it is kept: with the endpoint VM (user-made ones) or in the virtual container host's configuration. */
 
+import type { DistributedPort } from '../../src/vim25/index.js';
+
 /** One subnet of a network. */
 export interface Pool {
   /** CIDR, IPv4 or IPv6, without host bits. */
@@ -45,6 +47,10 @@ export interface NetworkSpec {
   kind: 'bridge' | 'external';
   /** On vSphere without the right to make port groups, several networks share one. */
   portGroup: string;
+  /** Of a port group of a distributed switch. */
+  distributed?: DistributedPort | undefined;
+  /** The VLAN that the network has for itself, where an administrator gave some. */
+  vlan?: number;
   /** IPv4 first. */
   pools: Pool[];
   /** What the request said; absent: nothing, so that what was chosen is shown. */

@@ -10,8 +10,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/* As many networks as a gateway has cards, each with a few pools. */
-#define MOST_INSIDE 256
+/* A gateway has 256 cards, each with 16 addresses: see parse-request.ts. */
+#define MOST_INSIDE 4096
 
 static int routes = -1;
 static struct range inside[MOST_INSIDE];

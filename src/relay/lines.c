@@ -23,8 +23,9 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-#define LINE 65536
-#define WORDS 300
+/* The longest names 4096 networks. */
+#define LINE (256 * 1024)
+#define WORDS 4100
 
 static char line[LINE];
 static size_t held;

@@ -11,8 +11,8 @@
 #define RESERVE 512
 /* One that has nothing open is forgotten after so long; its meters are full by then. */
 #define FORGET_MS 60000
-/* As many networks as a gateway has cards, each with a few pools. */
-#define MOST_NETWORKS 256
+/* A gateway has 256 cards, each with 16 addresses: see parse-request.ts. */
+#define MOST_NETWORKS 4096
 
 struct limits limits;
 

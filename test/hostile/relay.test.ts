@@ -97,6 +97,8 @@ describe('published ports', () => {
   });
 });
 
+const ADDRESSES = [`${GATEWAY[0]}/24`, `${GATEWAY[1]}/64`, '172.31.0.1/24', 'fd31::1/64'];
+
 const TIME_EXCEEDED = [11, 3] as const;
 const UNREACHABLE = [3, 1] as const;
 
@@ -275,6 +277,15 @@ describe('the relay itself', () => {
     await lab.gateway.forget(CONTAINER[0]);
     expect(await of()).toBeUndefined();
     await publish();
+  });
+
+  it('knows as many networks as a gateway can have', async () => {
+    const pid = lab.relayPid();
+    const ranges = Array.from({ length: 256 }, (_, card) => [`10.${card}.0.1/16`, `fd99:${card}::1/64`]).flat();
+    lab.gateway.relay.inside([...ranges, ...ADDRESSES]);
+    expect(await lab.peer('container', 'way', BEYOND[0], 33_434, 'udp', 1)).toEqual({ said: [GATEWAY[0], 11] });
+    expect(lab.relayPid()).toBe(pid);
+    lab.gateway.relay.inside(ADDRESSES);
   });
 
   it('leaves the machine’s side without rules, routes or settings of its own', () => {
