@@ -16,7 +16,7 @@ import { versionedRouter } from './http/routing.js';
 import { commitRoutes } from './images/commit-routes.js';
 import { imageRoutes } from './images/image-routes.js';
 import { networkRoutes } from './networks/network-routes.js';
-import { usageRoutes } from './networks/usage.js';
+import { usageRoutes } from './networks/usage-routes.js';
 import { policyRoutes } from './policy/policy-routes.js';
 import { pruneRoutes } from './prune/prune-routes.js';
 import { diskUsageRoutes } from './system/disk-usage-routes.js';

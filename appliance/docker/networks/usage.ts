@@ -1,8 +1,6 @@
 /** What the gateway has carried for each container: the way out and published ports, not what containers send to each other. */
-import type { Router } from 'express';
 import type { ExecService, NetworkInfo } from '../../../port-layer/index.js';
 import { bitRateText } from '../../../src/common/bit-rate.js';
-import { unsupported } from '../../../src/common/errors.js';
 import type { Gateway } from '../../gateway/index.js';
 import { addressRates, networkRate } from './egress-rate.js';
 
@@ -50,12 +48,4 @@ export async function networkUsage({ exec, gateway, networks, ownRate }: UsagePa
         });
     }),
   );
-}
-
-/** Adds the route, which is Caisson's own. */
-export function usageRoutes(router: Router, engine: { usageParts: UsageParts | null }): void {
-  router.get('/caisson/network/usage', async (_request, response) => {
-    if (engine.usageParts === null) throw unsupported('this endpoint carries nothing for its containers');
-    response.json(await networkUsage(engine.usageParts));
-  });
 }
