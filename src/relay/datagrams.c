@@ -34,6 +34,8 @@ struct flow {
     bool inward;
     /* How many routers its packets may pass; 0: as many as usual. */
     int hops;
+    /* They are not to be divided. */
+    bool whole;
     SLIST_ENTRY(flow) next;
     TAILQ_ENTRY(flow) by_age;
 };
@@ -122,13 +124,15 @@ static void expire(const struct flow *flow, const struct datagram *packet)
     expire_at_gateway(quote, quote_udp(quote, &flow->from, &flow->to, packet->data, packet->length), &flow->from);
 }
 
-/* As many routers as the container's packet could still pass. */
-static void follow_hops(struct flow *flow, int hops)
+/* The packet is to pass as many routers as the container's could still pass, and is divided only if that was allowed. */
+static void send_alike(struct flow *flow, const struct datagram *packet)
 {
-    int wanted = is_probing(hops) ? hops - 1 : 0;
-    if (wanted == flow->hops) return;
-    set_hops(flow->server.fd, flow->to.any.sa_family, wanted);
-    flow->hops = wanted;
+    int hops = is_probing(packet->hops) ? packet->hops - 1 : 0;
+    int divide = packet->whole ? IP_PMTUDISC_DO : IP_PMTUDISC_WANT;
+    if (hops != flow->hops) set_hops(flow->server.fd, flow->to.any.sa_family, hops);
+    if (packet->whole != flow->whole) (void)setsockopt(flow->server.fd, SOL_IP, IP_MTU_DISCOVER, &divide, sizeof divide);
+    flow->hops = hops;
+    flow->whole = packet->whole;
 }
 
 static void pass_on(struct flow *flow, const struct datagram *packet)
@@ -138,7 +142,7 @@ static void pass_on(struct flow *flow, const struct datagram *packet)
         expire(flow, packet);
         return;
     }
-    if (!flow->port) follow_hops(flow, packet->hops);
+    if (!flow->port) send_alike(flow, packet);
     /* An error of a packet before is told first. */
     for (int attempt = 0; attempt < 2; attempt++) {
         if (send(flow->server.fd, packet->data, packet->length, MSG_DONTWAIT) >= 0) return;

@@ -8,6 +8,11 @@
 #define LARGEST 65536
 /* Packets that are carried before others have their turn. */
 #define TURN 64
+/* See egress-rules.ts. */
+#define MARK_WHOLE 1
+#ifndef SO_RCVMARK
+#define SO_RCVMARK 75
+#endif
 
 void ask_for_details(int fd, int family)
 {
@@ -16,6 +21,8 @@ void ask_for_details(int fd, int family)
         (void)setsockopt(fd, SOL_IP, IP_PKTINFO, &on, sizeof on);
         (void)setsockopt(fd, SOL_IP, IP_RECVORIGDSTADDR, &on, sizeof on);
         (void)setsockopt(fd, SOL_IP, IP_RECVTTL, &on, sizeof on);
+        /* Before Linux 5.19 there is no such option: datagrams are divided where it takes that. */
+        (void)setsockopt(fd, SOL_SOCKET, SO_RCVMARK, &on, sizeof on);
     } else {
         (void)setsockopt(fd, SOL_IPV6, IPV6_RECVPKTINFO, &on, sizeof on);
         (void)setsockopt(fd, SOL_IPV6, IPV6_RECVORIGDSTADDR, &on, sizeof on);
@@ -42,6 +49,10 @@ static void read_detail(const struct cmsghdr *head, struct datagram *packet)
     } else if ((head->cmsg_level == SOL_IP && head->cmsg_type == IP_TTL) ||
                (head->cmsg_level == SOL_IPV6 && head->cmsg_type == IPV6_HOPLIMIT)) {
         memcpy(&packet->hops, CMSG_DATA(head), sizeof packet->hops);
+    } else if (head->cmsg_level == SOL_SOCKET && head->cmsg_type == SO_MARK) {
+        uint32_t mark;
+        memcpy(&mark, CMSG_DATA(head), sizeof mark);
+        packet->whole = mark & MARK_WHOLE;
     }
 }
 

@@ -308,6 +308,8 @@ struct datagram {
     union address to;
     /* Hops that it has left; 0: not known. */
     int hops;
+    /* It must not be divided on its way. */
+    bool whole;
     char *data;
     size_t length;
 };

@@ -131,6 +131,13 @@ describe.each(families)('what the network says, family %i', (at) => {
   });
 });
 
+it('a datagram that is too large for the way is refused with the size that fits, unless it may be divided', async () => {
+  expect(await lab.peer('container', 'too_large', BEYOND[0], 33_434, 1400, 0)).toEqual({
+    said: [GATEWAY[0], 3, 4, 1300],
+  });
+  expect(await lab.peer('container', 'too_large', BEYOND[0], 33_435, 1400, 1)).toEqual({ said: [WORLD[0], 11, 0, 0] });
+});
+
 describe('limits', () => {
   it('refuse what is too much for one container at once, and leave room for others', async () => {
     const { relay } = lab.gateway;

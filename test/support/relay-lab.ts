@@ -85,7 +85,7 @@ export async function openRelayLab(): Promise<RelayLab> {
     ['192.0.2.0/24', WORLD[0]],
     ['fd52::/64', WORLD[1]],
   ]) {
-    at('machine', `route add ${net} via ${via}`);
+    at('machine', `route add ${net} via ${via} mtu 1300`);
     at('world', `route add ${net} dev eth0`);
   }
   ip(`netns exec ${name('world')} sysctl -qw net.ipv4.ip_forward=1`);

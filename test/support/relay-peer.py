@@ -235,6 +235,25 @@ def way(host, port, kind, hops):
     return [socket.inet_ntop(family(host), data[20:24] if four else data[24:40]), data[5]]
 
 
+def too_large(host, port, size, divide):
+    """As `way`, for a datagram of that size, which may be divided or not; besides, the size that fits."""
+    one = socket.socket(family(host), socket.SOCK_DGRAM)
+    one.setsockopt(0, 2, 2)
+    one.setsockopt(0, 10, 0 if divide else 2)
+    one.setsockopt(0, 11, 1)
+    one.settimeout(5)
+    one.connect((host, port))
+    one.send(b"x" * size)
+    try:
+        one.recv(100)
+    except socket.timeout:
+        raise
+    except OSError:
+        pass
+    data = one.recvmsg(100, 512, socket.MSG_ERRQUEUE)[1][0][2]
+    return [socket.inet_ntop(family(host), data[20:24]), data[5], data[6], struct.unpack("I", data[8:12])[0]]
+
+
 def echo_way(host, hops):
     """As `way`, for an echo request; besides, whether the complaint quotes it."""
     four = family(host) == socket.AF_INET
