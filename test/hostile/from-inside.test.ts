@@ -122,7 +122,9 @@ const endFor = (card: Card) => async (): Promise<unknown> =>
 beforeAll(async () => {
   directory = mkdtempSync(join(tmpdir(), 'caisson-inside-'));
   const source = fileURLToPath(new URL('../support/wire/attack.c', import.meta.url));
-  execFileSync('gcc', ['-static', '-w', '-Os', '-s', '-D_GNU_SOURCE', '-o', join(directory, 'attack'), source]);
+  execFileSync('gcc', ['-static', '-w', '-Os', '-s', '-D_GNU_SOURCE', '-o', join(directory, 'attack'), source], {
+    stdio: 'pipe',
+  });
   frames = await compileFrames();
   world = await openOutsideWorld();
   stack = await startMirroredStack(['busybox']);
