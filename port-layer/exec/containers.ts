@@ -120,13 +120,13 @@ export class Containers implements ExecService, ExecContext {
     let letGo = (): void => undefined;
     try {
       letGo = this.volumes.keep((wanted.volumes ?? []).map(({ volume }) => volume));
-      const spec = this.networks.settle(wanted);
+      const spec = this.networks.places.settle(wanted);
       const parent = await this.layers.diskOf(spec.layer);
       const vm = (await this.client.runTask(
         'CreateVM_Task',
         this.config.folder,
         {
-          config: containerVmSpec(this.config, spec, parent, (wish) => this.networks.portGroupOf(wish)),
+          config: containerVmSpec(this.config, spec, parent, (wish) => this.networks.places.attachmentOf(wish)),
           pool: this.config.resourcePool,
         },
         { signal },
@@ -143,7 +143,7 @@ export class Containers implements ExecService, ExecContext {
       }
     } catch (error) {
       // What it had reserved by asking for it.
-      this.networks.release(wanted.id);
+      this.networks.places.release(wanted.id);
       throw error;
     } finally {
       letGo();

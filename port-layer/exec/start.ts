@@ -5,7 +5,7 @@ import type { VimClient } from '../../src/vim25/index.js';
 import { compileProgram } from '../../tether/program/compile.js';
 import { exitCodeOf, PortLayerError } from '../errors.js';
 import { FIRST_PROCESS } from '../interaction/patience.js';
-import { type Card, cardsFor, cardsOf } from '../network/endpoints.js';
+import { type Card, cardsFor, cardsOf, isThere } from '../network/endpoints.js';
 import { volumeDisks } from '../storage/volume-disks.js';
 import type { Container } from './container.js';
 import { restOf } from './container-life.js';
@@ -82,10 +82,10 @@ export class Starter {
       ...(links === undefined ? {} : { links }),
       annotations: { ...former.annotations, ...annotations },
     };
-    spec.networks = networks.identified(spec.networks);
-    const places = spec.networks.map((wish) => ({ portGroup: networks.portGroupOf(wish), mac: wish.mac }));
+    spec.networks = networks.places.identified(spec.networks);
+    const places = spec.networks.map((wish) => ({ ...networks.places.attachmentOf(wish), mac: wish.mac }));
     const cards = cardsFor(places, machine.cards ?? (await readCards(client, machine)));
-    const endpoints = networks.bind(
+    const endpoints = networks.places.bind(
       spec,
       cards.map((card) => card?.mac ?? ''),
     );
@@ -112,8 +112,8 @@ export class Starter {
         if (hardware !== undefined) handle.hardware(spec);
         // Its network did not exist when the card was made, or is another one by now.
         for (const [at, card] of cards.entries())
-          if (card !== undefined && card.portGroup !== places[at]!.portGroup) {
-            handle.moveCard(card, places[at]!.portGroup);
+          if (card !== undefined && !isThere(card, places[at]!)) {
+            handle.moveCard(card, places[at]!);
             machine.cards = null;
           }
         handle.key(ADDRESSES_KEY, addressesValue(endpoints));

@@ -109,7 +109,7 @@ export class VmObserver implements MachineSurroundings {
     }
     const { record, status, on } = vm.power;
     const container = this.containerOf(spec, vm.ref, vm.uuid, foundRest(record, status, on));
-    this.context.networks.recall(spec, record?.endpoints ?? []);
+    this.context.networks.places.recall(spec, record?.endpoints ?? []);
     this.hands.track(container);
     return container;
   }
@@ -132,7 +132,7 @@ export class VmObserver implements MachineSurroundings {
     const suspended = power.suspended || power.question !== null;
     const { run, recorded } = foundRun(container.facts, { ...power, suspended }, new Date());
     try {
-      networks.claim(container.spec, run.endpoints);
+      networks.places.claim(container.spec, run.endpoints);
     } catch (error) {
       log.error({ container: container.id, err: messageOf(error) }, 'a running container has an address in use');
     }

@@ -1,6 +1,6 @@
 /** A container as a virtual machine: names, hardware and keys (see docs/internals/guest-rpc.md). */
 import { shortId } from '../../src/common/ids.js';
-import { datastorePath, type VirtualMachineConfigSpec } from '../../src/vim25/index.js';
+import { type Attachment, datastorePath, type VirtualMachineConfigSpec } from '../../src/vim25/index.js';
 import type { VchConfig } from '../config.js';
 import type { NetworkEndpoint, NetworkWish } from '../network/types.js';
 import { volumeDiskPath, volumeDisks } from '../storage/volume-disks.js';
@@ -62,13 +62,13 @@ export function addressesValue(endpoints: readonly NetworkEndpoint[]): string {
 /**
  * The VM of a new container.
  * @param parentDisk path of the image's last layer, relative to the datastore
- * @param portGroupOf where its cards belong
+ * @param attachmentOf where its cards belong
  */
 export function containerVmSpec(
   config: VchConfig,
   spec: ContainerSpec,
   parentDisk: string,
-  portGroupOf: (wish: NetworkWish) => string,
+  attachmentOf: (wish: NetworkWish) => Attachment,
 ): VirtualMachineConfigSpec {
   const { datastore } = config.imageStore;
   const directory = vmDirectory(config, spec.id);
@@ -132,7 +132,7 @@ export function containerVmSpec(
       })),
       ...spec.networks.map((wish, index) => ({
         operation: 'add' as const,
-        device: card(-10 - index, portGroupOf(wish), wish.mac),
+        device: card(-10 - index, attachmentOf(wish), wish.mac),
       })),
       {
         operation: 'add',

@@ -15,7 +15,7 @@ export function externalNetworks(config: Pick<VchConfig, 'id' | 'containerNetwor
       id: sha256(`network ${config.id} ${network.name}`),
       name: network.name,
       kind: 'external',
-      portGroup: network.portGroup,
+      ...{ portGroup: network.portGroup, distributed: network.distributed },
       pools,
       ipv4: !ipv6,
       ipv6,

@@ -30,7 +30,7 @@ import {
   runningHostd,
   startHostdProcess,
 } from './hostd-process.js';
-import { type NetworkOptions, networkOptions, networkSettings } from './network-options.js';
+import { checkHostSettings, type NetworkOptions, networkOptions, networkSettings } from './network-options.js';
 import type { Login } from './target.js';
 import {
   createVch,
@@ -141,7 +141,7 @@ try {
   const paths = instancePaths(resolve(options.stateDir));
   checkName(options.name);
   // Whatever is wrong is said before anything is started.
-  networkSettings(options, {}, [bridgeOf(options)]);
+  checkHostSettings(true, networkSettings(options, {}, [bridgeOf(options)]));
   const listen = askedListen(options);
   const bridgeRange = parseBridgeRange(options.bridgeNetworkRange);
   const warmPool = options.warmPool === undefined ? null : String(warmPoolSize(options.warmPool));
@@ -276,6 +276,7 @@ function withoutOptions({
   hostPorts: _hostPorts,
   addressPools: _addressPools,
   allowNetworkCreate: _allowNetworkCreate,
+  networkVlans: _networkVlans,
   proxies: _proxies,
   containerNetworks: _containerNetworks,
   ...rest

@@ -50,9 +50,16 @@ export class NamespaceGateway {
   /** @throws Error of `ip`; unavailable if the card is to have a way out and cannot */
   network(card: GatewayCard): Promise<void> {
     return this.inTurn(async () => {
-      await setUpCard(this.netns, card);
+      const before = this.cards.get(card.interface);
       this.cards.set(card.interface, card);
-      await this.applyRules();
+      // The rules need not wait for the addresses: they name the card and take the addresses from here.
+      const [set] = await Promise.allSettled([setUpCard(this.netns, card), this.applyRules()]);
+      if (set.status === 'rejected') {
+        if (before === undefined) this.cards.delete(card.interface);
+        else this.cards.set(card.interface, before);
+        await this.applyRules();
+        throw set.reason;
+      }
       if (card.egress && this.problem !== null)
         throw unavailable(`containers on ${card.interface} do not reach the world outside: ${this.problem}`);
     });

@@ -17,7 +17,7 @@ import { NamespaceGateway } from './gateway.js';
 import { checkEgress, checkForward, checkPublished, thisMachine } from './grants.js';
 import { type GatewayNetwork, type PorterAnswer, type PorterRequest, tellError } from './messages.js';
 import { NamesProcess } from './names-process.js';
-import { parseRequest } from './parse-request.js';
+import { parseRequest, requestNumber } from './parse-request.js';
 import { GatewayTable } from './policy-table.js';
 import { type ChildWatch, PORTER_SETUP, type PorterSetup } from './setup.js';
 import type { WorkerWatch } from './worker-watch.js';
@@ -147,6 +147,9 @@ process.on('message', (raw, socket) => {
   const message = parseRequest(raw);
   if (message === null) {
     log.error('the endpoint sent a request that does not exist');
+    const request = requestNumber(raw);
+    if (request !== null)
+      void answer({ kind: 'failed', request, error: tellError(invalid('the porter knows no such request')) });
     return;
   }
   handle(message).catch((error: unknown) => {

@@ -16,6 +16,9 @@ export type Protocol = 'tcp' | 'udp';
 /** Where the Docker API listens: the VCH's own unix socket, whose path the porter knows, or TCP. */
 export type ServePlace = { socket: true } | { host: string; port: number };
 
+/** An endpoint VM has a card on each of its networks, and on the embedded host no more than this. */
+export const MAX_GATEWAY_CARDS = 256;
+
 /** A network that the gateway serves. */
 export interface GatewayNetwork {
   /** `eth0`, `eth1`, …, in the gateway's network namespace. */

@@ -102,7 +102,7 @@ export class EndpointRuntime implements VmRuntime {
       netns,
       hangMs: this.hangMs,
       plugCard: (nic) => this.virtualSwitch.plugEndpointCard(vm.moid, nic),
-      unplugCard: (nic) => this.virtualSwitch.unplugEndpointCard(vm.moid, nic),
+      unplugCard: async (nic) => this.virtualSwitch.unplugEndpointCard(vm.moid, nic),
       cleanUp: () => this.virtualSwitch.disconnectEndpoint(vm.moid),
     });
   }
