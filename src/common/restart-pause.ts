@@ -4,7 +4,7 @@
  */
 
 /** A process that has run for so long did not end because of how it starts. */
-const LASTING_MS = 5000;
+const LASTING_MS = 2000;
 
 export class RestartPause {
   private next: number;
