@@ -16,9 +16,9 @@ import type { ContainerSpec } from './container-spec.js';
 import type { ExecContext } from './context.js';
 import { change, type Handle } from './handle.js';
 import { keptSpec } from './kept-spec.js';
-import { cardSettings, hostnameOf, networkFiles, serversOf } from './program-spec.js';
+import { cardSettings, hostnameOf, leasedWayOut, networkFiles, serversOf } from './program-spec.js';
 import { currentRecord, RUN_KEY } from './run-record.js';
-import { readCards } from './start.js';
+import { leased, readCards } from './start.js';
 import { ADDRESSES_KEY, addressesValue, SPEC_KEY, trustKeys } from './vm-spec.js';
 
 const log = logger('exec');
@@ -55,6 +55,18 @@ export class Memberships implements Members {
       if (container.running) await this.unplug(container, found);
       else await this.dropCard(container, found);
     });
+  }
+
+  /** A DHCP server has given a running container another address. */
+  leaseChanged(container: Container, before: readonly NetworkEndpoint[]): void {
+    container
+      .exclusive(async () => {
+        // One that is not connected yet has set what it was given by itself.
+        if (container.running && container.channel !== null) await this.tellGuest(container, before);
+      })
+      .catch((error: unknown) =>
+        log.warn({ container: container.id, err: messageOf(error) }, 'a container was not told of its new address'),
+      );
   }
 
   async leave(attachment: Attachment): Promise<void> {
@@ -164,6 +176,7 @@ export class Memberships implements Members {
         mac,
         ...cardSettings(endpoint, after.endpoints, after.spec.openPorts),
       });
+      await leased(container);
       await this.tellGuest(container, before.endpoints);
     } catch (error) {
       if (await this.takeBack(container, before, mac)) networks.places.leave(container.id, network.id);
@@ -222,7 +235,7 @@ export class Memberships implements Members {
     if (wayOut4(before)?.mac !== four?.mac || wayOut6(before)?.mac !== six?.mac)
       await channel.routes({
         gateway: four?.gateway ?? '',
-        mac: four?.mac ?? '',
+        mac: (four ?? leasedWayOut(endpoints))?.mac ?? '',
         gateway6: six?.gateway6 ?? '',
         mac6: six?.mac ?? '',
       });
