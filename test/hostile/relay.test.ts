@@ -202,7 +202,7 @@ describe('rates', () => {
     await lab.gateway.network({ ...card, internal: false, mtu: 0, rate: RATE });
     expect(await seconds(receive)).toBeGreaterThan(LEAST_S);
     const [before] = [lab.again(), process.kill(lab.relayPid(), 'SIGKILL')];
-    await expect.poll(lab.again).toBe(before + 1);
+    await expect.poll(lab.again, { timeout: 20_000 }).toBe(before + 1);
     await publish();
     expect(await seconds(receive)).toBeGreaterThan(LEAST_S);
     await lab.gateway.network({ ...card, internal: false, mtu: 0, rate: 0 });
@@ -279,7 +279,7 @@ describe('the relay itself', () => {
     expect(after.flows - before.flows).toBe(2);
     // Also what a relay has carried that is no more.
     const [killed] = [lab.again(), process.kill(lab.relayPid(), 'SIGKILL')];
-    await expect.poll(lab.again).toBe(killed + 1);
+    await expect.poll(lab.again, { timeout: 20_000 }).toBe(killed + 1);
     expect(await of()).toEqual(after);
     await lab.gateway.forget(CONTAINER[0]);
     expect(await of()).toBeUndefined();
@@ -306,7 +306,7 @@ describe('the relay itself', () => {
   it('is back at once when it is killed: what leaves needs nobody, ports are set up again', async () => {
     const [before, times] = [lab.relayPid(), lab.again()];
     process.kill(before, 'SIGKILL');
-    await expect.poll(lab.again).toBe(times + 1);
+    await expect.poll(lab.again, { timeout: 20_000 }).toBe(times + 1);
     expect(lab.relayPid()).not.toBe(before);
     expect(await lab.peer('container', 'ask', WORLD[0], PORT, 'who')).toEqual({ said: MACHINE[0] });
     await publish();
