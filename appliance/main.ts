@@ -12,7 +12,9 @@ import { ownSpoolDirectory } from '../src/common/paths.js';
 import { proxySettings } from '../src/common/proxies.js';
 import { writeWhole } from '../src/common/write-whole.js';
 import { Engine } from './docker/engine.js';
+import { networkRate } from './docker/networks/egress-rate.js';
 import { NamesFeed } from './docker/networks/names-feed.js';
+import { RatesFeed } from './docker/networks/rates-feed.js';
 import { Policies } from './docker/policy/policies.js';
 import { dockerApp, listenDocker } from './docker/server.js';
 import {
@@ -81,7 +83,11 @@ async function main(): Promise<void> {
     {
       // Networks that were made while there was a way out have none now.
       networks: () =>
-        portLayer.network.list().map((one) => (config.egress === 'none' ? { ...one, egress: 'none' } : one)),
+        portLayer.network.list().map((one) => ({
+          ...one,
+          egress: config.egress === 'none' ? 'none' : one.egress,
+          rate: networkRate(one, config.egressRate),
+        })),
       hostPorts: config.hostPorts ?? [],
       resolvers: () => resolvers.list(),
     },
@@ -94,6 +100,7 @@ async function main(): Promise<void> {
     servers: () => nameServers(resolvers.list()),
     nextId,
   });
+  const rates = new RatesFeed(gateway, portLayer.exec);
   const engine = new Engine(
     portLayer,
     images,
@@ -104,7 +111,10 @@ async function main(): Promise<void> {
       ? undefined
       : {
           // Who is told that a container is called otherwise, or is on another network, can rely on its rules too.
-          follow: async () => void (await Promise.all([names.follow(), policies.follow()])),
+          follow: async () => {
+            rates.follow();
+            await Promise.all([names.follow(), policies.follow()]);
+          },
           forwardAgain: () => names.forwardAgain(),
         },
   );
@@ -118,9 +128,19 @@ async function main(): Promise<void> {
       restrict: (allowed) => names.restrict(allowed),
     },
   });
+  if (porter !== null)
+    engine.usageParts = {
+      exec: portLayer.exec,
+      gateway,
+      networks: () => portLayer.network.list(),
+      ownRate: config.egressRate,
+    };
   engine.policies = { policies, traceParts: { exec: portLayer.exec, policies, gateway } };
   await gateway.start(gatewayNetworks(portLayer.network.list()));
-  if (porter !== null) await served.follow();
+  if (porter !== null) {
+    await served.follow();
+    rates.follow();
+  }
   await policies.open();
   await engine.restorePorts();
   await engine.recall();

@@ -7,15 +7,14 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { unavailable } from '../common/errors.js';
 import { HEARTBEAT_FD } from '../common/heartbeat.js';
 import { logger } from '../common/log.js';
+import { RestartPause } from '../common/restart-pause.js';
 import type { NamesAnswer, NamesChange, RefusedLookups } from './names-table.js';
 import type { WorkerWatch } from './worker-watch.js';
 
 const log = logger('names');
-/** One that ends at once is followed by another after so long, then after twice that, and so on up to {@link MOST_RESTART_MS}. */
+/** The pause after one that ended soon after its start. */
 const RESTART_MS = 50;
 const MOST_RESTART_MS = 5000;
-/** One that has served for so long has not failed to start: the next one takes over at once. */
-const LASTING_MS = 5000;
 /** A spare is started so long after the server is ready: what else starts then matters more. */
 const SPARE_MS = 2000;
 /** The server's descriptor of its heartbeat file, the one after the channel's. */
@@ -51,7 +50,7 @@ interface Waiting {
 }
 
 /** Times in ms, of which tests have shorter ones. */
-const TIMES = { restart: RESTART_MS, lasting: LASTING_MS, spare: SPARE_MS };
+const TIMES = { restart: RESTART_MS, spare: SPARE_MS };
 
 export class NamesProcess {
   /** The one that serves, or is to serve as soon as it is loaded. */
@@ -62,7 +61,7 @@ export class NamesProcess {
   private began = 0;
   private restart: NodeJS.Timeout | undefined;
   private spareTimer: NodeJS.Timeout | undefined;
-  private delay: number;
+  private readonly pause: RestartPause;
   private last = 0;
   private readonly waiting = new Map<number, Waiting>();
   private watching: { stop(): void } | undefined;
@@ -74,7 +73,7 @@ export class NamesProcess {
     private readonly watch: WorkerWatch | null = null,
     private readonly times = TIMES,
   ) {
-    this.delay = times.restart;
+    this.pause = new RestartPause(times.restart, MOST_RESTART_MS);
   }
 
   /** Starts it, and sees to it that one serves until {@link stop}. */
@@ -153,13 +152,9 @@ export class NamesProcess {
     this.waiting.clear();
     if (this.closing) return;
     log.error(why, 'the names server ended and another takes over');
-    if (performance.now() - this.began >= this.times.lasting) {
-      this.delay = this.times.restart;
-      this.start();
-      return;
-    }
-    this.restart = setTimeout(() => this.start(), this.delay);
-    this.delay = Math.min(this.delay * 2, MOST_RESTART_MS);
+    const pause = this.pause.after(performance.now() - this.began);
+    if (pause === 0) this.start();
+    else this.restart = setTimeout(() => this.start(), pause);
   }
 
   /** Resolves when the server answers accordingly. @throws unavailable while there is none: it is told everything once it is ready */

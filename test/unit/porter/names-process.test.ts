@@ -9,14 +9,13 @@ const CHANGE = { whole: true, networks: [], servers: [], containers: [], gone: [
 let names: NamesProcess;
 afterEach(() => names.stop());
 
-const start = (script: string, lasting: number, ready: () => void): void => {
+const start = (script: string, ready: () => void): void => {
   names = new NamesProcess(
     [process.execPath, '-e', script],
     { ready, report: () => undefined, refused: () => undefined },
     null,
     {
       restart: 10,
-      lasting,
       spare: 0,
     },
   );
@@ -31,7 +30,7 @@ const bothThere = (): Promise<void> => vi.waitFor(() => expect(ids()).not.toCont
 
 it('keeps a spare that takes over when the server ends', async () => {
   const ready = vi.fn();
-  start(SERVER, 0, ready);
+  start(SERVER, ready);
   await bothThere();
   const [server, spare] = ids();
   process.kill(server!, 'SIGKILL');
@@ -44,7 +43,7 @@ it('keeps a spare that takes over when the server ends', async () => {
 
 it('replaces a spare that ends, while the server goes on', async () => {
   const ready = vi.fn();
-  start(SERVER, 0, ready);
+  start(SERVER, ready);
   await bothThere();
   const [server, spare] = ids();
   process.kill(spare!, 'SIGKILL');
@@ -53,7 +52,7 @@ it('replaces a spare that ends, while the server goes on', async () => {
 });
 
 it('tries again, later and later, where the server cannot run', async () => {
-  start('process.exit(1)', 60_000, () => undefined);
+  start('process.exit(1)', () => undefined);
   const tried = vi.spyOn(names, 'start');
   await vi.waitFor(() => expect(tried.mock.calls.length).toBeGreaterThan(2), 20_000);
   await expect(names.change(CHANGE)).rejects.toThrow('the names server is not ready');
