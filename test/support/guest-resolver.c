@@ -20,12 +20,23 @@
 
 static bool moved;
 
-bool resolver_redirect(int group, uint16_t udp, uint16_t tcp, int programs[REDIRECTS]) {
-  (void)group, (void)tcp, (void)programs;
+void resolver_programs(uint16_t udp, uint16_t tcp, int programs[REDIRECTS]) {
+  (void)tcp;
   if (moved) printf("port %u\n", ntohs(udp));
+  for (int i = 0; i < REDIRECTS; i++) programs[i] = moved ? 1000 + i : -1;
+}
+bool resolver_redirect(int group, const int programs[REDIRECTS]) {
+  (void)group, (void)programs;
   return moved;
 }
-void resolver_redirect_end(int group, int programs[REDIRECTS]) { (void)group, (void)programs; }
+void resolver_redirect_end(int group, const int programs[REDIRECTS]) { (void)group, (void)programs; }
+void resolver_close(int programs[REDIRECTS]) { (void)programs; }
+size_t leases_name_servers(struct in_addr *servers, size_t most) {
+  (void)servers, (void)most;
+  return 0;
+}
+const char *cause(void) { return "there are none here"; }
+int cgroup_of_rehearsals(void) { return -1; }
 bool process_set_own_score(int32_t score) { return score < 0; }
 /* Linked in place of chroot(2): the guest has a directory for it, this machine has not. */
 int __real_chroot(const char *path);
