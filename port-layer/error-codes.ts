@@ -334,6 +334,10 @@ export const CODES = {
       `${s.doing}ing container ${s.container} and network '${s.network}': ${s.reason}`,
   ),
   /** The host does not let the endpoint make port groups. */
+  'network.noRelay': code(
+    'unsupported',
+    (_: Nothing) => 'this host is not the gateway of networks, so nothing relays for them',
+  ),
   'network.notMade': code(
     'unavailable',
     (s: { network: string; reason: string }) => `the network '${s.network}' cannot be made: ${s.reason}`,

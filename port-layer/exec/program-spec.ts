@@ -3,6 +3,7 @@ import { shortId } from '../../src/common/ids.js';
 import {
   type FileSpec,
   INIT_PATH,
+  type NicFilter,
   type NicSpec,
   type ProcessSpec,
   type ProgramSpec,
@@ -76,20 +77,29 @@ export function cardSettings(
   all: readonly NetworkEndpoint[],
   openPorts: ContainerSpec['openPorts'] = [],
 ): Omit<NicSpec, 'index' | 'name' | 'mac'> {
-  const { address, prefixLength, gateway, address6, prefixLength6, gateway6, mtu, sysctls, external } = endpoint;
+  const { address, prefixLength, gateway, address6, prefixLength6, gateway6, mtu, sysctls } = endpoint;
+  const { external } = endpoint;
+  const filter = filterOf(endpoint, openPorts);
   const leased = leasedWayOut(all);
   return {
     address: address === '' ? '' : `${address}/${prefixLength}`,
     ...(leased === undefined && endpoint === wayOut4(all) ? { gateway } : {}),
     ...(external?.dhcp === true ? { dhcp: endpoint === leased ? 'route' : 'address' } : {}),
-    ...(external === undefined || external.trust === 'open'
-      ? {}
-      : { filter: { trust: external.trust, ports: openPorts, peers: external.peers } }),
+    ...(filter === undefined ? {} : { filter }),
     ...(address6 === '' ? {} : { address6: `${address6}/${prefixLength6}` }),
     ...(endpoint === wayOut6(all) ? { gateway6 } : {}),
     ...(mtu === 0 ? {} : { mtu }),
     ...(sysctls === undefined ? {} : { sysctls }),
   };
+}
+
+/** What may pass a card; undefined: everything. */
+function filterOf({ external, guard }: NetworkEndpoint, ports: NicFilter['ports']): NicFilter | undefined {
+  if (guard !== undefined)
+    return { trust: 'peers', ports: [], peers: guard.from, ...(guard.to === undefined ? {} : { to: guard.to }) };
+  return external === undefined || external.trust === 'open'
+    ? undefined
+    : { trust: external.trust, ports, peers: external.peers };
 }
 
 /** The network whose router, told by DHCP, is the default route: nothing is known of it here but that it comes first. */

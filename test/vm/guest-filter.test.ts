@@ -90,11 +90,20 @@ const passes = (...[tcp80, tcp81, udp81, ping, out]: number[]): Passes => ({
   out: Array.from({ length: 3 }, () => out === 1),
 });
 
+const NOTHING = passes(0, 0, 0, 0, 0);
+
 it.each<[title: string, filter: NicFilter, from: { ip4: string; ip6: string }, wanted: Passes]>([
-  ['closed, before the first process ran', CLOSED, PEER, passes(0, 0, 0, 0, 0)],
+  ['closed, before the first process ran', CLOSED, PEER, NOTHING],
   ['outbound', { ...CLOSED, trust: 'outbound' }, PEER, passes(0, 0, 0, 0, 1)],
   ['peers, from one', { ...CLOSED, trust: 'peers', peers: PEERS }, PEER, passes(1, 1, 1, 1, 1)],
   ['peers, from somebody else', { ...CLOSED, trust: 'peers', peers: PEERS }, STRANGER, passes(0, 0, 0, 0, 1)],
+  [
+    'peers, and nothing to anybody else',
+    { ...CLOSED, trust: 'peers', peers: PEERS, to: PEERS },
+    PEER,
+    passes(1, 1, 1, 1, 1),
+  ],
+  ['peers, who are not written to', { ...CLOSED, trust: 'peers', peers: PEERS, to: ['10.9.0.128/25'] }, PEER, NOTHING],
   [
     'published',
     {

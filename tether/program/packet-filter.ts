@@ -123,9 +123,9 @@ function portRule({ protocol: name, first, last }: NicFilter['ports'][number]): 
   ];
 }
 
-/** From addresses of peers. @param peers CIDR, or `first-last` */
-function peerRule(peers: string): Buffer[] {
-  const [first = '', last = first] = peers.split('-');
+/** From addresses, or to them. @param range CIDR, or `first-last` */
+function addressRule(which: 'from' | 'to', range: string): Buffer[] {
+  const [first = '', last = first] = range.split('-');
   const ipv6 = isIPv6(first.split('/')[0]!);
   const parsed = (text: string): Address4 | Address6 => (ipv6 ? new Address6(text) : new Address4(text));
   const length = ipv6 ? 16 : 4;
@@ -133,17 +133,26 @@ function peerRule(peers: string): Buffer[] {
   return [
     meta(Meta.family),
     compare(Compare.equal, Buffer.of(ipv6 ? 10 : 2)),
-    payload(Header.network, ipv6 ? 8 : 12, length),
+    payload(Header.network, ADDRESS_AT[which][ipv6 ? 'ipv6' : 'ipv4'], length),
     ...within(bytes(parsed(first).startAddress().bigInt()), bytes(parsed(last).endAddress().bigInt())),
     ACCEPT,
   ];
+}
+
+/** Where a packet's header has its addresses. */
+const ADDRESS_AT = { from: { ipv4: 12, ipv6: 8 }, to: { ipv4: 16, ipv6: 24 } } as const;
+
+/** What may go out, rule by rule; undefined: everything. */
+function outward({ trust, to }: NicFilter): Buffer[][] | undefined {
+  if (trust === 'closed') return [];
+  return to === undefined ? undefined : [...NEIGHBOURS, ...to.map((range) => addressRule('to', range))];
 }
 
 /** What may come in, rule by rule; the rest is dropped. */
 function inward({ trust, ports, peers }: NicFilter): Buffer[][] {
   if (trust === 'closed') return [];
   const always = [ANSWERS, ...NEIGHBOURS];
-  if (trust === 'peers') return [...always, ...peers.map(peerRule)];
+  if (trust === 'peers') return [...always, ...peers.map((range) => addressRule('from', range))];
   return trust === 'published' ? [...always, ...PINGS, ...ports.map(portRule)] : always;
 }
 
@@ -185,10 +194,11 @@ export const noPacketFilter = (): Buffer => batch(emptied());
 /** The messages that make a card's filter; empty for a card that everything may pass. */
 export function packetFilter(filter: NicFilter | undefined): Buffer {
   if (filter === undefined || filter.trust === 'open') return Buffer.alloc(0);
+  const out = outward(filter);
   return batch([
     ...emptied(),
     message(Type.newTable, CREATE, [attribute(1, CARD)]),
     ...chain('in', Hook.in, inward(filter)),
-    ...(filter.trust === 'closed' ? chain('out', Hook.out, []) : []),
+    ...(out === undefined ? [] : chain('out', Hook.out, out)),
   ]);
 }

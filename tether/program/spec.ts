@@ -79,6 +79,8 @@ export interface NicFilter {
   ports: { protocol: 'tcp' | 'udp'; first: number; last: number }[];
   /** The addresses of the peers, CIDR or `first-last`; under `peers`, everything from there comes in. */
   peers: string[];
+  /** The addresses that may be sent to; undefined: all, but under `closed` none. */
+  to?: string[];
 }
 
 /** Where a container's default routes lead. '': there is none. */

@@ -63,7 +63,7 @@ export interface CreateParts {
   images: Pick<ImageService, 'resolve'>;
   volumes: Pick<VolumeService, 'prepare' | 'discardOf'>;
   config: Pick<VchConfig, 'container' | 'syslog' | 'proxies' | 'hostPorts'>;
-  dockerNetworks: Pick<DockerNetworks, 'find'>;
+  dockerNetworks: Pick<DockerNetworks, 'find' | 'ownHost'>;
   hostInfo(): Promise<Pick<HostInfo, 'cpus'>>;
 }
 
@@ -115,10 +115,11 @@ export class ContainerCreation {
     // Ports are published at the start; wrong ones are refused here.
     wantedPorts(host.PortBindings ?? {}, Object.keys(body.ExposedPorts ?? {}), host.PublishAllPorts === true);
     const created = await this.createWithVolumes(body, namesHost(spec, config.hostPorts));
+    const nameless = dockerNetworks.ownHost ? [] : namelessNetworks(spec, (one) => dockerNetworks.find(one));
     const ofPlatform = platform === '' ? platformWarning(image.config) : null;
     return {
       id: created.spec.id,
-      warnings: [...resourceWarnings(host), ...warnings, ...(ofPlatform === null ? [] : [ofPlatform])],
+      warnings: [...resourceWarnings(host), ...warnings, ...nameless, ...(ofPlatform === null ? [] : [ofPlatform])],
     };
   }
 
@@ -136,6 +137,18 @@ export class ContainerCreation {
       throw error;
     }
   }
+}
+
+/** Warnings about networks on which Docker's containers find each other by name, where nobody answers such questions. */
+function namelessNetworks(spec: ContainerSpec, find: DockerNetworks['find']): string[] {
+  return spec.networks.flatMap(({ network }) => {
+    const found = find(network);
+    return found === undefined || found.predefined
+      ? []
+      : [
+          `Containers on network ${network} do not find each other by name: this vSphere host has no name server for them`,
+        ];
+  });
 }
 
 /** @throws notFound in Docker's words, so that the client pulls the image for the platform */

@@ -11,10 +11,14 @@ import { isOnNone, NONE, noneEndpointId, noneId, noneNetwork } from './none-netw
 
 export class DockerNetworks {
   constructor(
-    private readonly networks: Pick<NetworkService, 'list' | 'resolve' | 'create' | 'remove' | 'usage'>,
+    private readonly networks: Pick<NetworkService, 'list' | 'resolve' | 'create' | 'remove' | 'usage' | 'ownHost'>,
     private readonly exec: Pick<ExecService, 'list'>,
     private readonly config: { id: string },
   ) {}
+
+  get ownHost(): boolean {
+    return this.networks.ownHost;
+  }
 
   list(): NetworkInfo[] {
     return [...this.networks.list(), this.none()];

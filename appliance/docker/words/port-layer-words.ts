@@ -143,6 +143,7 @@ export const WORDS: Words = {
   'network.paused': ({ container, doing }) =>
     `Container ${container} is paused, unpause the container before you ${doing} it`,
   'network.notConnected': null,
+  'network.noRelay': null,
   'network.notMade': null,
 
   'endpoint.noVm': null,

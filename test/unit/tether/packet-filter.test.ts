@@ -39,6 +39,12 @@ it.each<[title: string, filter: Partial<NicFilter> & Pick<NicFilter, 'trust'>, w
     [...AFRESH, 'chain', ...rules(5), 'end'],
   ],
   ['peers', { trust: 'peers', peers: ['10.0.0.0/8', 'fd00::/64'] }, [...AFRESH, 'chain', ...rules(7), 'end']],
+  // Outwards: packets of other cards, neighbours (2), whom it writes to, the end.
+  [
+    'peers, and nothing to anybody else',
+    { trust: 'peers', peers: ['10.0.0.0/8'], to: ['10.0.0.0/8', '224.0.0.0/4'] },
+    [...AFRESH, 'chain', ...rules(6), 'chain', ...rules(6), 'end'],
+  ],
   [
     'published',
     {
