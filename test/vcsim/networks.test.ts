@@ -441,6 +441,18 @@ describe('a distributed port group of a vCenter', () => {
     for (const [more, why] of refused) await expect(create('shop', more)).rejects.toThrow(why);
     expect(await listVchs(client)).toEqual([]);
   });
+
+  it('may be gone when its host is deleted', async () => {
+    const vch = await create('shop', { settings: { allowNetworkCreate: true } });
+    const endpointVm = new EndpointVm(client, vch.config);
+    await endpointVm.load();
+    await endpointVm.add(spec('9', endpointVm), []);
+    const refs = await inventory(client, 'Network');
+    const [group] = await client.retrieve([refs.get('DC0_DVPG0')!], 'DistributedVirtualPortgroup', ['config']);
+    await client.runTask('Destroy_Task', group!.props.config!.distributedVirtualSwitch!, {});
+    await deleteVch(client, vch, { force: true }, () => undefined);
+    expect(await listVchs(client)).toEqual([]);
+  });
 });
 
 it('a policy is refused on a vCenter, and nothing of it stays', async () => {

@@ -122,7 +122,7 @@ it('on a network where the endpoint has no address, ports are refused before any
   await expect(ports.follow('c')).rejects.toThrow(why);
   expect(listening.size).toBe(0);
   // One that publishes nothing starts there.
-  container.spec.annotations['docker.hostConfig'] = '{}';
+  container = { ...container, spec: { ...container.spec, annotations: { 'docker.hostConfig': '{}' } } };
   expect(await ports.reserve(container)).toEqual({ 'docker.ports': '[]' });
 });
 
