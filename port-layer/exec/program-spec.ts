@@ -94,12 +94,19 @@ export function cardSettings(
 }
 
 /** What may pass a card; undefined: everything. */
-function filterOf({ external, guard }: NetworkEndpoint, ports: NicFilter['ports']): NicFilter | undefined {
+function filterOf(
+  { external, guard, mac, address, address6 }: NetworkEndpoint,
+  ports: NicFilter['ports'],
+): NicFilter | undefined {
+  const own = { mac, addresses: [address, address6].filter((one) => one !== '') };
   if (guard !== undefined)
-    return { trust: 'peers', ports: [], peers: guard.from, ...(guard.to === undefined ? {} : { to: guard.to }) };
-  return external === undefined || external.trust === 'open'
-    ? undefined
-    : { trust: external.trust, ports, peers: external.peers };
+    return { trust: 'peers', ports: [], peers: guard.from, ...(guard.to === undefined ? {} : { to: guard.to }), own };
+  if (external === undefined || external.trust === 'open') return undefined;
+  const { trust, peers, dhcp, alone = false } = external;
+  const filter: NicFilter = { trust, ports, peers };
+  // An address that is told by DHCP is not known here.
+  if (!alone || dhcp) return filter;
+  return { ...filter, own: trust === 'closed' ? { mac, addresses: [] } : own };
 }
 
 /** The network whose router, told by DHCP, is the default route: nothing is known of it here but that it comes first. */

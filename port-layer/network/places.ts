@@ -172,7 +172,7 @@ export class Places {
       aliases: wish.aliases,
       ...(wish.interfaceName === undefined ? {} : { interfaceName: wish.interfaceName }),
       ...(wish.sysctls === undefined ? {} : { sysctls: wish.sysctls }),
-      ...(spec.kind === 'external' ? { external: outerTrust(spec) } : {}),
+      ...(spec.kind === 'external' ? { external: { ...outerTrust(spec), ...(this.own ? {} : { alone: true }) } } : {}),
       ...(spec.kind === 'bridge' && !this.own ? { guard: guardOf(spec, this.egress) } : {}),
     });
   }

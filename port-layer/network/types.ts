@@ -65,7 +65,13 @@ export interface NetworkEndpoint {
   named?: boolean;
   aliases: string[];
   /** Of a container network (`kind: 'external'`): how far it is trusted, the addresses of its peers, and whether it gives addresses by DHCP. */
-  external?: { trust: TrustLevel; peers: string[]; dhcp: boolean };
+  external?: {
+    trust: TrustLevel;
+    peers: string[];
+    dhcp: boolean;
+    /** Only the container's machine checks what it sends: the host is not the switch. */
+    alone?: boolean;
+  };
   /** Of any other network, where the host is not the switch. */
   guard?: CardGuard;
 }

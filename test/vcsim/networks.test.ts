@@ -442,6 +442,29 @@ describe('a distributed port group of a vCenter', () => {
     expect(await listVchs(client)).toEqual([]);
   });
 
+  it('and its switch are what the user of the endpoint gets rights on, the switch only if it may make networks', async () => {
+    const opsUser = { user: 'ops', password: 'x', grant: true };
+    const manager = client.serviceContent.authorizationManager!;
+    for (const allowNetworkCreate of [false, true]) {
+      const vch = await create('shop', { opsUser, settings: { allowNetworkCreate } });
+      const refs = await inventory(client, 'Network');
+      const [group] = await client.retrieve([refs.get('DC0_DVPG0')!], 'DistributedVirtualPortgroup', ['config']);
+      const dvs = group!.props.config!.distributedVirtualSwitch!;
+      // vcsim gives several roles one number, so that only who has rights can be told, not which.
+      const rights = async (entity: ManagedObjectReference): Promise<boolean[]> => {
+        const found = await client.call('RetrieveEntityPermissions', manager, { entity, inherited: false });
+        return (found ?? []).filter(({ principal }) => principal === 'ops').map(({ propagate }) => propagate);
+      };
+      expect(await rights(group!.ref)).toEqual([false]);
+      expect(await rights(dvs)).toEqual(allowNetworkCreate ? [true] : []);
+      const [roles] = await client.retrieve([manager], 'AuthorizationManager', ['roleList']);
+      const role = roles!.props.roleList?.find(({ name }) => name === 'caisson-vch-switch')?.privilege;
+      const needed = ['DVPortgroup.Create', 'DVPortgroup.Delete', 'Network.Assign'];
+      expect(role?.filter((one) => needed.includes(one))).toEqual(allowNetworkCreate ? needed : undefined);
+      await deleteVch(client, vch, { force: true }, () => undefined);
+    }
+  });
+
   it('may be gone when its host is deleted', async () => {
     const vch = await create('shop', { settings: { allowNetworkCreate: true } });
     const endpointVm = new EndpointVm(client, vch.config);

@@ -81,6 +81,11 @@ export interface NicFilter {
   peers: string[];
   /** The addresses that may be sent to; undefined: all, but under `closed` none. */
   to?: string[];
+  /**
+   * What it may send as: its own addresses, and nobody else's. Then its frames are checked too (Ethernet, ARP, IPv4 and IPv6, and `to`), so that a
+   * process that may make packets of its own gets no further than others. Undefined: whoever is outside checks that.
+   */
+  own?: { mac: string; addresses: string[] };
 }
 
 /** Where a container's default routes lead. '': there is none. */

@@ -222,8 +222,10 @@ describe('on a host that is not the switch', () => {
     // Nobody would answer questions for names at the gateway.
     expect(endpoint).toMatchObject({ guard, nameServers: [] });
     expect(endpoint!.named).toBeUndefined();
-    const { peers, to } = cardSettings(endpoint!, [endpoint!]).filter!;
+    const { peers, to, own } = cardSettings(endpoint!, [endpoint!]).filter!;
     expect({ from: peers, to }).toEqual({ to: undefined, ...guard });
+    const addresses = [endpoint!.address, endpoint!.address6].filter((one) => one !== '');
+    expect(own).toEqual({ mac: MAC, addresses });
   });
 
   it('the same goes for the default network, and nothing is filtered where the host is the switch', async () => {
