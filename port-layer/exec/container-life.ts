@@ -114,7 +114,7 @@ export type ContainerEvent =
   // Commands
   | { type: 'start' }
   | { type: 'power'; startedAt: Date; endpoints: NetworkEndpoint[] }
-  /** It was given a place on a network while it runs, or lost one. */
+  /** It was given a place on a network while it runs, or lost one; or an address by DHCP, which may be before. */
   | { type: 'networks'; endpoints: NetworkEndpoint[] }
   /** The start is given up, by the code that carries it out or by a removal. */
   | { type: 'abort'; reason: Error; exitCode: number }

@@ -72,6 +72,7 @@ export function nextContainer(facts: ContainerFacts, event: ContainerEvent): Con
     case 'off':
       return off(facts, event.status, event.at);
     case 'networks':
+      if (life.kind === 'powering') return become({ ...life, endpoints: event.endpoints });
       return hasRun(life) ? become({ ...life, run: { ...life.run, endpoints: event.endpoints } }) : same;
     case 'offOrLeft':
       if (life.kind === 'preparing')

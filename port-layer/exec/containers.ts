@@ -66,10 +66,12 @@ export class Containers implements ExecService, ExecContext {
   });
   private readonly starter = new Starter(this);
   private readonly pauser = new Pauser(this, this.effects);
+  private readonly memberships = new Memberships(this);
   /** Takes in what is observed of the VMs. */
   readonly observer: VmObserver = new VmObserver(this, this.effects, {
     track: (container) => this.track(container),
     foundAwake: (container) => this.pauser.foundAwake(container),
+    leaseChanged: (container, before) => this.memberships.leaseChanged(container, before),
   });
 
   constructor(
@@ -83,7 +85,7 @@ export class Containers implements ExecService, ExecContext {
     readonly gate: StartGate = new StartGate(),
   ) {
     this.events.setMaxListeners(0);
-    networks.members = new Memberships(this);
+    networks.members = this.memberships;
   }
 
   private emit(event: ContainerEvent): void {

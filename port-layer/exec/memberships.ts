@@ -16,9 +16,9 @@ import type { ContainerSpec } from './container-spec.js';
 import type { ExecContext } from './context.js';
 import { change, type Handle } from './handle.js';
 import { keptSpec } from './kept-spec.js';
-import { cardSettings, hostnameOf, networkFiles, serversOf } from './program-spec.js';
+import { cardSettings, hostnameOf, leasedWayOut, networkFiles, serversOf } from './program-spec.js';
 import { currentRecord, RUN_KEY } from './run-record.js';
-import { readCards } from './start.js';
+import { leased, readCards } from './start.js';
 import { ADDRESSES_KEY, addressesValue, SPEC_KEY, trustKeys } from './vm-spec.js';
 
 const log = logger('exec');
@@ -43,7 +43,7 @@ export class Memberships implements Members {
         throw new PortLayerError('network.alreadyOn', { container: container.spec.name, network: network.name });
       if (at < 0 && networks.length >= MAX_CARDS) throw new PortLayerError('network.tooMany', { most: MAX_CARDS });
       if (container.running) await this.plug(container, wish, network);
-      else await this.addCard(container, wish, network, at);
+      else await this.addCard(container, wish, at);
     });
   }
 
@@ -55,6 +55,18 @@ export class Memberships implements Members {
       if (container.running) await this.unplug(container, found);
       else await this.dropCard(container, found);
     });
+  }
+
+  /** A DHCP server has given a running container another address. */
+  leaseChanged(container: Container, before: readonly NetworkEndpoint[]): void {
+    container
+      .exclusive(async () => {
+        // One that is not connected yet has set what it was given by itself.
+        if (container.running && container.channel !== null) await this.tellGuest(container, before);
+      })
+      .catch((error: unknown) =>
+        log.warn({ container: container.id, err: messageOf(error) }, 'a container was not told of its new address'),
+      );
   }
 
   async leave(attachment: Attachment): Promise<void> {
@@ -107,7 +119,7 @@ export class Memberships implements Members {
   // --- a container that does not run ---------------------------------------------------------------------------------
 
   /** @param at its place in the list if it is on the network already: then only its wishes change */
-  private async addCard(container: Container, wish: NetworkWish, network: NetworkInfo, at: number): Promise<void> {
+  private async addCard(container: Container, wish: NetworkWish, at: number): Promise<void> {
     const { networks } = this.context;
     const before = container.spec.networks;
     const list = at < 0 ? [...before, wish] : before.map((one, place) => (place === at ? wish : one));
@@ -117,7 +129,7 @@ export class Memberships implements Members {
     await this.change(container, (handle) => {
       handle.key(SPEC_KEY, keptSpec(spec));
       if (card !== undefined) handle.removeCard(card.key);
-      if (at < 0 || card !== undefined) handle.addCard({ ...cardPlace(network), mac: wish.mac });
+      if (at < 0 || card !== undefined) handle.addCard({ ...networks.places.attachmentOf(wish), mac: wish.mac });
     });
     container.spec = spec;
   }
@@ -140,7 +152,7 @@ export class Memberships implements Members {
     const before = { spec: container.spec, endpoints: container.endpoints };
     // The host must know from the beginning which addresses may be used with the card, so its address is chosen here.
     const mac = wish.mac ?? newMac();
-    const endpoint = networks.places.join(container.id, wish, mac);
+    const endpoint = networks.places.join(container.id, wish, mac, before.endpoints);
     const after = {
       spec: { ...before.spec, networks: [...before.spec.networks, wish] },
       endpoints: [...before.endpoints, endpoint],
@@ -164,6 +176,7 @@ export class Memberships implements Members {
         mac,
         ...cardSettings(endpoint, after.endpoints, after.spec.openPorts),
       });
+      await leased(container);
       await this.tellGuest(container, before.endpoints);
     } catch (error) {
       if (await this.takeBack(container, before, mac)) networks.places.leave(container.id, network.id);
@@ -222,7 +235,7 @@ export class Memberships implements Members {
     if (wayOut4(before)?.mac !== four?.mac || wayOut6(before)?.mac !== six?.mac)
       await channel.routes({
         gateway: four?.gateway ?? '',
-        mac: four?.mac ?? '',
+        mac: (four ?? leasedWayOut(endpoints))?.mac ?? '',
         gateway6: six?.gateway6 ?? '',
         mac6: six?.mac ?? '',
       });

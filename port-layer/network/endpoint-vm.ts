@@ -94,8 +94,9 @@ export class EndpointVm implements NetworkStore {
     const { name } = network;
     try {
       const vm = this.mustHave();
-      const made = this.makesPortGroups ? await this.addOwn(vm, network, others) : this.shared(network);
-      if (!this.makesPortGroups) await this.reconfigure(vm, { extraConfig: [kept([...others, made])] });
+      const own = this.makesPortGroups && network.kind !== 'config';
+      const made = own ? await this.addOwn(vm, network, others) : this.shared(network);
+      if (!own) await this.reconfigure(vm, { extraConfig: [kept([...others, made])] });
       const { cards } = await this.read(vm);
       return { network: made, interface: interfacesOf(cards).get(segmentOf(made)) ?? '' };
     } catch (error) {

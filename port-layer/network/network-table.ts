@@ -60,11 +60,12 @@ export class NetworkTable {
     return this.match(network).found;
   }
 
-  /** @throws notFound for one that does not exist, or is being removed */
+  /** @throws notFound for one that does not exist, or is being removed; forbidden for one that is only a configuration */
   joinable(wish: Named): Network {
     const network = this.find(wish);
     if (network === undefined || network.leaving)
       throw new PortLayerError('network.gone', { network: wish.networkId || wish.network });
+    if (network.spec.kind === 'config') throw new PortLayerError('network.onlyConfiguration', {});
     return network;
   }
 
@@ -89,7 +90,13 @@ export class NetworkTable {
 
 /** @param name the gateway's interface on it @throws invalid for subnets that are none */
 export function known(spec: NetworkSpec, name: string, predefined: boolean): Network {
-  return { spec, pools: spec.pools.map((pool) => new AddressPool(pool)), interface: name, predefined, leaving: false };
+  return {
+    spec,
+    pools: spec.pools.map((pool) => new AddressPool(pool)),
+    interface: spec.kind === 'config' ? '' : name,
+    predefined,
+    leaving: false,
+  };
 }
 
 function configured({ id, egress }: Config, { name, portGroup, distributed, subnet }: NetworkConfig): NetworkSpec {
@@ -109,7 +116,7 @@ export function infoOf(
   const first = spec.pools.find(({ subnet }) => subnet.includes('.'));
   return {
     ...spec,
-    driver: spec.kind,
+    driver: spec.kind === 'config' ? 'null' : spec.kind,
     createdAt: new Date(spec.createdAt),
     predefined,
     interface: name,

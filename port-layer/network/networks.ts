@@ -10,7 +10,7 @@ import type { ContainerCache } from '../exec/container-cache.js';
 import { choosePools } from './choose-pools.js';
 import { type AddressRange, parseSubnet } from './cidr.js';
 import { machineRoutes } from './machine-routes.js';
-import { type NetworkRequest, type NetworkSpec, PLAIN_NETWORK, type PoolUse } from './network-spec.js';
+import { type NetworkRequest, type NetworkSpec, PLAIN_NETWORK, type Pool, type PoolUse } from './network-spec.js';
 import type { NetworkStore } from './network-store.js';
 import { infoOf, known, type Network, NetworkTable } from './network-table.js';
 import { Places } from './places.js';
@@ -100,15 +100,12 @@ export class Networks implements NetworkService {
         throw new PortLayerError('network.predefined', { network: name, doing: 'create' });
       if (holder !== undefined) throw new PortLayerError('network.nameTaken', { name });
       if (request.egress === 'relay' && !this.ownHost) throw new PortLayerError('network.noRelay', {});
-      const pools = choosePools(request, {
-        configured: this.config.addressPools,
-        vch: this.config.id,
-        networks: this.table.all.flatMap(({ spec }) => spec.pools.flatMap(({ subnet }) => parseSubnet(subnet) ?? [])),
-        routes: routes(),
-      });
-      if (store === null) throw new PortLayerError('network.notMade', { network: name, reason: 'nothing can keep it' });
       const id = newId();
-      const spec = specOf(request, { id, pools, portGroup: store.portGroupOf({ id, name }) }, this.config.egress);
+      this.checkOthers(request, id);
+      const pools = request.kind === 'config' ? [] : this.poolsOf(request, routes());
+      if (store === null) throw new PortLayerError('network.notMade', { network: name, reason: 'nothing can keep it' });
+      const portGroup = store.portGroupOf({ id, name: request.segmentName ?? name });
+      const spec = specOf(request, { id, pools, portGroup }, this.config.egress);
       // What cannot be read could not be found again either.
       known(spec, '', false);
       const made = await store.add(spec, this.table.userMade);
@@ -127,6 +124,9 @@ export class Networks implements NetworkService {
       if (network.predefined) throw new PortLayerError('network.predefined', { network: info.name, doing: 'remove' });
       const holders = this.activeOn(network);
       if (holders.length > 0) throw new PortLayerError('network.inUse', { network: info.name, holders });
+      const { kind, name } = network.spec;
+      if (kind === 'config' && this.table.all.some(({ spec }) => spec.configFrom === name))
+        throw new PortLayerError('network.configurationInUse', { network: name });
       // Nobody joins it from here on.
       network.leaving = true;
       try {
@@ -161,6 +161,30 @@ export class Networks implements NetworkService {
   tell(type: 'connected' | 'disconnected', network: string, containerId: string): void {
     const found = this.table.all.find(({ spec }) => spec.id === network);
     if (found !== undefined) this.changes.emit('change', { type, network: this.infoOf(found), containerId });
+  }
+
+  private poolsOf(request: NetworkRequest, routes: AddressRange[]): Pool[] {
+    return choosePools(request, {
+      configured: this.config.addressPools,
+      vch: this.config.id,
+      networks: this.table.all.flatMap(({ spec }) => spec.pools.flatMap(({ subnet }) => parseSubnet(subnet) ?? [])),
+      routes,
+    });
+  }
+
+  /** What a new network asks of those that there are. @throws notFound, forbidden */
+  private checkOthers({ configFrom, segmentName }: NetworkRequest, id: string): void {
+    const isThere = this.table.all.some(({ spec }) => spec.kind === 'config' && spec.name === configFrom);
+    if (configFrom !== undefined && !isThere)
+      throw new PortLayerError('network.noConfiguration', { network: configFrom });
+    const same = this.table.all.find(({ spec }) => segmentName !== undefined && spec.segmentName === segmentName);
+    if (same !== undefined)
+      throw new PortLayerError('network.segmentTaken', {
+        segment: segmentName!,
+        network: same.spec.name,
+        id,
+        other: same.spec.id,
+      });
   }
 
   /** Places of running containers. */
@@ -207,14 +231,18 @@ function specOf(
   ownEgress: VchConfig['egress'],
 ): NetworkSpec {
   const { name, ipv4, ipv6, internal, attachable, labels, options, ipamOptions, pools: asked } = request;
+  const { kind = 'bridge', configFrom, interfacePrefix, segmentName } = request;
   return {
     ...PLAIN_NETWORK,
-    ...{ id, name, portGroup, pools, ipv4, ipv6, internal, attachable, labels, options, ipamOptions },
+    ...{ id, kind, name, portGroup, pools, ipv4, ipv6, internal, attachable, labels, options, ipamOptions },
     createdAt: new Date().toISOString(),
     icc: icc ?? true,
     egress: egress ?? ownEgress ?? DEFAULT_EGRESS,
     mtu: mtu ?? 0,
     ipamDriver: ipamDriver ?? 'default',
     ...(asked.length === 0 ? {} : { asked: [...asked] }),
+    ...(configFrom === undefined ? {} : { configFrom }),
+    ...(interfacePrefix === undefined ? {} : { interfacePrefix }),
+    ...(segmentName === undefined ? {} : { segmentName }),
   };
 }

@@ -8,7 +8,8 @@ import type { ContainerSpec } from '../exec/container-spec.js';
 import type { AddressPool } from './address-pool.js';
 import { guardOf } from './card-guard.js';
 import { wholeEndpoint } from './endpoints.js';
-import { outerTrust } from './external-networks.js';
+import { outerServers, outerTrust } from './external-networks.js';
+import { isLeased } from './leases.js';
 import type { Network, NetworkTable } from './network-table.js';
 import type { NetworkEndpoint, NetworkWish } from './types.js';
 
@@ -70,21 +71,22 @@ export class Places {
    *   that was asked for is in use
    */
   bind({ id, networks }: Joining, macs: readonly string[]): NetworkEndpoint[] {
-    const joined = networks.map((wish) => ({ wish, network: this.table.joinable(wish) }));
     try {
-      return joined.map(({ wish, network }, card) => this.place(id, wish, network, macs[card] ?? ''));
+      const joined = networks.map((wish) => ({ wish, network: this.table.joinable(wish) }));
+      const names = new Set(networks.map(({ interfaceName }) => interfaceName));
+      return joined.map(({ wish, network }, card) => this.place(id, wish, network, macs[card] ?? '', names));
     } catch (error) {
-      for (const code of ['network.addressInUse', 'network.noAddress'] as const)
+      for (const code of ['network.addressInUse', 'network.noAddress', 'network.onlyConfiguration'] as const)
         if (isCode(error, code)) throw new PortLayerError(code, { ...error.subject, starting: true });
       throw error;
     }
   }
 
-  /** Puts a container that runs on a further network. @throws as {@link bind}, and then nothing is reserved */
-  join(id: string, wish: NetworkWish, mac: string): NetworkEndpoint {
+  /** Puts a container that runs on a further network. @param own its places @throws as {@link bind}, and then nothing is reserved */
+  join(id: string, wish: NetworkWish, mac: string, own: readonly NetworkEndpoint[] = []): NetworkEndpoint {
     const network = this.table.joinable(wish);
     try {
-      return this.place(id, wish, network, mac);
+      return this.place(id, wish, network, mac, new Set(own.map(({ interfaceName }) => interfaceName)));
     } catch (error) {
       this.leave(id, network.spec.id);
       throw error;
@@ -112,7 +114,8 @@ export class Places {
    */
   claim(spec: Joining, endpoints: readonly NetworkEndpoint[]): void {
     const problems: Error[] = [];
-    for (const { network, networkId, address, address6 } of endpoints)
+    // What a DHCP server has given is not ours to claim.
+    for (const { network, networkId, address, address6 } of endpoints.filter((one) => !isLeased(one)))
       for (const one of [address, address6]) {
         if (one === '') continue;
         try {
@@ -134,7 +137,7 @@ export class Places {
   recall(spec: Joining, endpoints: readonly NetworkEndpoint[]): void {
     for (const wish of spec.networks) {
       const found = this.table.find(wish);
-      const last = endpoints.find(({ networkId }) => networkId === found?.spec.id);
+      const last = endpoints.find((one) => one.networkId === found?.spec.id && !isLeased(one));
       for (const pool of found?.pools ?? []) {
         for (const asked of [wish.ipv4, wish.ipv6]) if (asked) pool.keep(asked, spec.id, true);
         for (const had of [last?.address, last?.address6]) if (had) pool.keep(had, spec.id);
@@ -142,7 +145,14 @@ export class Places {
     }
   }
 
-  private place(id: string, wish: NetworkWish, { spec, pools, predefined }: Network, mac: string): NetworkEndpoint {
+  /** @param names of the container's interfaces, to which this one's is added */
+  private place(
+    id: string,
+    wish: NetworkWish,
+    { spec, pools, predefined }: Network,
+    mac: string,
+    names: Set<string | undefined>,
+  ): NetworkEndpoint {
     const chosen = ([4, 6] as const).map((family) => {
       const asked = family === 4 ? wish.ipv4 : wish.ipv6;
       const own = pools.filter((pool) => pool.family === family);
@@ -153,6 +163,8 @@ export class Places {
     // Elsewhere nobody answers questions for names at the gateway.
     const named = this.own && spec.kind === 'bridge' && !(predefined && spec.name === DEFAULT_NETWORK);
     const gateways = spec.pools.flatMap(({ gateway }) => (gateway === '' ? [] : gateway));
+    const interfaceName = wish.interfaceName ?? numbered(spec.interfacePrefix, names);
+    names.add(interfaceName);
     return wholeEndpoint({
       network: spec.name,
       networkId: spec.id,
@@ -167,15 +179,23 @@ export class Places {
       gwPriority: wish.gwPriority ?? 0,
       mtu: spec.mtu,
       internal: spec.internal,
-      nameServers: spec.kind === 'external' ? (spec.dns ?? []) : named ? gateways : [],
+      nameServers: spec.kind === 'external' ? outerServers(spec) : named ? gateways : [],
       ...(named ? { named: true } : {}),
       aliases: wish.aliases,
-      ...(wish.interfaceName === undefined ? {} : { interfaceName: wish.interfaceName }),
+      ...(interfaceName === undefined ? {} : { interfaceName }),
       ...(wish.sysctls === undefined ? {} : { sysctls: wish.sysctls }),
       ...(spec.kind === 'external' ? { external: { ...outerTrust(spec), ...(this.own ? {} : { alone: true }) } } : {}),
       ...(spec.kind === 'bridge' && !this.own ? { guard: guardOf(spec, this.egress) } : {}),
     });
   }
+}
+
+/** The first such name that is free; undefined without a prefix. */
+function numbered(prefix: string | undefined, taken: ReadonlySet<string | undefined>): string | undefined {
+  if (prefix === undefined) return undefined;
+  let number = 0;
+  while (taken.has(`${prefix}${number}`)) number++;
+  return `${prefix}${number}`;
 }
 
 /** An address of the first of a network's subnets that has one. */

@@ -1,6 +1,7 @@
 /* See resolver.h: the sockets of 127.0.0.11, and the child that serves them. */
 #include "resolver.h"
 #include "container.h"
+#include "leases.h"
 #include "process.h"
 #include "system.h"
 
@@ -99,21 +100,33 @@ static void stop(void) {
   close_open(&resolver.udp), close_open(&resolver.tcp);
 }
 
-static bool read_servers(char **names, struct name_servers *servers) {
+/* As they were asked for. */
+static char asked[MAX_NAME_SERVERS][INET6_ADDRSTRLEN + sizeof UNLESS_LEASED];
+
+static bool read_server(const char *name, union name_server *one) {
+  if (inet_pton(AF_INET, name, &one->ip4.sin_addr) == 1) one->ip4.sin_family = AF_INET, one->ip4.sin_port = htons(53);
+  else if (inet_pton(AF_INET6, name, &one->ip6.sin6_addr) == 1) one->ip6.sin6_family = AF_INET6, one->ip6.sin6_port = htons(53);
+  else return false;
+  return true;
+}
+
+static bool read_servers(struct name_servers *servers) {
+  struct in_addr leased[MAX_NAME_SERVERS];
+  size_t count = leases_name_servers(leased, MAX_NAME_SERVERS), prefix = strlen(UNLESS_LEASED);
   *servers = (struct name_servers){0};
-  for (; *names != NULL; names++) {
-    if (servers->count == MAX_NAME_SERVERS) return false;
-    union name_server *one = &servers->list[servers->count++];
-    if (inet_pton(AF_INET, *names, &one->ip4.sin_addr) == 1) one->ip4.sin_family = AF_INET, one->ip4.sin_port = htons(53);
-    else if (inet_pton(AF_INET6, *names, &one->ip6.sin6_addr) == 1) one->ip6.sin6_family = AF_INET6, one->ip6.sin6_port = htons(53);
-    else return false;
+  for (char (*name)[sizeof *asked] = asked; name < asked + MAX_NAME_SERVERS && **name != 0; name++) {
+    bool own = strcmp(*name, LEASED_SERVERS) == 0, otherwise = strncmp(*name, UNLESS_LEASED, prefix) == 0;
+    for (size_t i = 0; own && i < count && servers->count < MAX_NAME_SERVERS; i++)
+      servers->list[servers->count++].ip4 = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(53), .sin_addr = leased[i]};
+    if (own || (otherwise && count > 0) || servers->count == MAX_NAME_SERVERS) continue;
+    if (!read_server(*name + (otherwise ? prefix : 0), &servers->list[servers->count++])) return false;
   }
   return true;
 }
 
-const char *resolver_set(const struct container *c, char **names) {
+static const char *settle(void) {
   struct name_servers servers;
-  if (!read_servers(names, &servers)) return "a name server's address is wrong, or there are too many";
+  if (!read_servers(&servers)) return "a name server's address is wrong";
   resolver.servers = servers;
   if (servers.count == 0) {
     if (resolver.udp >= 0) stop();
@@ -123,11 +136,25 @@ const char *resolver_set(const struct container *c, char **names) {
     tell();
     return NULL;
   }
-  resolver.group = c->cgroup.fd;
   /* Port 53 itself is the second choice: no process of the container could listen there on all addresses. */
   if (!open_sockets(0) && !open_sockets(53)) return "the resolver cannot listen on 127.0.0.11";
   resolver.start_at = 0; /* by the loop: the container's first process need not wait for it, and its questions wait in the sockets */
   return NULL;
+}
+
+const char *resolver_set(const struct container *c, char **names) {
+  memset(asked, 0, sizeof asked);
+  for (size_t i = 0; names[i] != NULL; i++) {
+    if (i == MAX_NAME_SERVERS || strlen(names[i]) >= sizeof *asked) return "a name server's address is wrong, or there are too many";
+    strcpy(asked[i], names[i]);
+  }
+  resolver.group = c->cgroup.fd;
+  return settle();
+}
+
+void resolver_settle(void) {
+  const char *failed = asked[0][0] == 0 ? NULL : settle();
+  if (failed != NULL) say("%s", failed);
 }
 
 void resolver_ended(pid_t pid) {

@@ -13,8 +13,13 @@ struct container;
 
 #define RESOLVER_ADDRESS 0x7f00000bu /* 127.0.0.11 */
 
-/* Sets where the container's questions go, in order; none: nothing answers any more. NULL or what failed. */
+/*
+ * Sets where the container's questions go, in order; none: nothing answers any more. LEASED_SERVERS stands for those that DHCP servers name;
+ * what begins with UNLESS_LEASED counts only if they name none. NULL or what failed.
+ */
 const char *resolver_set(const struct container *c, char **servers);
+/* The name servers that DHCP servers name have changed. */
+void resolver_settle(void);
 /* A child of the tether has ended: the resolver's is started again. */
 void resolver_ended(pid_t pid);
 /* Starts it again when its time has come. */
