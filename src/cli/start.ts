@@ -276,6 +276,7 @@ function withoutOptions({
   syslog: _syslog,
   publish: _publish,
   egress: _egress,
+  egressRate: _egressRate,
   hostPorts: _hostPorts,
   addressPools: _addressPools,
   allowNetworkCreate: _allowNetworkCreate,

@@ -197,6 +197,29 @@ describe('networks', () => {
     expect(await reached()).toEqual(['80', '80']);
   });
 
+  it('are as fast as the rate of its place on a network, and what they carry is counted', async () => {
+    const size = 300_000;
+    await docker('exec', 'moving', 'sh', '-c', `head -c ${size} /dev/zero > /80/big`);
+    // Were it the network's rate that holds, this would take five minutes.
+    await docker('network', 'create', '-o', 'caisson.egress-rate=8kbit', 'slow');
+    await docker('network', 'connect', '--driver-opt', 'caisson.egress-rate=1mbit', 'slow', 'moving');
+    await docker('network', 'disconnect', 'aa', 'moving');
+    const began = performance.now();
+    const answer = await fetch(`http://127.0.0.1:${port}/big`, { headers: { connection: 'close' } });
+    expect((await answer.arrayBuffer()).byteLength).toBe(size);
+    expect(performance.now() - began).toBeGreaterThan(2000);
+    const { stdout } = await stack.vicMachine('network', 'usage', '--name', 'test');
+    const [, address = '', sent = '', rate] = /^moving +slow +([\d.]+) +\d+ +(\d+) +\d+ +(\S+)$/m.exec(stdout) ?? [];
+    expect(rate, stdout).toBe('1mbit');
+    expect(await docker('inspect', '-f', '{{.NetworkSettings.Networks.slow.IPAddress}}', 'moving')).toBe(address);
+    expect(Number(sent)).toBeGreaterThan(size);
+    expect(Number(sent)).toBeLessThan(size + 10_000);
+    const wrong = await stack.docker('network', 'create', '-o', 'caisson.egress-rate=fast', 'wrong');
+    expect(wrong.stderr).toContain("caisson.egress-rate 'fast' is no rate");
+    await docker('network', 'connect', 'aa', 'moving');
+    await docker('network', 'disconnect', 'slow', 'moving');
+  });
+
   it('on internal networks only it publishes nothing, and again once it is on another', async () => {
     await docker('network', 'connect', 'inner', 'moving');
     await docker('network', 'disconnect', 'aa', 'moving');

@@ -426,6 +426,7 @@ describe('a distributed port group of a vCenter', () => {
       [bridge('/DC0/network/missing'), 'was not found'],
       [bridge('/DC0/vm'), 'was not found'],
       [{ settings: { hostPorts: [80] } }, '--allow-host-ports needs the embedded host'],
+      [{ settings: { egressRate: 1000 } }, '--egress-rate needs the embedded host'],
       [{ settings: { egress: 'relay' as const } }, '--egress relay needs the embedded host'],
       [
         {

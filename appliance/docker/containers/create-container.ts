@@ -22,6 +22,7 @@ import {
   platformWarning,
 } from '../../image/index.js';
 import type { DockerNetworks } from '../networks/docker-networks.js';
+import { refuseRate } from '../networks/egress-rate.js';
 import type { VolumeService } from '../volumes/volume-service.js';
 import { checkNamespaceOwners } from './config/check-host-options.js';
 import { checkContainerName, containerSpec } from './config/container-spec.js';
@@ -112,6 +113,7 @@ export class ContainerCreation {
       links,
       findNetwork: (reference) => dockerNetworks.find(reference),
     });
+    if (!dockerNetworks.ownHost) for (const { driverOpts } of spec.networks) refuseRate(driverOpts);
     // Ports are published at the start; wrong ones are refused here.
     wantedPorts(host.PortBindings ?? {}, Object.keys(body.ExposedPorts ?? {}), host.PublishAllPorts === true);
     const created = await this.createWithVolumes(body, namesHost(spec, config.hostPorts));

@@ -7,6 +7,7 @@ import type {
   NetworkService,
 } from '../../../port-layer/index.js';
 import { isCode, PortLayerError } from '../../../port-layer/index.js';
+import { refuseRate } from './egress-rate.js';
 import { hostNetwork } from './host-network.js';
 import { isOnNone, noneEndpointId, noneNetwork } from './none-network.js';
 
@@ -56,7 +57,8 @@ export class DockerNetworks {
     }
   }
 
-  create(request: NetworkRequest): Promise<NetworkInfo> {
+  async create(request: NetworkRequest): Promise<NetworkInfo> {
+    if (!this.ownHost) refuseRate(request.options);
     return this.networks.create(request);
   }
 

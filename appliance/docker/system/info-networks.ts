@@ -1,12 +1,16 @@
 /** What `/info` says of networks, the way out and proxies. */
 import { DEFAULT_EGRESS, DEFAULT_NETWORK, type VchConfig } from '../../../port-layer/config.js';
+import { bitRateText } from '../../../src/common/bit-rate.js';
 import { maskedProxy, proxySettings } from '../../../src/common/proxies.js';
 
-type Sources = Pick<VchConfig, 'networks' | 'egress' | 'hostPorts' | 'allowNetworkCreate' | 'networkVlans'>;
+type Sources = Pick<
+  VchConfig,
+  'networks' | 'egress' | 'egressRate' | 'hostPorts' | 'allowNetworkCreate' | 'networkVlans'
+>;
 
 /** Rows of `DriverStatus`. @param ownHost whether this engine is the gateway of the networks, and its host their switch */
 export function networkStatus(config: Sources, ownHost: boolean): [string, string][] {
-  const { networks, egress = DEFAULT_EGRESS, hostPorts = [] } = config;
+  const { networks, egress = DEFAULT_EGRESS, egressRate, hostPorts = [] } = config;
   const listed = networks.map(({ name, portGroup, subnet }): [string, string] => [
     name === DEFAULT_NETWORK ? 'Bridge network' : `Network ${name}`,
     `${portGroup} ${subnet}`,
@@ -16,6 +20,14 @@ export function networkStatus(config: Sources, ownHost: boolean): [string, strin
     ...listed,
     ['New networks', 'have a port group each'],
     ['Egress', egress === 'relay' ? 'relay: what this machine reaches' : 'none'],
+    ...(egressRate === undefined
+      ? []
+      : [
+          ['Egress rate', `${bitRateText(egressRate)} for each container, unless its network says otherwise`] as [
+            string,
+            string,
+          ],
+        ]),
     ...(hostPorts.length === 0
       ? []
       : [['Ports of the machine that containers reach', ranges(hostPorts)] as [string, string]]),

@@ -215,6 +215,15 @@ describe('the engine', () => {
       const warning =
         'Containers on network apart do not find each other by name: this vSphere host has no name server for them';
       expect([made.status, named.status, named.json.Warnings]).toEqual([201, 201, [warning]]);
+      const rate = { 'caisson.egress-rate': '10mbit' };
+      const refusals = await Promise.all([
+        engine.call('POST', '/networks/create', { Name: 'slow', Options: rate }),
+        engine.call('POST', '/containers/create', {
+          ...on('apart'),
+          NetworkingConfig: { EndpointsConfig: { apart: { DriverOpts: rate } } },
+        }),
+      ]);
+      expect(refusals.map(({ status }) => status)).toEqual([501, 501]);
       const plain = await engine.call('POST', '/containers/create', on('bridge'));
       expect(plain.json.Warnings).toEqual([]);
       const { DriverStatus } = (await engine.call('GET', '/info')).json as { DriverStatus: [string, string][] };
