@@ -66,10 +66,18 @@ export class Containers implements ExecService, ExecContext {
   });
   private readonly starter = new Starter(this);
   private readonly pauser = new Pauser(this, this.effects);
+  private readonly memberships = new Memberships(this);
   /** Takes in what is observed of the VMs. */
   readonly observer: VmObserver = new VmObserver(this, this.effects, {
     track: (container) => this.track(container),
     foundAwake: (container) => this.pauser.foundAwake(container),
+    foundCards: (container, cards) => {
+      this.memberships
+        .resume(container, cards)
+        .catch((error: unknown) =>
+          log.error({ container: container.id, err: messageOf(error) }, 'a container has not set up all of its cards'),
+        );
+    },
   });
 
   constructor(
@@ -83,7 +91,7 @@ export class Containers implements ExecService, ExecContext {
     readonly gate: StartGate = new StartGate(),
   ) {
     this.events.setMaxListeners(0);
-    networks.members = new Memberships(this);
+    networks.members = this.memberships;
   }
 
   private emit(event: ContainerEvent): void {
