@@ -78,6 +78,7 @@ export class Containers implements ExecService, ExecContext {
           log.error({ container: container.id, err: messageOf(error) }, 'a container has not set up all of its cards'),
         );
     },
+    leaseChanged: (container, before) => this.memberships.leaseChanged(container, before),
   });
 
   constructor(

@@ -14,8 +14,9 @@ import type { ContainerSpec } from './container-spec.js';
 import type { ExecContext } from './context.js';
 import type { Handle } from './handle.js';
 import { keptSpec } from './kept-spec.js';
-import { cardSettings, hostnameOf, networkFiles, serversOf } from './program-spec.js';
+import { cardSettings, hostnameOf, leasedWayOut, networkFiles, serversOf } from './program-spec.js';
 import { currentRecord, RUN_KEY } from './run-record.js';
+import { leased } from './start.js';
 import { ADDRESSES_KEY, addressesValue, SPEC_KEY, trustKeys } from './vm-spec.js';
 
 const log = logger('exec');
@@ -54,6 +55,7 @@ export class LiveCards {
         mac,
         ...cardSettings(endpoint, after.endpoints, after.spec.openPorts),
       });
+      await leased(container);
       await this.tellGuest(container, before.endpoints);
     } catch (error) {
       if (await this.takeBack(container, before, mac)) networks.places.leave(container.id, network.id);
@@ -131,14 +133,14 @@ export class LiveCards {
   }
 
   /** Default routes, name servers and files, as its networks are now. @param before its endpoints when it was last told */
-  private async tellGuest(container: Container, before: readonly NetworkEndpoint[]): Promise<void> {
+  async tellGuest(container: Container, before: readonly NetworkEndpoint[]): Promise<void> {
     const { spec, endpoints } = container;
     const channel = this.channelOf(container);
     const [four, six] = [wayOut4(endpoints), wayOut6(endpoints)];
     if (wayOut4(before)?.mac !== four?.mac || wayOut6(before)?.mac !== six?.mac)
       await channel.routes({
         gateway: four?.gateway ?? '',
-        mac: four?.mac ?? '',
+        mac: (four ?? leasedWayOut(endpoints))?.mac ?? '',
         gateway6: six?.gateway6 ?? '',
         mac6: six?.mac ?? '',
       });

@@ -2,19 +2,22 @@
  * Puts containers on further networks and takes them off. A container that does not run only gets or loses a card of its VM; for one that
  * runs, see `live-cards.ts`.
  */
-import { isKind } from '../../src/common/errors.js';
+import { isKind, messageOf } from '../../src/common/errors.js';
+import { logger } from '../../src/common/log.js';
 import type { Attachment } from '../../src/vim25/index.js';
 import { PortLayerError } from '../errors.js';
 import { cardsFor, isThere } from '../network/endpoints.js';
 import type { Members } from '../network/networks.js';
 import { MAX_CARDS } from '../network/places.js';
-import type { ConnectOptions, NetworkInfo, NetworkWish } from '../network/types.js';
+import type { ConnectOptions, NetworkEndpoint, NetworkInfo, NetworkWish } from '../network/types.js';
 import { changeCards, readCards } from './cards.js';
 import type { Container } from './container.js';
 import type { ExecContext } from './context.js';
 import { keptSpec } from './kept-spec.js';
 import { LiveCards, without } from './live-cards.js';
 import { SPEC_KEY } from './vm-spec.js';
+
+const log = logger('exec');
 
 /** See the file's head. */
 export class Memberships implements Members {
@@ -57,6 +60,18 @@ export class Memberships implements Members {
       if (container.running) await this.live.unplug(container, found, this.idOf(found));
       else await this.dropCard(container, found);
     });
+  }
+
+  /** A DHCP server has given a running container another address. */
+  leaseChanged(container: Container, before: readonly NetworkEndpoint[]): void {
+    container
+      .exclusive(async () => {
+        // One that is not connected yet has set what it was given by itself.
+        if (container.running && container.channel !== null) await this.live.tellGuest(container, before);
+      })
+      .catch((error: unknown) =>
+        log.warn({ container: container.id, err: messageOf(error) }, 'a container was not told of its new address'),
+      );
   }
 
   async leave(attachment: Attachment): Promise<void> {

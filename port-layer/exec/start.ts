@@ -5,6 +5,7 @@ import { compileProgram } from '../../tether/program/compile.js';
 import { exitCodeOf, PortLayerError } from '../errors.js';
 import { FIRST_PROCESS } from '../interaction/patience.js';
 import { cardsFor, isThere } from '../network/endpoints.js';
+import { awaitsLease } from '../network/leases.js';
 import { volumeDisks } from '../storage/volume-disks.js';
 import { readCards } from './cards.js';
 import type { Container } from './container.js';
@@ -28,6 +29,8 @@ const GUEST_OFF_MS = 10_000;
 const ENDING_MS = 10_000;
 /** Within this time we learn that a VM that we powered off is off. */
 const SEEN_OFF_MS = 4000;
+/** Within this time we learn what the guest has told its host. */
+const LEASE_NEWS_MS = 10_000;
 /** The exit code of a start that failed before there was a process. */
 const START_FAILED = 128;
 
@@ -72,6 +75,7 @@ export class Starter {
     if (!(await container.until(() => container.life.kind !== 'powering', { ms })))
       throw new PortLayerError('start.tooLate', {});
     if (container.life.kind === 'failing') throw container.life.reason;
+    await leased(container);
   }
 
   private async powerOn(container: Container, { annotations, links }: Preparation): Promise<void> {
@@ -172,4 +176,12 @@ export class Starter {
       );
     await down(SEEN_OFF_MS);
   }
+}
+
+/** The guest has told the addresses that DHCP gave it before its process began; the news may be on its way. */
+export async function leased(container: Container): Promise<void> {
+  if (!container.endpoints.some(awaitsLease)) return;
+  const known = (): boolean => !container.running || !container.endpoints.some(awaitsLease);
+  if (!(await container.until(known, { ms: LEASE_NEWS_MS })))
+    log.warn({ container: container.id }, 'it has an address by DHCP that its host does not tell');
 }

@@ -2,14 +2,16 @@
 import { type Attachment, attachmentOf, segmentOf } from '../../src/vim25/index.js';
 import type { NetworkEndpoint } from './types.js';
 
-type Ranked = Pick<NetworkEndpoint, 'network' | 'gwPriority' | 'internal' | 'address' | 'address6'>;
+type Ranked = Pick<NetworkEndpoint, 'network' | 'gwPriority' | 'internal' | 'address' | 'address6' | 'external'>;
 
 /**
  * In the order in which Docker looks for the way out: by priority, networks with a way out before internal ones, those with IPv4 and IPv6
  * before those with one of them, then by name.
  */
 function byRank(one: Ranked, other: Ranked): number {
-  const both = ({ address, address6 }: Ranked): number => Number(address !== '') + Number(address6 !== '');
+  // One that gets its address by DHCP has its place already before.
+  const both = ({ address, address6, external }: Ranked): number =>
+    Number(address !== '' || external?.dhcp === true) + Number(address6 !== '');
   if (one.gwPriority !== other.gwPriority) return other.gwPriority - one.gwPriority;
   if (one.internal !== other.internal) return one.internal ? 1 : -1;
   if (both(one) !== both(other)) return both(other) - both(one);

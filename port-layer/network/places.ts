@@ -7,7 +7,8 @@ import { isCode, PortLayerError } from '../errors.js';
 import type { ContainerSpec } from '../exec/container-spec.js';
 import type { AddressPool } from './address-pool.js';
 import { wholeEndpoint } from './endpoints.js';
-import { outerTrust } from './external-networks.js';
+import { outerServers, outerTrust } from './external-networks.js';
+import { isLeased } from './leases.js';
 import type { Network, NetworkTable } from './network-table.js';
 import type { NetworkEndpoint, NetworkWish } from './types.js';
 
@@ -104,7 +105,8 @@ export class Places {
    */
   claim(spec: Joining, endpoints: readonly NetworkEndpoint[]): void {
     const problems: Error[] = [];
-    for (const { network, networkId, address, address6 } of endpoints)
+    // What a DHCP server has given is not ours to claim.
+    for (const { network, networkId, address, address6 } of endpoints.filter((one) => !isLeased(one)))
       for (const one of [address, address6]) {
         if (one === '') continue;
         try {
@@ -126,7 +128,7 @@ export class Places {
   recall(spec: Joining, endpoints: readonly NetworkEndpoint[]): void {
     for (const wish of spec.networks) {
       const found = this.table.find(wish);
-      const last = endpoints.find(({ networkId }) => networkId === found?.spec.id);
+      const last = endpoints.find((one) => one.networkId === found?.spec.id && !isLeased(one));
       for (const pool of found?.pools ?? []) {
         for (const asked of [wish.ipv4, wish.ipv6]) if (asked) pool.keep(asked, spec.id, true);
         for (const had of [last?.address, last?.address6]) if (had) pool.keep(had, spec.id);
@@ -167,7 +169,7 @@ export class Places {
       gwPriority: wish.gwPriority ?? 0,
       mtu: spec.mtu,
       internal: spec.internal,
-      nameServers: spec.kind === 'external' ? (spec.dns ?? []) : isDefault ? [] : gateways,
+      nameServers: spec.kind === 'external' ? outerServers(spec) : isDefault ? [] : gateways,
       ...(spec.kind === 'external' || isDefault ? {} : { named: true }),
       aliases: wish.aliases,
       ...(interfaceName === undefined ? {} : { interfaceName }),

@@ -5,14 +5,15 @@ import type { Readable, Writable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { unavailable } from '../common/errors.js';
 import { logger } from '../common/log.js';
+import { RestartPause } from '../common/restart-pause.js';
 import type { AddressPort, Counter, Protocol } from './messages.js';
 import { parseRelayLine, type RelayLine } from './relay-lines.js';
 import type { WorkerWatch } from './worker-watch.js';
 
 const log = logger('gateway');
-/** A relay that ended is started again at once; one that ends soon after its start, only after this. */
-const RESTART_MS = 500;
-const STABLE_MS = 2000;
+/** The pause before a relay that ended soon after its start is started again. */
+const RESTART_MS = 250;
+const MOST_RESTART_MS = 5000;
 /** The relay's descriptor of its heartbeat file. */
 const BEAT = 3;
 
@@ -37,6 +38,7 @@ export class RelayProcess {
   private readonly waiting = new Map<number, Waiting>();
   private last = 0;
   private closing = false;
+  private readonly pause = new RestartPause(RESTART_MS, MOST_RESTART_MS);
   private ready = false;
   /** The first start has succeeded. */
   private begun = false;
@@ -85,7 +87,7 @@ export class RelayProcess {
       if (this.closing || !this.begun) return;
       log.error({ code, signal }, 'the relay ended and is started again');
       this.child = null;
-      void this.startAgain(performance.now() - began > STABLE_MS ? 0 : RESTART_MS);
+      void this.startAgain(this.pause.after(performance.now() - began));
     };
     child.once('exit', gone);
     // A process that could not be started does not exit.

@@ -139,6 +139,8 @@ function rangeProblems(network: NetworkInfo, { IPAMConfig }: EndpointRequest): s
   const subnets = asked.flatMap(({ subnet }) => parseSubnet(subnet ?? '') ?? []);
   const problem = (text: string | null | undefined, family: 4 | 6): string[] => {
     if (!text) return [];
+    if (network.kind === 'external' && network.pools.length === 0)
+      return [`Cannot set static IP (${text}) when default gateway is not set for network ${network.name}`];
     const fitting: Subnet[] = subnets.filter((subnet) => subnet.family === family);
     if (fitting.length === 0)
       return ['user specified IP address is supported only when connecting to networks with user configured subnets'];

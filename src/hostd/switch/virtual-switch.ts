@@ -21,7 +21,7 @@ import { bridgeLink, pairLink } from './new-links.js';
 import type { PolicyTables } from './policy-tables.js';
 import type { PortGroupSettings } from './port-group-settings.js';
 import { REJECT_ALL, type SecurityPolicy } from './security-policy.js';
-import { Uplinks, uplinkPort } from './uplinks.js';
+import { Uplinks } from './uplinks.js';
 import { type Plugging, type Port, Wiring } from './wiring.js';
 
 const log = logger('switch');
@@ -106,8 +106,7 @@ export class VirtualSwitch {
     await this.netlink.carryOut(this.path, ROUTE, messages);
     for (const [name, policy] of fresh) {
       await this.wiring.setPolicy(name, policy);
-      const uplink = await this.uplinks.provide(name);
-      if (uplink !== null) await this.wiring.addUplink(uplink, bridgeName(name));
+      await this.uplinks.provide(name, (uplink) => this.wiring.addUplink(uplink, bridgeName(name)));
       this.bridges.set(name, bridgeName(name));
     }
   }
@@ -128,11 +127,13 @@ export class VirtualSwitch {
     if (bridge === undefined) return;
     this.bridges.delete(name);
     this.wiring.forgetPortGroup(name);
-    if (this.uplinks.has(name)) {
-      // The interface of the machine is free again when this resolves.
-      await ipTry(this.namespace, [`link delete ${uplinkPort(name)}`]);
-      this.wiring.removeUplink([uplinkPort(name)]);
-    }
+    // The interface of the machine is free again when this resolves.
+    const uplink = this.uplinks.forget(name);
+    await ipTry(
+      this.namespace,
+      uplink.map((one) => `link delete ${one}`),
+    );
+    this.wiring.removeUplink(uplink);
     this.leaving.begin(bridge);
   }
 
