@@ -197,6 +197,29 @@ describe('networks', () => {
     expect(await reached()).toEqual(['80', '80']);
   });
 
+  it('are as fast as the rate of its place on a network, and what they carry is counted', async () => {
+    const size = 300_000;
+    await docker('exec', 'moving', 'sh', '-c', `head -c ${size} /dev/zero > /80/big`);
+    // Were it the network's rate that holds, this would take five minutes.
+    await docker('network', 'create', '-o', 'caisson.egress-rate=8kbit', 'slow');
+    await docker('network', 'connect', '--driver-opt', 'caisson.egress-rate=1mbit', 'slow', 'moving');
+    await docker('network', 'disconnect', 'aa', 'moving');
+    const began = performance.now();
+    const answer = await fetch(`http://127.0.0.1:${port}/big`, { headers: { connection: 'close' } });
+    expect((await answer.arrayBuffer()).byteLength).toBe(size);
+    expect(performance.now() - began).toBeGreaterThan(2000);
+    const { stdout } = await stack.vicMachine('network', 'usage', '--name', 'test');
+    const [, address = '', sent = '', rate] = /^moving +slow +([\d.]+) +\d+ +(\d+) +\d+ +(\S+)$/m.exec(stdout) ?? [];
+    expect(rate, stdout).toBe('1mbit');
+    expect(await docker('inspect', '-f', '{{.NetworkSettings.Networks.slow.IPAddress}}', 'moving')).toBe(address);
+    expect(Number(sent)).toBeGreaterThan(size);
+    expect(Number(sent)).toBeLessThan(size + 10_000);
+    const wrong = await stack.docker('network', 'create', '-o', 'caisson.egress-rate=fast', 'wrong');
+    expect(wrong.stderr).toContain("caisson.egress-rate 'fast' is no rate");
+    await docker('network', 'connect', 'aa', 'moving');
+    await docker('network', 'disconnect', 'slow', 'moving');
+  });
+
   it('on internal networks only it publishes nothing, and again once it is on another', async () => {
     await docker('network', 'connect', 'inner', 'moving');
     await docker('network', 'disconnect', 'aa', 'moving');
@@ -236,12 +259,14 @@ describe('networks', () => {
   });
 
   it('a listed port of the machine is reached by the name of its gateway, others and those of internal networks are not', async () => {
-    const asked = `ask() { (sleep 1) | nc -w 3 $(sed -n 's/\\thost.docker.internal//p' /etc/hosts) $1 || echo refused; }`;
-    const script = `${asked}; ask ${numberOf(listed)}; ask ${numberOf(unlisted)}`;
+    const asked = `ask() { (sleep 1) | nc -w $2 $(sed -n 's/\\thost.docker.internal//p' /etc/hosts) $1 || echo refused; }`;
+    const script = `${asked}; ask ${numberOf(listed)} 30; ask ${numberOf(unlisted)} 3`;
     const answer = (network: string): Promise<string> =>
       docker('run', '--rm', '--network', network, 'busybox', 'sh', '-c', `${script} 2>/dev/null`);
-    for (const network of ['bridge', 'aa', 'noway'])
-      expect(await answer(network), network).toBe('from the machine\nrefused');
-    expect(await answer('inner')).toBe('refused\nrefused');
+    const reached = 'from the machine\nrefused';
+    expect(await Promise.all(['bridge', 'aa', 'noway', 'inner'].map(answer))).toEqual([
+      ...[reached, reached, reached],
+      'refused\nrefused',
+    ]);
   });
 });
