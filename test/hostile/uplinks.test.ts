@@ -125,7 +125,7 @@ it('lets a guest have the address that a DHCP server outside gives it, and only 
   const leased = { mac: '02:00:00:00:0e:05', ip: '192.0.2.50' };
   const trust = { level: 'published' as const, ports: [], peers: [], dynamic: true };
   await network.plug('vm-5', [{ ...nic(leased), addresses: [], trust }]);
-  const client = await TapGuest.open(program.path, network.path, 't5n0');
+  let client = await TapGuest.open(program.path, network.path, 't5n0');
   await client.received();
   const reaches = async (frame: Buffer): Promise<boolean> => {
     await guest.received();
@@ -182,6 +182,14 @@ it('lets a guest have the address that a DHCP server outside gives it, and only 
   await client.received();
   await guest.send(say({ ...GUEST, ip: '192.0.2.77' }, 'not mine'));
   expect(has(await client.received(), 'not mine')).toBe(false);
+  await client.close();
+  await network.unplug('vm-5');
+  // The next card of that name has to be given it anew.
+  await network.plug('vm-5', [{ ...nic(leased), addresses: [], trust }]);
+  client = await TapGuest.open(program.path, network.path, 't5n0');
+  await client.received();
+  expect(await reaches(say(leased, 'again'))).toBe(false);
+  expect(await reaches(question(leased.mac))).toBe(true);
   await client.close();
   await network.unplug('vm-5');
 });
