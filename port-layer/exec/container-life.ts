@@ -145,7 +145,7 @@ export type ContainerEvent =
 
 /** What has to be done. */
 export type ContainerEffect =
-  | { do: 'tell'; of: 'started' | 'exited' | 'startFailed' | 'paused' | 'unpaused' | 'oom' | 'removed' }
+  | { do: 'tell'; of: 'starting' | 'started' | 'exited' | 'startFailed' | 'paused' | 'unpaused' | 'oom' | 'removed' }
   /** Close the run's channel and release its addresses. `now`: without reading what the guest has still sent. */
   | { do: 'letGo'; now: boolean }
   /** Record the run's end with the machine, since the guest could not. */

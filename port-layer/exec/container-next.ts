@@ -44,13 +44,16 @@ export function nextContainer(facts: ContainerFacts, event: ContainerEvent): Con
       };
     case 'power':
       if (life.kind !== 'preparing' || life.aborted !== null) return same;
-      return become({
-        kind: 'powering',
-        rest: life.rest,
-        startedAt: event.startedAt,
-        endpoints: event.endpoints,
-        oomKilled: false,
-      });
+      return become(
+        {
+          kind: 'powering',
+          rest: life.rest,
+          startedAt: event.startedAt,
+          endpoints: event.endpoints,
+          oomKilled: false,
+        },
+        { do: 'tell', of: 'starting' },
+      );
     case 'abort':
       // The code that prepares the start will notice this and give up.
       if (life.kind === 'preparing' && life.aborted === null) return become({ ...life, aborted: event.reason });

@@ -60,6 +60,7 @@ static void begin(void) {
   rehearse();
   forget_disks();
   prepare_nics();
+  resolver_prepare();
   platform_rpc_open(); /* the host takes it as the sign that a snapshot can be taken */
   become_instance();
   for each_container(c) log_begin(&c->log);
