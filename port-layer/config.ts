@@ -129,6 +129,10 @@ const vchConfig = z.object({
     .optional(),
   /** The way out of networks that do not say themselves; undefined: {@link DEFAULT_EGRESS}. */
   egress: egress.optional(),
+  /**
+   * How many bits a second are carried in each direction for each container whose network says nothing of it; undefined: as many as it goes.
+   */
+  egressRate: z.number().int().positive().optional(),
   /** TCP and UDP ports of the machine that containers reach by the gateway's address (`host-gateway`); undefined: none. */
   hostPorts: z.array(z.number().int().min(1).max(65535)).max(MOST_HOST_PORTS).optional(),
   /** Where new networks get their subnets from; undefined: as in Docker. */

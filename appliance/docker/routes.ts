@@ -16,6 +16,7 @@ import { versionedRouter } from './http/routing.js';
 import { commitRoutes } from './images/commit-routes.js';
 import { imageRoutes } from './images/image-routes.js';
 import { networkRoutes } from './networks/network-routes.js';
+import { usageRoutes } from './networks/usage-routes.js';
 import { policyRoutes } from './policy/policy-routes.js';
 import { pruneRoutes } from './prune/prune-routes.js';
 import { diskUsageRoutes } from './system/disk-usage-routes.js';
@@ -30,6 +31,7 @@ export function dockerRouter(engine: Engine): Router {
   systemRoutes(router, engine);
   eventRoutes(router, engine.events);
   networkRoutes(router, engine);
+  usageRoutes(router, engine);
   policyRoutes(router, engine);
   createRoutes(router, engine);
   inspectRoutes(router, engine);

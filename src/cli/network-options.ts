@@ -2,6 +2,7 @@
 import { type Command, Option } from 'commander';
 import { Address4, Address6 } from 'ip-address';
 import { type AddressPoolConfig, type Egress, MOST_HOST_PORTS, type VchConfig } from '../../port-layer/config.js';
+import { parseBitRate } from '../common/bit-rate.js';
 import { invalid, unsupported } from '../common/errors.js';
 import { collect } from './config-file.js';
 import { type ContainerNetworkOptions, containerNetworkOptions, containerNetworks } from './container-networks.js';
@@ -14,6 +15,7 @@ const DNS_PORT = 53;
 /** As commander returns them; empty or undefined if not given. */
 export interface NetworkOptions extends ContainerNetworkOptions {
   egress?: Egress;
+  egressRate?: string;
   allowHostPorts: string[];
   defaultAddressPool: string[];
   allowNetworkCreate?: boolean;
@@ -26,7 +28,14 @@ export interface NetworkOptions extends ContainerNetworkOptions {
 /** The part of a configuration that these options determine. */
 export type NetworkSettings = Pick<
   VchConfig,
-  'egress' | 'hostPorts' | 'addressPools' | 'allowNetworkCreate' | 'networkVlans' | 'proxies' | 'containerNetworks'
+  | 'egress'
+  | 'egressRate'
+  | 'hostPorts'
+  | 'addressPools'
+  | 'allowNetworkCreate'
+  | 'networkVlans'
+  | 'proxies'
+  | 'containerNetworks'
 >;
 
 /** Adds the options to a command. */
@@ -36,6 +45,10 @@ export function networkOptions(command: Command): Command {
       '--egress <relay|none>',
       'whether containers reach what this machine reaches, or nothing outside; with relay, a network can do without: docker network create -o caisson.egress=none (default: relay)',
       parseEgress,
+    )
+    .option(
+      '--egress-rate <rate|none>',
+      'how fast each container may send and receive through its gateway (the way out, published ports), such as 10mbit; networks can say otherwise: docker network create -o caisson.egress-rate=1gbit (default: none)',
     )
     .option(
       '--allow-host-ports <port[-port],…|none>',
@@ -81,6 +94,7 @@ export function networkSettings(
   bridges: readonly string[] = [],
 ): NetworkSettings {
   const egress = options.egress ?? before.egress;
+  const egressRate = options.egressRate === undefined ? before.egressRate : parseRate(options.egressRate);
   const hostPorts = said(options.allowHostPorts, NONE, parseHostPorts) ?? before.hostPorts ?? [];
   const addressPools = said(options.defaultAddressPool, DEFAULT, parseAddressPools) ?? before.addressPools ?? [];
   const allowNetworkCreate = options.allowNetworkCreate ?? before.allowNetworkCreate ?? false;
@@ -97,6 +111,7 @@ export function networkSettings(
   });
   return {
     ...(egress === undefined ? {} : { egress }),
+    ...(egressRate === undefined ? {} : { egressRate }),
     ...(hostPorts.length > 0 ? { hostPorts } : {}),
     ...(addressPools.length > 0 ? { addressPools } : {}),
     ...(allowNetworkCreate ? { allowNetworkCreate } : {}),
@@ -116,6 +131,9 @@ function parseEgress(text: string): Egress {
   if (text !== 'relay' && text !== 'none') throw invalid(`--egress '${text}' is neither relay nor none`);
   return text;
 }
+
+const parseRate = (text: string): number | undefined =>
+  text === NONE ? undefined : parseBitRate('--egress-rate', text);
 
 function yesOrNo(text: string): boolean {
   if (text !== 'yes' && text !== 'no') throw invalid(`--allow-network-create '${text}' is neither yes nor no`);

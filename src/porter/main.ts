@@ -135,6 +135,12 @@ async function handle(message: PorterRequest): Promise<void> {
     case 'target':
       gateway?.relay.target(message.id, message.address, message.port);
       return;
+    case 'rate':
+      gateway?.rate(message.address, message.rate);
+      return;
+    case 'forget':
+      await gateway?.forget(message.address);
+      return;
     case 'close':
       gateway?.relay.close(message.id);
       return;
@@ -154,7 +160,7 @@ process.on('message', (raw, socket) => {
   }
   handle(message).catch((error: unknown) => {
     if ('request' in message) void answer({ kind: 'failed', request: message.request, error: tellError(error) });
-    else log.error({ err: error }, 'a port could not be served');
+    else log.error({ err: error, kind: message.kind }, 'the gateway could not do what it was told');
   });
 });
 process.on('disconnect', () => {

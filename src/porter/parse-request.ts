@@ -22,6 +22,9 @@ const isCard = (value: unknown): value is string =>
 /** The largest that a card of Linux takes. */
 const isMtu = (value: unknown): value is number => isCount(value) && value <= 65_535;
 
+/** Bytes a second: 1 Tbit/s. */
+const isRate = (value: unknown): value is number => isCount(value) && value <= 125_000_000_000;
+
 /** On one card: an IPv4 and an IPv6 address for each of its pools. */
 const MAX_ADDRESSES = 16;
 
@@ -43,7 +46,8 @@ function parseNetworks(value: unknown): GatewayNetwork[] | null {
   return new Set(networks.map((one) => one.interface)).size === networks.length ? networks : null;
 }
 
-function parseCard({ interface: name, addresses, egress, internal, mtu }: Record<string, unknown>): GatewayCard | null {
+function parseCard(fields: Record<string, unknown>): GatewayCard | null {
+  const { interface: name, addresses, egress, internal, mtu, rate } = fields;
   const whole =
     isCard(name) &&
     Array.isArray(addresses) &&
@@ -51,8 +55,9 @@ function parseCard({ interface: name, addresses, egress, internal, mtu }: Record
     addresses.every(isPrefixed) &&
     typeof egress === 'boolean' &&
     typeof internal === 'boolean' &&
-    isMtu(mtu);
-  return whole ? { interface: name, addresses: [...addresses], egress, internal, mtu } : null;
+    isMtu(mtu) &&
+    isRate(rate);
+  return whole ? { interface: name, addresses: [...addresses], egress, internal, mtu, rate } : null;
 }
 
 function parseAddressPort(raw: unknown): AddressPort | null {
@@ -127,6 +132,10 @@ export function parseRequest(raw: unknown): PorterRequest | null {
     }
     case 'reported':
       return isCount(id) ? { kind, id } : null;
+    case 'rate':
+      return isAddress(address) && isRate(fields.rate) ? { kind, address, rate: fields.rate } : null;
+    case 'forget':
+      return isAddress(address) ? { kind, address } : null;
     case 'counters':
     case 'policy-counts':
       return isCount(request) ? { kind, request } : null;

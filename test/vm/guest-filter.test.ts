@@ -8,7 +8,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { ContainerChannel } from '../../port-layer/interaction/container-channel.js';
 import { noPacketFilter } from '../../tether/program/packet-filter.js';
 import type { NicFilter } from '../../tether/program/spec.js';
-import { buildTool, neighbour, openChannel, putTool, sh } from '../support/guest-shell.js';
+import { buildTool, neighbour, putTool, sh, startGuest } from '../support/guest-shell.js';
 import { type LabGuest, VmLab } from '../support/vm-lab.js';
 
 const SERVE =
@@ -34,14 +34,11 @@ beforeAll(async () => {
   tool = await buildTool(tools);
   lab = await VmLab.open();
   namespace = await neighbour(lab, ['10.9.0.1/24', '10.9.0.200/24', 'fd00:9::1/64', 'fd00:9::200/64']);
-  guest = await lab.define({
+  ({ guest, channel } = await startGuest(lab, {
     script: SERVE,
     address: '10.9.0.2/24',
     nic: { address6: 'fd00:9::2/64', filter: CLOSED },
-  });
-  channel = await openChannel(guest);
-  await lab.powerOn(guest);
-  await guest.printed(/up/);
+  }));
   await putTool(channel, tool);
 });
 afterAll(async () => {

@@ -6,6 +6,7 @@ import type { NetworkInfo } from '../../../port-layer/index.js';
 import { invalid, unavailable, unsupported } from '../../../src/common/errors.js';
 import { parseBool } from '../values/parse-bool.js';
 import { parseAddress } from './addresses.js';
+import { checkNetworkRate } from './egress-rate.js';
 
 const BRIDGE = 'com.docker.network.bridge.';
 const NETWORK = 'com.docker.network.';
@@ -60,6 +61,7 @@ export function optionWarning({
 export function driverOptions(options: Record<string, string>, internal: boolean): DriverOptions {
   const result: DriverOptions = { icc: true, mtu: 0 };
   for (const [name, value] of Object.entries(options)) apply(result, name, value);
+  checkNetworkRate(options, internal);
   const modes = [options[`${BRIDGE}gateway_mode_ipv4`], options[`${BRIDGE}gateway_mode_ipv6`]];
   if (modes.includes('isolated') && !internal)
     throw unavailable("gateway mode 'isolated' can only be used for an internal network");

@@ -14,6 +14,7 @@ import { isRunning } from '../../common/process-id.js';
 import { HANG_MS } from '../../common/watchdog.js';
 import type { RunningVm, VmDefinition, VmHooks, VmRuntime } from '../runtime.js';
 import type { VirtualSwitch } from '../switch/virtual-switch.js';
+import { removeChannels } from './endpoint-files.js';
 import { type EndpointIdentity, EndpointVm } from './endpoint-vm.js';
 import { type ProgramPlace, programPlace } from './program-place.js';
 import { VchUsers } from './vch-users.js';
@@ -79,6 +80,12 @@ export class EndpointRuntime implements VmRuntime {
     const old = await this.vm(vm, hooks, '');
     await old.killLeftovers(identity);
     return this.powerOn(vm, hooks);
+  }
+
+  /** Removes its directory for sockets, with what processes that were killed have left there. */
+  async forget(vm: VmDefinition): Promise<void> {
+    const user = await this.users.kept(vm.directory);
+    if (user !== null) await removeChannels(vm, user.endpoint);
   }
 
   private async vm(vm: VmDefinition, hooks: VmHooks, netns: string): Promise<EndpointVm> {

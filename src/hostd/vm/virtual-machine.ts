@@ -297,6 +297,7 @@ export class VirtualMachine extends ManagedObject implements Machine, PoweredVm 
         return true;
       };
       const { extraConfig } = this.config;
+      if (isEndpointConfig(extraConfig)) await this.host.runtime.forget?.(this.definition());
       // If there is no space to write the inventory, there will be once the VM's files are gone.
       const again = await this.unregister(context.userName).then(() => false, full);
       const vch = extraConfig.get(OWNER_KEY);

@@ -63,6 +63,8 @@ describe('making a network', () => {
     [{ Name: 'n', Options: { 'com.docker.network.host_ipv4': '1.2.3.4' } }, 501, 'host_ipv4=1.2.3.4'],
     [{ Name: 'n', Options: { 'com.docker.network.container_iface_prefix': 'c t' } }, 400, 'container_iface_prefix'],
     [{ Name: 'n', Options: { 'caisson.egress': 'zz' } }, 400, 'failed to parse caisson.egress value: zz'],
+    [{ Name: 'n', Options: { 'caisson.egress-rate': '10mb' } }, 400, "caisson.egress-rate '10mb' is no rate"],
+    [{ Name: 'n', Internal: true, Options: { 'caisson.egress-rate': '10mbit' } }, 400, 'has no way out'],
     [{ Name: 'n', Options: { 'com.docker.network.driver.mtu': '70000' } }, 400, 'invalid MTU number: 70000'],
   ])('%j: %i', async (body, status, message) => {
     const answer = await create(body);

@@ -15,6 +15,7 @@ const network = {
   egress: true,
   internal: false,
   mtu: 0,
+  rate: 0,
 };
 const forward = {
   kind: 'forward',
@@ -51,6 +52,8 @@ it.each([
   },
   { kind: 'reported', id: 3 },
   { kind: 'counters', request: 6 },
+  { kind: 'rate', address: 'fd00::2', rate: 1_250_000 },
+  { kind: 'forget', address: '10.0.0.2' },
   { kind: 'serve', request: 1, place: { socket: true } },
   { kind: 'serve', request: 1, place: { host: 'localhost', port: 0 } },
   { kind: 'gateway', request: 3, networks: [eth0] },
@@ -107,6 +110,7 @@ it.each([
     { egress: 1 },
     { internal: undefined },
     { mtu: -1 },
+    { rate: -1 },
     { mtu: 70_000 },
     { request: 'x' },
   ].map((wrong) => ({ ...network, ...wrong })),
@@ -117,6 +121,11 @@ it.each([
   { ...forward, inner: null },
   { ...forward, inner: { address: '127.0.0.1', port: 70_000 } },
   { kind: 'counters' },
+  { kind: 'rate', address: 'fd00::2' },
+  { kind: 'rate', address: '10.0.0.2 1', rate: 1 },
+  { kind: 'rate', address: '10.0.0.2', rate: -1 },
+  { kind: 'rate', address: '10.0.0.2', rate: 1e15 },
+  { kind: 'forget', address: 'eth0' },
   { kind: 'reported' },
   { ...names, request: undefined },
   ...[
