@@ -22,7 +22,7 @@ import type { PolicyTables } from './policy-tables.js';
 import type { PortGroupSettings } from './port-group-settings.js';
 import { bridgeName, portName, portsOf, retried } from './port-names.js';
 import { REJECT_ALL, type SecurityPolicy } from './security-policy.js';
-import { Uplinks } from './uplinks.js';
+import { removedUplink, Uplinks } from './uplinks.js';
 import { type Plugging, type Port, Wiring } from './wiring.js';
 
 const log = logger('switch');
@@ -140,7 +140,7 @@ export class VirtualSwitch {
     const uplink = this.uplinks.forget(name);
     await ipTry(
       this.namespace,
-      uplink.map((one) => `link delete ${one}`),
+      uplink.flatMap((one) => removedUplink(one)),
     );
     this.wiring.removeUplink(uplink);
     this.leaving.begin(bridge);
