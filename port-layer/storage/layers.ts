@@ -14,6 +14,7 @@ import {
   type OpenFile,
   RECIPE_VERSION,
   type RecipeFiles,
+  type RecipeSize,
   type RecipeSource,
   VmdkChain,
 } from '../../src/disk/index.js';
@@ -304,11 +305,21 @@ export class Layers implements LayerStore {
     }
   }
 
-  async tar(chainId: string, signal?: AbortSignal): Promise<Readable> {
+  tarSize(chainId: string): number {
+    return this.withRecipe(chainId).recipe.tar;
+  }
+
+  private withRecipe(chainId: string): LayerInfo & { recipe: RecipeSize } {
     const layer = this.layers.get(chainId);
     if (layer === undefined) throw new PortLayerError('layer.notFound', { layer: chainId });
     const { recipe } = layer;
     if (recipe?.version !== RECIPE_VERSION) throw new PortLayerError('layer.noRecipe', { layer: chainId });
+    return { ...layer, recipe };
+  }
+
+  async tar(chainId: string, signal?: AbortSignal): Promise<Readable> {
+    const layer = this.withRecipe(chainId);
+    const { recipe } = layer;
     const directory = `${this.files.images}/${hex(chainId)}`;
     const { datastore } = this.files;
     const source: RecipeSource = {

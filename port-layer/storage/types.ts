@@ -39,6 +39,8 @@ export interface LayerStore {
     tar: Readable,
     options: LayerWriteOptions,
   ): Promise<LayerInfo>;
+  /** Bytes of a layer's tar. @throws like `tar` */
+  tarSize(chainId: string): number;
   /**
    * The layer's tar, bit for bit as it came. The stream fails (`internal`) before its end if its digest is not the layer's.
    * @throws notFound; unsupported for a layer that an earlier version stored

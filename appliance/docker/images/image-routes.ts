@@ -7,16 +7,17 @@ import {
   familiarString,
   type ImageService,
   joinReference,
-  type ProgressMessage,
   parsePlatform,
   type RegistryAuth,
 } from '../../image/index.js';
 import { atLeast } from '../http/api-version.js';
 import { body, filters, flag, hangup, query, versionOf } from '../http/request.js';
-import { dockerMessage } from '../words/docker-message.js';
+import { importRoute } from './archive-routes.js';
 import type { ContainerImages } from './container-images.js';
 import { checkImageFilters, filterImages } from './image-filters.js';
+import { imageName } from './image-name.js';
 import { imageHistory, imageRow, imageView, sharedSizes } from './image-view.js';
+import { MessageStream } from './message-stream.js';
 
 const authSchema = goType(
   'registry.AuthConfig',
@@ -58,33 +59,27 @@ export function imageRoutes(router: Router, { images, containerImages }: ImagePa
   });
 
   router.post('/images/create', async (request, response) => {
-    if (query(request, 'fromSrc')) throw unsupported('importing images is not implemented');
+    if (query(request, 'fromSrc')) return importRoute(images, request, response);
     const reference = pullReference(query(request, 'fromImage') ?? '', query(request, 'tag') ?? '');
     const platform = query(request, 'platform');
     if (platform) parsePlatform(platform);
     if (reference.allTags) throw unsupported('pulling all tags of a repository is not implemented: name a tag');
-    const legacy = !atLeast(versionOf(request), '1.52');
-    const progress = (message: ProgressMessage): void => {
-      if (!response.headersSent) response.writeHead(200, { 'content-type': 'application/json' });
-      const { error: _error, progress: _bar, ...newest } = message;
-      response.write(`${JSON.stringify(legacy ? message : newest)}\r\n`);
-    };
+    const messages = new MessageStream(request, response);
     try {
       await images.pull(reference.name, {
         auth: registryAuth(request),
         ...(platform ? { platform } : {}),
         signal: hangup(response),
-        progress,
+        progress: (message) => messages.send(message),
       });
     } catch (error) {
       // Before the first message an error gets a status of its own; after it, it is part of the stream.
       if (!response.headersSent) throw error;
-      progress({ errorDetail: { message: dockerMessage(error) }, error: dockerMessage(error) });
+      messages.fail(error);
     }
     response.end();
   });
 
-  // Names contain slashes, so the wildcard takes all of the path between the ends.
   router.get('/images/*name/json', (request, response) => {
     response.json(imageView(images.list(), images.resolve(imageName(request)), versionOf(request)));
   });
@@ -122,11 +117,6 @@ export function imageRoutes(router: Router, { images, containerImages }: ImagePa
     const auth = await body(request, authSchema, { required: true, root: '', plain: true });
     response.json({ Status: await images.login(auth), IdentityToken: '' });
   });
-}
-
-function imageName(request: Request): string {
-  const name: unknown = request.params.name;
-  return Array.isArray(name) ? name.join('/') : String(name);
 }
 
 function registryAuth(request: Request): RegistryAuth | undefined {

@@ -69,6 +69,12 @@ export class MemoryLayerStore implements LayerStore {
     }
   }
 
+  tarSize(chainId: string): number {
+    const tar = this.tars.get(chainId);
+    if (tar === undefined) throw notFound(`no layer ${chainId}`);
+    return tar.length;
+  }
+
   async tar(chainId: string): Promise<Readable> {
     const tar = this.tars.get(chainId);
     if (tar === undefined) throw notFound(`no layer ${chainId}`);
