@@ -166,9 +166,15 @@ class Service implements OpenImageService {
 
   async load(tar: Readable, options: LoadOptions): Promise<void> {
     const signal = this.#until(options.signal);
-    await loadImages(this.#work(), tar, { ...options, signal }, (image) =>
-      this.#emit('load', image.id, image.id, image),
-    );
+    try {
+      await loadImages(this.#work(), tar, { ...options, signal }, (image) =>
+        this.#emit('load', image.id, image.id, image),
+      );
+    } catch (error) {
+      // Layers of the image that failed.
+      await this.collectGarbage();
+      throw error;
+    }
   }
 
   save(names: string[], options: { platform?: Platform; signal?: AbortSignal }): Readable {

@@ -187,5 +187,9 @@ function repositoriesOf(saved: SavedImage[]): Buffer | null {
       repositories.set(familiarName(tag), { ...repositories.get(familiarName(tag)), [tag.tag!]: hex(top!) });
   }
   if (repositories.size === 0) return null;
-  return json(Object.fromEntries([...repositories].sort(([a], [b]) => (a < b ? -1 : 1))));
+  // Docker ends this file, and none of the others, with a newline.
+  return Buffer.concat([
+    json(Object.fromEntries([...repositories].sort(([a], [b]) => (a < b ? -1 : 1)))),
+    Buffer.from('\n'),
+  ]);
 }
