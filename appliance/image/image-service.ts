@@ -18,6 +18,9 @@ import { type RemovalEffects, removeImage } from './image-removal.js';
 import { ImageStore } from './image-store.js';
 import { LayerFetcher } from './layer-fetcher.js';
 import type { Platform } from './platform.js';
+import { BlobSources } from './push/blob-sources.js';
+import { pushImages } from './push/image-pusher.js';
+import { PulledManifests } from './push/push-manifest.js';
 import { familiarName, familiarString, parseReference, withDefaultTag } from './reference.js';
 import { connect } from './registry-client.js';
 import { isDockerHub, type RegistryConfig, RegistryEndpoints } from './registry-endpoints.js';
@@ -30,6 +33,7 @@ import type {
   ImportOptions,
   LoadOptions,
   PullOptions,
+  PushOptions,
   RegistryAuth,
 } from './types.js';
 import type { ImageWork } from './work.js';
@@ -67,7 +71,7 @@ export async function openImageService(options: ImageServiceOptions): Promise<Op
   await rm(options.spoolDir, { recursive: true, force: true });
   await mkdir(options.spoolDir, { recursive: true, mode: 0o700 });
   const store = await ImageStore.open(options.kv, options.layers);
-  const service = new Service(options, endpoints, store);
+  const service = new Service(options, endpoints, store, await BlobSources.open(options.kv));
   await service.collectGarbage();
   return service;
 }
@@ -76,6 +80,7 @@ class Service implements OpenImageService {
   readonly #http: HttpClient;
   readonly #layers: LayerStore;
   readonly #fetcher: LayerFetcher;
+  readonly #manifests: PulledManifests;
   readonly #retryDelayMs: number;
   readonly #spoolDir: string;
   readonly #room: StorageReserve | undefined;
@@ -90,7 +95,9 @@ class Service implements OpenImageService {
     options: ImageServiceOptions,
     private readonly endpoints: RegistryEndpoints,
     private readonly store: ImageStore,
+    private readonly sources: BlobSources,
   ) {
+    this.#manifests = new PulledManifests(options.kv);
     this.#http = new HttpClient(
       options.registry.certificateAuthorities,
       { ...DEFAULT_TIMEOUTS, ...options.timeouts },
@@ -122,6 +129,8 @@ class Service implements OpenImageService {
       endpoints: this.endpoints,
       store: this.store,
       fetcher: this.#fetcher,
+      sources: this.sources,
+      manifests: this.#manifests,
       retryDelayMs: this.#retryDelayMs,
       holding: <T>(chainIds: string[], body: () => Promise<T>) => this.#holding(chainIds, body),
       exclusive: <T>(body: () => Promise<T>) => this.#changes.run(body),
@@ -129,6 +138,22 @@ class Service implements OpenImageService {
     const image = await pullImage(context, reference, { ...options, signal });
     this.#emit('pull', familiarString(reference), familiarName(reference), image);
     return image;
+  }
+
+  async push(text: string, options: PushOptions): Promise<void> {
+    const reference = parseReference(text);
+    const context = {
+      http: this.#http,
+      endpoints: this.endpoints,
+      work: this.#work(),
+      sources: this.sources,
+      manifests: this.#manifests,
+      retryDelayMs: this.#retryDelayMs,
+    };
+    await pushImages(context, reference, { ...options, signal: this.#until(options.signal) });
+    const id = this.store.idOf(withDefaultTag(reference));
+    const image = id === undefined ? undefined : this.store.get(id);
+    this.#emit('push', familiarString(reference), familiarName(reference), image);
   }
 
   async tag(source: string, target: string): Promise<void> {
@@ -227,7 +252,10 @@ class Service implements OpenImageService {
       const image = this.store.resolve(reference);
       const effects: RemovalEffects = {
         untagged: (id) => this.#emit('untag', id, id, image),
-        deleted: (id) => this.#emit('delete', id, id, image),
+        deleted: (id) => {
+          this.#emit('delete', id, id, image);
+          void this.#manifests.forget(id).catch(() => undefined);
+        },
         releaseLayers: (chainIds) => this.#releaseLayers(chainIds),
       };
       const records = await removeImage(this.store, reference, options, effects);
@@ -325,8 +353,8 @@ class Service implements OpenImageService {
     };
   }
 
-  #emit(action: ImageEvent['action'], id: string, name: string, image: Image): void {
-    const event = { action, id, name, labels: image.config.config.Labels ?? {} };
+  #emit(action: ImageEvent['action'], id: string, name: string, image: Image | undefined): void {
+    const event = { action, id, name, labels: image?.config.config.Labels ?? {} };
     for (const listener of this.#listeners) listener(event);
   }
 }

@@ -73,6 +73,8 @@ export interface ProgressMessage {
   progress?: string;
   error?: string;
   errorDetail?: { message: string; code?: number };
+  /** For programs: what a push has stored. */
+  aux?: { Tag: string; Digest: string; Size: number };
 }
 
 /** Credentials of an `X-Registry-Auth` header. */
@@ -111,6 +113,12 @@ export interface CommitOptions {
   signal?: AbortSignal;
 }
 
+export interface PushOptions {
+  auth?: RegistryAuth;
+  signal?: AbortSignal;
+  progress(message: ProgressMessage): void;
+}
+
 /** How images are loaded from an archive. */
 export interface LoadOptions {
   /** Only images of this platform. */
@@ -138,7 +146,7 @@ export interface ImportOptions {
 export type ImageDeletion = { Untagged: string } | { Deleted: string };
 
 export type ImageEvent = {
-  action: 'pull' | 'create' | 'tag' | 'untag' | 'delete' | 'load' | 'save' | 'import';
+  action: 'pull' | 'create' | 'tag' | 'untag' | 'delete' | 'load' | 'save' | 'import' | 'push';
   id: string;
   name: string;
   labels: Record<string, string>;
@@ -150,6 +158,11 @@ export interface ImageService {
   resolve(reference: string): Image;
   /** Pulls one reference (`name[:tag|@digest]`, tag default `latest`). @throws notFound, unauthorized, unavailable, invalid with Docker's words */
   pull(reference: string, options: PullOptions): Promise<Image>;
+  /**
+   * Pushes one tag (`name:tag`), or all tags of a repository (`name`). An event `push` tells of the end.
+   * @throws notFound, unauthorized, forbidden, unavailable, timeout, unsupported with Docker's words
+   */
+  push(reference: string, options: PushOptions): Promise<void>;
   tag(source: string, target: string): Promise<void>;
   /** Makes an image from a container. */
   commit(options: CommitOptions): Promise<Image>;

@@ -12,6 +12,7 @@ import type {
   ImportOptions,
   LoadOptions,
   PullOptions,
+  PushOptions,
   RegistryAuth,
 } from '../../appliance/image/types.js';
 import { CaissonError, conflict, notFound } from '../../src/common/errors.js';
@@ -85,6 +86,16 @@ export class FakeImageService implements ImageService {
     this.images.push(image);
     this.emit('pull', image, reference);
     return image;
+  }
+
+  readonly pushes: string[] = [];
+
+  async push(reference: string, options: PushOptions): Promise<void> {
+    options.progress({ status: `The push refers to repository [${reference}]` });
+    if (!this.images.some(({ repoTags }) => repoTags.includes(reference)))
+      throw notFound(`An image does not exist locally with the tag: ${reference}`);
+    this.pushes.push(reference);
+    options.progress({ status: 'latest: digest: sha256:1 size: 2' });
   }
 
   private emit(action: ImageEvent['action'], image: Image, name: string): void {

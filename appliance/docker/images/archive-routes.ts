@@ -1,34 +1,19 @@
 /** Routes by which images leave and enter in archives: `docker save`, `load` and `import`. */
 import { Readable } from 'node:stream';
 import type { Request, Response, Router } from 'express';
-import { z } from 'zod';
 import { invalid } from '../../../src/common/errors.js';
-import { GoJsonError, goType, readGoJson } from '../../../src/common/go-json.js';
-import {
-  commitReference,
-  type ImageService,
-  layerProgress,
-  type Platform,
-  ProgressMeter,
-  parsePlatform,
-  platformOf,
-} from '../../image/index.js';
+import { commitReference, type ImageService, layerProgress, ProgressMeter, parsePlatform } from '../../image/index.js';
 import { dockerConfigSchema } from '../containers/config/docker-config.js';
-import { atLeast } from '../http/api-version.js';
 import { uncompressed } from '../http/archive-compression.js';
-import { flag, hangup, query, versionOf } from '../http/request.js';
+import { flag, hangup, query } from '../http/request.js';
 import { sendTar } from '../http/send-tar.js';
 import { ENGINE_VERSION } from '../system/version.js';
 import { applyChanges } from './commit-changes.js';
 import { imageName } from './image-name.js';
 import { MessageStream } from './message-stream.js';
+import { platformParameter } from './platform-parameter.js';
 
 type Images = Pick<ImageService, 'load' | 'save' | 'import' | 'download'>;
-
-const platformSchema = goType(
-  'v1.Platform',
-  z.object({ architecture: z.string().optional(), os: z.string().optional(), variant: z.string().optional() }),
-);
 
 /** Adds the routes. */
 export function archiveRoutes(router: Router, images: Images): void {
@@ -37,7 +22,7 @@ export function archiveRoutes(router: Router, images: Images): void {
   router.get('/images/*name/get', (request, response) => save(images, [imageName(request)], request, response));
 
   router.post('/images/load', async (request, response) => {
-    const platform = platformParameter(request);
+    const platform = platformParameter(request, '1.48');
     const quiet = flag(request, 'quiet');
     const messages = new MessageStream(request, response);
     try {
@@ -59,7 +44,7 @@ export function archiveRoutes(router: Router, images: Images): void {
 }
 
 async function save(images: Images, names: string[], request: Request, response: Response): Promise<void> {
-  const platform = platformParameter(request);
+  const platform = platformParameter(request, '1.48');
   const tar = images.save(names, {
     ...(platform === undefined ? {} : { platform }),
     signal: hangup(response),
@@ -137,18 +122,4 @@ function texts(request: Request, name: string): string[] {
   const value = request.query[name];
   const list: unknown[] = Array.isArray(value) ? value : [value];
   return list.filter((one): one is string => typeof one === 'string');
-}
-
-/** The platform that a client wants, as JSON; known since 1.48. @throws invalid in Docker's words */
-function platformParameter(request: Request): Platform | undefined {
-  const text = query(request, 'platform') ?? '';
-  if (text === '' || !atLeast(versionOf(request), '1.48')) return undefined;
-  try {
-    const { os = '', architecture = '', variant } = readGoJson(text, platformSchema);
-    if (os === '' || architecture === '') throw invalid('both OS and Architecture must be provided');
-    return platformOf({ os, architecture, variant });
-  } catch (error) {
-    if (error instanceof GoJsonError) throw invalid(`failed to parse platform: ${error.message}`);
-    throw error;
-  }
 }

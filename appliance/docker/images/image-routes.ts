@@ -5,9 +5,14 @@ import { invalid, notFound, unsupported } from '../../../src/common/errors.js';
 import { goType } from '../../../src/common/go-json.js';
 import {
   familiarString,
+  formatPlatform,
   type ImageService,
   joinReference,
+  type Platform,
   parsePlatform,
+  parseReference,
+  platformMatch,
+  platformOf,
   type RegistryAuth,
 } from '../../image/index.js';
 import { atLeast } from '../http/api-version.js';
@@ -18,6 +23,7 @@ import { checkImageFilters, filterImages } from './image-filters.js';
 import { imageName } from './image-name.js';
 import { imageHistory, imageRow, imageView, sharedSizes } from './image-view.js';
 import { MessageStream } from './message-stream.js';
+import { platformParameter } from './platform-parameter.js';
 
 const authSchema = goType(
   'registry.AuthConfig',
@@ -97,6 +103,27 @@ export function imageRoutes(router: Router, { images, containerImages }: ImagePa
     response.json(imageHistory(images.list(), images.resolve(imageName(request))));
   });
 
+  router.post('/images/*name/push', async (request, response) => {
+    const name = imageName(request);
+    const tag = query(request, 'tag') ?? '';
+    // Without a tag, all tags of the repository.
+    const reference = familiarString(tag === '' ? parseReference(name) : joinReference(name, tag));
+    const platform = platformParameter(request, '1.46');
+    if (platform !== undefined) checkPlatform(images, reference, platform);
+    const messages = new MessageStream(request, response);
+    try {
+      await images.push(reference, {
+        auth: registryAuth(request),
+        signal: hangup(response),
+        progress: (message) => messages.send(message),
+      });
+    } catch (error) {
+      if (!response.headersSent) throw error;
+      messages.fail(error);
+    }
+    response.end();
+  });
+
   router.post('/images/*name/tag', async (request, response) => {
     const repository = query(request, 'repo') ?? '';
     const tag = query(request, 'tag') ?? '';
@@ -117,6 +144,15 @@ export function imageRoutes(router: Router, { images, containerImages }: ImagePa
     const auth = await body(request, authSchema, { required: true, root: '', plain: true });
     response.json({ Status: await images.login(auth), IdentityToken: '' });
   });
+}
+
+/** The image must be of the platform that is asked for. @throws notFound in Docker's words */
+function checkPlatform(images: ImageService, reference: string, platform: Platform): void {
+  const actual = platformOf(images.resolve(reference).config);
+  if (platformMatch(platform, actual) === 0)
+    throw notFound(
+      `image with reference ${reference} was found but its platform (${formatPlatform(actual)}) does not match the specified platform (${formatPlatform(platform)})`,
+    );
 }
 
 function registryAuth(request: Request): RegistryAuth | undefined {

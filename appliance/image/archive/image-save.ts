@@ -119,6 +119,8 @@ async function* tarOf(layers: LayerStore, chainId: string, signal: AbortSignal):
 const hex = (digest: string): string => digest.slice(digest.indexOf(':') + 1);
 const entryOf = (bytes: Buffer, mtime = 0): Entry => ({ size: bytes.length, mtime, content: () => [bytes] });
 const json = (value: unknown): Buffer => Buffer.from(JSON.stringify(value));
+/** Docker ends some of its files with a newline, and others not. */
+const line = (value: unknown): Buffer => Buffer.concat([json(value), Buffer.from('\n')]);
 
 function directory(name: string): Buffer {
   return tarHeader({ type: '5', name, mode: 0o755, uid: 0, gid: 0, mtime: 0 });
@@ -172,10 +174,12 @@ function manifestJson(saved: SavedImage[], sizes: ReadonlyMap<string, number>): 
       RepoTags: tags.length === 0 ? null : tags.map(familiarString),
       Layers: diffIds.map((digest) => `blobs/sha256/${hex(digest)}`),
       ...(parent !== undefined && ids.has(parent) ? { Parent: parent } : {}),
-      LayerSources: Object.fromEntries([...diffIds].sort().map((digest) => [digest, layerDescriptor(digest, sizes)])),
+      LayerSources: Object.fromEntries(
+        [...diffIds].sort().map((digest) => [digest, { mediaType: LAYER_TYPE, size: sizes.get(digest)!, digest }]),
+      ),
     };
   });
-  return json(items.length === 0 ? null : items);
+  return line(items.length === 0 ? null : items);
 }
 
 /** By repository and tag, the uppermost layer; null if nothing has a tag. */
@@ -187,9 +191,5 @@ function repositoriesOf(saved: SavedImage[]): Buffer | null {
       repositories.set(familiarName(tag), { ...repositories.get(familiarName(tag)), [tag.tag!]: hex(top!) });
   }
   if (repositories.size === 0) return null;
-  // Docker ends this file, and none of the others, with a newline.
-  return Buffer.concat([
-    json(Object.fromEntries([...repositories].sort(([a], [b]) => (a < b ? -1 : 1)))),
-    Buffer.from('\n'),
-  ]);
+  return line(Object.fromEntries([...repositories].sort(([a], [b]) => (a < b ? -1 : 1))));
 }
