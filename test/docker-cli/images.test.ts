@@ -219,6 +219,24 @@ describe('archives', () => {
     rmSync(directory, { recursive: true });
   });
 
+  it('a committed image is pushed, and pulled again by its digest', async () => {
+    const name = `${registry.address}/made/committed:1`;
+    await stack.docker('run', '--name', 'changed', `${registry.address}/busybox`, 'sh', '-c', 'echo changed > /file');
+    expect(await stack.docker('commit', '-c', 'CMD ["cat", "/file"]', 'changed', name)).toMatchObject({ code: 0 });
+    await stack.docker('rm', 'changed');
+    const pushed = await stack.docker('push', name);
+    const digest = /^1: digest: (sha256:[0-9a-f]{64}) size: \d+$/m.exec(pushed.stdout)?.[1];
+    expect(pushed.stdout).toContain('Pushed');
+    expect(pushed.stdout).toContain('Layer already exists');
+    await stack.docker('rmi', '-f', name);
+    expect((await stack.docker('run', '--rm', name.replace(/:1$/, `@${digest}`))).stdout).toBe('changed\n');
+    const again = await stack.docker('push', `${registry.address}/made/nosuch`);
+    expect(again).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining('An image does not exist locally with the tag'),
+    });
+  });
+
   it('what is no archive is refused', async () => {
     const refused = await stack.dockerWith({ input: Buffer.alloc(20_000) }, 'load');
     expect(refused).toMatchObject({ code: 1, stderr: expect.stringContaining('the archive has no image') });

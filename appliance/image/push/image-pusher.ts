@@ -1,6 +1,7 @@
 /** Pushes images to a registry, reporting progress in Docker's words (moby `distribution/push_v2.go`). */
 
 import { randomBytes } from 'node:crypto';
+import { setMaxListeners } from 'node:events';
 import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CaissonError, cancelled } from '../../../src/common/errors.js';
@@ -130,6 +131,8 @@ async function pushLayers(push: LayerPush, image: Image): Promise<Descriptor[]> 
   const slots = new Semaphore(UPLOADS_AT_ONCE);
   const abort = new AbortController();
   const signal = AbortSignal.any([push.signal, abort.signal]);
+  // Every request adds a listener.
+  setMaxListeners(0, signal);
   const pushed = new Map<string, Descriptor>();
   const running = different.map(async ([diffId, chainId], index) => {
     if (index >= UPLOADS_AT_ONCE) push.progress(layerStatus(diffId, 'Waiting'));
