@@ -12,7 +12,9 @@ import { ownSpoolDirectory } from '../src/common/paths.js';
 import { proxySettings } from '../src/common/proxies.js';
 import { writeWhole } from '../src/common/write-whole.js';
 import { Engine } from './docker/engine.js';
+import { networkRate } from './docker/networks/egress-rate.js';
 import { NamesFeed } from './docker/networks/names-feed.js';
+import { RatesFeed } from './docker/networks/rates-feed.js';
 import { Policies } from './docker/policy/policies.js';
 import { dockerApp, listenDocker } from './docker/server.js';
 import {
@@ -81,7 +83,11 @@ async function main(): Promise<void> {
     {
       // Networks that were made while there was a way out have none now.
       networks: () =>
-        portLayer.network.list().map((one) => (config.egress === 'none' ? { ...one, egress: 'none' } : one)),
+        portLayer.network.list().map((one) => ({
+          ...one,
+          egress: config.egress === 'none' ? 'none' : one.egress,
+          rate: networkRate(one, config.egressRate),
+        })),
       hostPorts: config.hostPorts ?? [],
       resolvers: () => resolvers.list(),
     },
@@ -94,13 +100,22 @@ async function main(): Promise<void> {
     servers: () => nameServers(resolvers.list()),
     nextId,
   });
+  const rates = new RatesFeed(gateway, portLayer.exec);
   const engine = new Engine(
     portLayer,
     images,
     new PortMapper(gateway, config.publish, nextId),
     config,
     porter === null ? undefined : served,
-    porter === null ? undefined : names,
+    porter === null
+      ? undefined
+      : {
+          follow: () => {
+            rates.follow();
+            return names.follow();
+          },
+          forwardAgain: () => names.forwardAgain(),
+        },
   );
   const policies = new Policies({
     portLayer,
@@ -109,9 +124,19 @@ async function main(): Promise<void> {
     resolvers: () => resolvers.list(),
     watchNames: (patterns) => void names.report(patterns ?? []),
   });
+  if (porter !== null)
+    engine.usageParts = {
+      exec: portLayer.exec,
+      gateway,
+      networks: () => portLayer.network.list(),
+      ownRate: config.egressRate,
+    };
   engine.policies = { policies, traceParts: { exec: portLayer.exec, policies, gateway } };
   await gateway.start(gatewayNetworks(portLayer.network.list()));
-  if (porter !== null) await served.follow();
+  if (porter !== null) {
+    await served.follow();
+    rates.follow();
+  }
   await policies.open();
   await engine.restorePorts();
   await engine.recall();

@@ -28,11 +28,17 @@ const listen = z.object({
     .optional(),
 });
 
+/** What cards name a port group of a distributed switch by. */
+const distributedPort = z.object({ portgroupKey: z.string(), switchUuid: z.string() });
+
 /** A network that containers can join. */
 const network = z.object({
   /** Unique in the VCH. Docker's default network is called `bridge` and comes first. */
   name: z.string().min(1),
+  /** The port group's name in the inventory, at the time when it was chosen. */
   portGroup: z.string(),
+  /** Of a port group of a vCenter's distributed switch. */
+  distributed: distributedPort.optional(),
   /** CIDR; the first address is the gateway's. */
   subnet: z.string(),
 });
@@ -47,6 +53,8 @@ const addressPool = z.object({
   size: z.number().int().min(1).max(128),
 });
 
+const vlan = z.number().int().min(1).max(4094);
+
 /** How far the containers of a container network are trusted: what may come in (docs/networks.md). */
 export const TRUST_LEVELS = ['closed', 'outbound', 'peers', 'published', 'open'] as const;
 
@@ -56,6 +64,8 @@ const containerNetwork = z.object({
   name: z.string().min(1),
   /** An existing port group, which is not a bridge network of a VCH. */
   portGroup: z.string().min(1),
+  /** As above. */
+  distributed: distributedPort.optional(),
   /** CIDR: the gateway's address, with the length of the subnet's prefix. Undefined: containers get their addresses by DHCP. */
   gateway: z.string().optional(),
   /** The addresses that containers may get, each CIDR or `first-last`; empty: all of the gateway's subnet. */
@@ -86,6 +96,8 @@ const vchConfig = z.object({
   /** In the order of the endpoint VM's network cards. Each has its own port group and subnet. */
   networks: z.tuple([network], network).refine(distinct, 'two networks share a name, a port group or a subnet'),
   containerNetworks: z.array(containerNetwork).optional(),
+  /** Port groups of `networks` that were made with the host, and go with it; undefined: an earlier version did not note it, or none. */
+  createdPortGroups: z.array(z.string()).optional(),
   listen: z.array(listen),
   registry: z.object({
     mirrors: z.array(z.string()),
@@ -117,12 +129,18 @@ const vchConfig = z.object({
     .optional(),
   /** The way out of networks that do not say themselves; undefined: {@link DEFAULT_EGRESS}. */
   egress: egress.optional(),
+  /**
+   * How many bits a second are carried in each direction for each container whose network says nothing of it; undefined: as many as it goes.
+   */
+  egressRate: z.number().int().positive().optional(),
   /** TCP and UDP ports of the machine that containers reach by the gateway's address (`host-gateway`); undefined: none. */
   hostPorts: z.array(z.number().int().min(1).max(65535)).max(MOST_HOST_PORTS).optional(),
   /** Where new networks get their subnets from; undefined: as in Docker. */
   addressPools: z.array(addressPool).min(1).optional(),
   /** On a vCenter: whether the endpoint may make port groups for new networks. The embedded host always makes them. */
   allowNetworkCreate: z.boolean().optional(),
+  /** With that: each new network gets a VLAN of these; undefined: they are in the VLAN of the default network's port group. */
+  networkVlans: z.object({ first: vlan, last: vlan }).optional(),
   /** For pulls, where they go before the environment's, and for the environment of containers. */
   proxies: z
     .object({ http: z.string().optional(), https: z.string().optional(), no: z.string().optional() })
@@ -162,4 +180,5 @@ export type Proxies = NonNullable<VchConfig['proxies']>;
 export type PublishPolicy = NonNullable<VchConfig['publish']>;
 export type ListenConfig = z.infer<typeof listen>;
 
+export { madePortGroups } from './network/made-port-groups.js';
 export { parseReserve } from './storage/storage-reserve.js';

@@ -342,6 +342,25 @@ export const CODES = {
     (s: ById & { network: string; doing: 'connect' | 'disconnect'; reason: string }) =>
       `${s.doing}ing container ${s.container} and network '${s.network}': ${s.reason}`,
   ),
+  /** A network that others are to be made from does not exist. */
+  'network.noConfiguration': code(
+    'notFound',
+    (s: { network: string }) => `there is no configuration of networks '${s.network}'`,
+  ),
+  'network.configurationInUse': code(
+    'forbidden',
+    (s: { network: string }) => `networks were made from the configuration '${s.network}'`,
+  ),
+  /** Nobody can be on it. `starting`: it is a container's start that fails by it. */
+  'network.onlyConfiguration': code(
+    'forbidden',
+    (_: { starting?: true }) => 'the network is only a configuration of others',
+  ),
+  'network.segmentTaken': code(
+    'forbidden',
+    (s: { segment: string; network: string; id: string; other: string }) =>
+      `the segment of the network '${s.network}' is called ${s.segment} already`,
+  ),
   /** The host does not let the endpoint make port groups. */
   'network.notMade': code(
     'unavailable',

@@ -28,6 +28,7 @@ export type * from './interaction/types.js';
 export type { EndpointKeys } from './network/endpoint-keys.js';
 export { mainEndpoint, ranked, wayOut4, wayOut6, wholeEndpoint } from './network/endpoints.js';
 export type * from './network/network-spec.js';
+export { PLAIN_NETWORK } from './network/network-spec.js';
 export type {
   ConnectOptions,
   Links,

@@ -19,6 +19,7 @@ import { ContainerPorts } from './networks/container-ports.js';
 import { DockerNetworks } from './networks/docker-networks.js';
 import { type Names, NO_NAMES } from './networks/names-feed.js';
 import { publishNetworkChange } from './networks/network-events.js';
+import type { UsageParts } from './networks/usage.js';
 import type { PolicyParts } from './policy/policy-routes.js';
 import { RestartSupervisor } from './restart/restart-supervisor.js';
 import { VolumeService } from './volumes/volume-service.js';
@@ -46,6 +47,8 @@ export class Engine {
   readonly views: ViewSources;
   /** Null: nothing here can enforce any. */
   policies: PolicyParts | null = null;
+  /** Null: nothing is carried here. */
+  usageParts: UsageParts | null = null;
   readonly ports: ContainerPorts;
   private readonly health: HealthService;
   private readonly forwarding: LogForwarding;

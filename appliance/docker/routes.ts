@@ -17,6 +17,7 @@ import { archiveRoutes } from './images/archive-routes.js';
 import { commitRoutes } from './images/commit-routes.js';
 import { imageRoutes } from './images/image-routes.js';
 import { networkRoutes } from './networks/network-routes.js';
+import { usageRoutes } from './networks/usage-routes.js';
 import { policyRoutes } from './policy/policy-routes.js';
 import { pruneRoutes } from './prune/prune-routes.js';
 import { diskUsageRoutes } from './system/disk-usage-routes.js';
@@ -31,6 +32,7 @@ export function dockerRouter(engine: Engine): Router {
   systemRoutes(router, engine);
   eventRoutes(router, engine.events);
   networkRoutes(router, engine);
+  usageRoutes(router, engine);
   policyRoutes(router, engine);
   createRoutes(router, engine);
   inspectRoutes(router, engine);

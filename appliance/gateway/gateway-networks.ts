@@ -17,7 +17,10 @@ const FIRST_DNS_PORT = 5300;
 const LOOPBACK = '127.0.0.1';
 
 /** What of a network matters to its gateway. */
-export type ServedNetwork = Pick<NetworkInfo, 'interface' | 'kind' | 'pools' | 'egress' | 'internal' | 'mtu'>;
+export type ServedNetwork = Pick<NetworkInfo, 'interface' | 'kind' | 'pools' | 'egress' | 'internal' | 'mtu'> & {
+  /** Bits a second in each direction, for each container that has no rate of its own; 0: as many as it goes. */
+  rate: number;
+};
 
 interface Forward {
   protocol: Protocol;
@@ -33,6 +36,7 @@ export function gatewayCard({
   egress,
   internal,
   mtu,
+  rate,
 }: ServedNetwork): GatewayCard | null {
   if (kind !== 'bridge' || name === '') return null;
   const addresses = pools.flatMap(({ gateway, subnet }) =>
@@ -40,13 +44,13 @@ export function gatewayCard({
   );
   return addresses.length === 0
     ? null
-    : { interface: name, addresses, egress: egress === 'relay' && !internal, internal, mtu };
+    : { interface: name, addresses, egress: egress === 'relay' && !internal, internal, mtu, rate: Math.ceil(rate / 8) };
 }
 
 /** The gateway's first place on each network, with which it starts. */
-export function gatewayNetworks(networks: readonly ServedNetwork[]): GatewayNetwork[] {
+export function gatewayNetworks(networks: readonly Omit<ServedNetwork, 'rate'>[]): GatewayNetwork[] {
   return networks.flatMap((network) => {
-    const card = gatewayCard(network);
+    const card = gatewayCard({ ...network, rate: 0 });
     return card === null ? [] : [{ interface: card.interface, address: card.addresses[0]! }];
   });
 }

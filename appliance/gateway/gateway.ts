@@ -54,7 +54,11 @@ export interface Gateway {
    * @throws unavailable, unsupported without a porter, invalid for what the virtual container host was not granted
    */
   forward(id: number, protocol: Protocol, inner: AddressPort, outer: AddressPort): Promise<number>;
-  /** What the relay has carried. */
+  /** How many bytes a second are carried in each direction for an address of a container; 0: as its network says. */
+  rate(address: string, rate: number): void;
+  /** An address is no container's any more: what was carried for it no longer counts. */
+  forget(address: string): void;
+  /** What the relay has carried, by address. */
   counters(): Promise<Counter[]>;
   /** Changes what containers may look up. Resolves when they are answered accordingly. @throws unavailable while nobody answers them */
   names(change: NamesChange): Promise<void>;
@@ -113,6 +117,13 @@ export class OwnGateway implements Gateway {
 
   async forward(): Promise<number> {
     throw unsupported('only a gateway with a porter forwards anything');
+  }
+
+  /** Without a porter nothing that a container sends passes by here. */
+  rate(): void {}
+
+  forget(address: string): void {
+    void this.relay.forget(address).catch(() => undefined);
   }
 
   counters(): Promise<Counter[]> {
@@ -219,6 +230,14 @@ export class PorterGateway implements Gateway {
 
   close(id: number): void {
     this.porter.send({ kind: 'close', id });
+  }
+
+  rate(address: string, rate: number): void {
+    this.porter.send({ kind: 'rate', address, rate });
+  }
+
+  forget(address: string): void {
+    this.porter.send({ kind: 'forget', address });
   }
 
   async network(card: GatewayCard): Promise<void> {

@@ -114,7 +114,7 @@ export type ContainerEvent =
   // Commands
   | { type: 'start' }
   | { type: 'power'; startedAt: Date; endpoints: NetworkEndpoint[] }
-  /** It was given a place on a network while it runs, or lost one. */
+  /** It was given a place on a network while it runs, or lost one; or an address by DHCP, which may be before. */
   | { type: 'networks'; endpoints: NetworkEndpoint[] }
   /** The start is given up, by the code that carries it out or by a removal. */
   | { type: 'abort'; reason: Error; exitCode: number }
@@ -145,7 +145,7 @@ export type ContainerEvent =
 
 /** What has to be done. */
 export type ContainerEffect =
-  | { do: 'tell'; of: 'started' | 'exited' | 'startFailed' | 'paused' | 'unpaused' | 'oom' | 'removed' }
+  | { do: 'tell'; of: 'starting' | 'started' | 'exited' | 'startFailed' | 'paused' | 'unpaused' | 'oom' | 'removed' }
   /** Close the run's channel and release its addresses. `now`: without reading what the guest has still sent. */
   | { do: 'letGo'; now: boolean }
   /** Record the run's end with the machine, since the guest could not. */

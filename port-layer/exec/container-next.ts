@@ -44,13 +44,16 @@ export function nextContainer(facts: ContainerFacts, event: ContainerEvent): Con
       };
     case 'power':
       if (life.kind !== 'preparing' || life.aborted !== null) return same;
-      return become({
-        kind: 'powering',
-        rest: life.rest,
-        startedAt: event.startedAt,
-        endpoints: event.endpoints,
-        oomKilled: false,
-      });
+      return become(
+        {
+          kind: 'powering',
+          rest: life.rest,
+          startedAt: event.startedAt,
+          endpoints: event.endpoints,
+          oomKilled: false,
+        },
+        { do: 'tell', of: 'starting' },
+      );
     case 'abort':
       // The code that prepares the start will notice this and give up.
       if (life.kind === 'preparing' && life.aborted === null) return become({ ...life, aborted: event.reason });
@@ -72,6 +75,7 @@ export function nextContainer(facts: ContainerFacts, event: ContainerEvent): Con
     case 'off':
       return off(facts, event.status, event.at);
     case 'networks':
+      if (life.kind === 'powering') return become({ ...life, endpoints: event.endpoints });
       return hasRun(life) ? become({ ...life, run: { ...life.run, endpoints: event.endpoints } }) : same;
     case 'offOrLeft':
       if (life.kind === 'preparing')

@@ -56,8 +56,8 @@ export interface ContainerSpec {
   files: FileSpec[];
   /** Networks to join, each with a card of its VM, in this order. Empty: no network card. */
   networks: NetworkWish[];
-  /** Ports that it publishes: on a container network that is trusted with published ports, these are open. */
-  openPorts?: { protocol: 'tcp' | 'udp'; first: number; last: number }[];
+  /** Ports that it publishes: on a container network that is trusted with published ports, these are open. `to`: they lead to another. */
+  openPorts?: { protocol: 'tcp' | 'udp'; first: number; last: number; to?: number }[];
   /** What its output log keeps; undefined: everything. */
   log?: { kept: boolean; keepBytes?: number; rotation?: LogRotation };
   /** Remove it when it exits. */

@@ -66,10 +66,12 @@ export class Containers implements ExecService, ExecContext {
   });
   private readonly starter = new Starter(this);
   private readonly pauser = new Pauser(this, this.effects);
+  private readonly memberships = new Memberships(this);
   /** Takes in what is observed of the VMs. */
   readonly observer: VmObserver = new VmObserver(this, this.effects, {
     track: (container) => this.track(container),
     foundAwake: (container) => this.pauser.foundAwake(container),
+    leaseChanged: (container, before) => this.memberships.leaseChanged(container, before),
   });
 
   constructor(
@@ -83,7 +85,7 @@ export class Containers implements ExecService, ExecContext {
     readonly gate: StartGate = new StartGate(),
   ) {
     this.events.setMaxListeners(0);
-    networks.members = new Memberships(this);
+    networks.members = this.memberships;
   }
 
   private emit(event: ContainerEvent): void {
@@ -120,13 +122,13 @@ export class Containers implements ExecService, ExecContext {
     let letGo = (): void => undefined;
     try {
       letGo = this.volumes.keep((wanted.volumes ?? []).map(({ volume }) => volume));
-      const spec = this.networks.settle(wanted);
+      const spec = this.networks.places.settle(wanted);
       const parent = await this.layers.diskOf(spec.layer);
       const vm = (await this.client.runTask(
         'CreateVM_Task',
         this.config.folder,
         {
-          config: containerVmSpec(this.config, spec, parent, (wish) => this.networks.portGroupOf(wish)),
+          config: containerVmSpec(this.config, spec, parent, (wish) => this.networks.places.attachmentOf(wish)),
           pool: this.config.resourcePool,
         },
         { signal },
@@ -143,7 +145,7 @@ export class Containers implements ExecService, ExecContext {
       }
     } catch (error) {
       // What it had reserved by asking for it.
-      this.networks.release(wanted.id);
+      this.networks.places.release(wanted.id);
       throw error;
     } finally {
       letGo();

@@ -38,7 +38,7 @@ export class Effects {
         break;
       case 'letGo':
         container.machine.closeChannel(effect.now);
-        this.context.networks.rest(container.id);
+        this.context.networks.places.rest(container.id);
         break;
       case 'keepEnd':
         this.keep(container, ({ life }) =>
@@ -118,7 +118,7 @@ export class Effects {
         break;
       case 'removed':
         this.context.cache.delete(id);
-        this.context.networks.release(id);
+        this.context.networks.places.release(id);
         break;
       default:
     }

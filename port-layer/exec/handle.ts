@@ -5,6 +5,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isKind } from '../../src/common/errors.js';
 import {
+  type Attachment,
+  backingOf,
   type ManagedObjectReference,
   type VimClient,
   VimFault,
@@ -18,13 +20,13 @@ const ATTEMPTS = 5;
 /** A network card in a request. */
 export function card(
   key: number,
-  deviceName: string,
+  attachment: Attachment,
   mac: string | undefined,
 ): VirtualVmxnet3 & { $type: 'VirtualVmxnet3' } {
   return {
     $type: 'VirtualVmxnet3',
     key,
-    backing: { $type: 'VirtualEthernetCardNetworkBackingInfo', deviceName },
+    backing: backingOf(attachment),
     connectable: { startConnected: true, allowGuestControl: true, connected: true },
     ...(mac === undefined ? { addressType: 'generated' } : { addressType: 'manual', macAddress: mac }),
   };
@@ -53,13 +55,13 @@ export class Handle {
   }
 
   /** A new network card. @param mac undefined: the host makes one */
-  addCard({ portGroup, mac }: { portGroup: string; mac?: string | undefined }): this {
-    return this.device({ operation: 'add', device: card(-1, portGroup, mac) });
+  addCard({ mac, ...attachment }: Attachment & { mac?: string | undefined }): this {
+    return this.device({ operation: 'add', device: card(-1, attachment, mac) });
   }
 
   /** Moves a card to another port group; it keeps its address. */
-  moveCard({ key, mac }: Card, portGroup: string): this {
-    return this.device({ operation: 'edit', device: card(key, portGroup, mac) });
+  moveCard({ key, mac }: Card, to: Attachment): this {
+    return this.device({ operation: 'edit', device: card(key, to, mac) });
   }
 
   removeCard(key: number): this {

@@ -5,18 +5,20 @@
 import { randomBytes } from 'node:crypto';
 import { isKind, messageOf } from '../../src/common/errors.js';
 import { logger } from '../../src/common/log.js';
+import type { Attachment } from '../../src/vim25/index.js';
 import { PortLayerError } from '../errors.js';
-import { cardsFor, mainEndpoint, wayOut4, wayOut6 } from '../network/endpoints.js';
-import { MAX_CARDS, type Members } from '../network/networks.js';
+import { cardsFor, isThere, mainEndpoint, wayOut4, wayOut6 } from '../network/endpoints.js';
+import type { Members } from '../network/networks.js';
+import { MAX_CARDS } from '../network/places.js';
 import type { ConnectOptions, NetworkEndpoint, NetworkInfo, NetworkWish } from '../network/types.js';
 import type { Container } from './container.js';
 import type { ContainerSpec } from './container-spec.js';
 import type { ExecContext } from './context.js';
 import { change, type Handle } from './handle.js';
 import { keptSpec } from './kept-spec.js';
-import { cardSettings, hostnameOf, networkFiles, serversOf } from './program-spec.js';
+import { cardSettings, hostnameOf, leasedWayOut, networkFiles, serversOf } from './program-spec.js';
 import { currentRecord, RUN_KEY } from './run-record.js';
-import { readCards } from './start.js';
+import { leased, readCards } from './start.js';
 import { ADDRESSES_KEY, addressesValue, SPEC_KEY, trustKeys } from './vm-spec.js';
 
 const log = logger('exec');
@@ -41,7 +43,7 @@ export class Memberships implements Members {
         throw new PortLayerError('network.alreadyOn', { container: container.spec.name, network: network.name });
       if (at < 0 && networks.length >= MAX_CARDS) throw new PortLayerError('network.tooMany', { most: MAX_CARDS });
       if (container.running) await this.plug(container, wish, network);
-      else await this.addCard(container, wish, network, at);
+      else await this.addCard(container, wish, at);
     });
   }
 
@@ -55,21 +57,33 @@ export class Memberships implements Members {
     });
   }
 
-  async leavePortGroup(portGroup: string): Promise<void> {
+  /** A DHCP server has given a running container another address. */
+  leaseChanged(container: Container, before: readonly NetworkEndpoint[]): void {
+    container
+      .exclusive(async () => {
+        // One that is not connected yet has set what it was given by itself.
+        if (container.running && container.channel !== null) await this.tellGuest(container, before);
+      })
+      .catch((error: unknown) =>
+        log.warn({ container: container.id, err: messageOf(error) }, 'a container was not told of its new address'),
+      );
+  }
+
+  async leave(attachment: Attachment): Promise<void> {
     const { cache, networks } = this.context;
-    const elsewhere = networks.list()[0]!.portGroup;
+    const elsewhere = networks.list()[0]!;
     // The others share it.
-    if (elsewhere === portGroup) return;
+    if (isThere(elsewhere, attachment)) return;
     const there = cache
       .all()
-      .filter(({ spec }) => spec.networks.some((wish) => networks.portGroupOf(wish) === portGroup));
+      .filter(({ spec }) => spec.networks.some((wish) => isThere(networks.places.attachmentOf(wish), attachment)));
     await Promise.all(
       there.map((container) =>
         container.exclusive(async () => {
           if (container.running || container.leaving) return;
           const { client } = this.context;
           const cards = await readCards(client, container.machine);
-          const affected = cards.filter((card) => card.portGroup === portGroup);
+          const affected = cards.filter((card) => isThere(card, attachment));
           if (affected.length === 0) return;
           await this.change(container, (handle) => {
             for (const card of affected) handle.moveCard(card, elsewhere);
@@ -105,17 +119,17 @@ export class Memberships implements Members {
   // --- a container that does not run ---------------------------------------------------------------------------------
 
   /** @param at its place in the list if it is on the network already: then only its wishes change */
-  private async addCard(container: Container, wish: NetworkWish, network: NetworkInfo, at: number): Promise<void> {
+  private async addCard(container: Container, wish: NetworkWish, at: number): Promise<void> {
     const { networks } = this.context;
     const before = container.spec.networks;
     const list = at < 0 ? [...before, wish] : before.map((one, place) => (place === at ? wish : one));
-    const spec = networks.settle({ ...container.spec, networks: list });
+    const spec = networks.places.settle({ ...container.spec, networks: list });
     const others = at >= 0 && before[at]!.mac !== wish.mac;
     const card = others ? await this.cardOf(container, before[at]!) : undefined;
     await this.change(container, (handle) => {
       handle.key(SPEC_KEY, keptSpec(spec));
       if (card !== undefined) handle.removeCard(card.key);
-      if (at < 0 || card !== undefined) handle.addCard({ portGroup: network.portGroup, mac: wish.mac });
+      if (at < 0 || card !== undefined) handle.addCard({ ...networks.places.attachmentOf(wish), mac: wish.mac });
     });
     container.spec = spec;
   }
@@ -128,7 +142,7 @@ export class Memberships implements Members {
       if (card !== undefined) handle.removeCard(card.key);
     });
     container.spec = spec;
-    this.context.networks.leave(container.id, this.idOf(wish));
+    this.context.networks.places.leave(container.id, this.idOf(wish));
   }
 
   // --- a container that runs -----------------------------------------------------------------------------------------
@@ -138,7 +152,7 @@ export class Memberships implements Members {
     const before = { spec: container.spec, endpoints: container.endpoints };
     // The host must know from the beginning which addresses may be used with the card, so its address is chosen here.
     const mac = wish.mac ?? newMac();
-    const endpoint = networks.join(container.id, wish, mac);
+    const endpoint = networks.places.join(container.id, wish, mac, before.endpoints);
     const after = {
       spec: { ...before.spec, networks: [...before.spec.networks, wish] },
       endpoints: [...before.endpoints, endpoint],
@@ -148,10 +162,10 @@ export class Memberships implements Members {
       await this.context.gate.pass(container, after.endpoints);
       await this.change(container, (handle) => {
         this.record(handle, container, after);
-        handle.addCard({ portGroup: network.portGroup, mac });
+        handle.addCard({ ...cardPlace(network), mac });
       });
     } catch (error) {
-      networks.leave(container.id, network.id);
+      networks.places.leave(container.id, network.id);
       throw this.failed(container, wish, 'connect', error);
     }
     container.spec = after.spec;
@@ -162,9 +176,10 @@ export class Memberships implements Members {
         mac,
         ...cardSettings(endpoint, after.endpoints, after.spec.openPorts),
       });
+      await leased(container);
       await this.tellGuest(container, before.endpoints);
     } catch (error) {
-      if (await this.takeBack(container, before, mac)) networks.leave(container.id, network.id);
+      if (await this.takeBack(container, before, mac)) networks.places.leave(container.id, network.id);
       throw this.failed(container, wish, 'connect', error);
     }
     networks.tell('connected', network.id, container.id);
@@ -205,7 +220,7 @@ export class Memberships implements Members {
     }
     container.spec = after.spec;
     container.dispatch({ type: 'networks', endpoints: after.endpoints });
-    networks.leave(container.id, id);
+    networks.places.leave(container.id, id);
     await this.tellGuest(container, before.endpoints).catch((error: unknown) =>
       log.error({ container: container.id, err: messageOf(error) }, 'a container was not told all of its networks'),
     );
@@ -220,7 +235,7 @@ export class Memberships implements Members {
     if (wayOut4(before)?.mac !== four?.mac || wayOut6(before)?.mac !== six?.mac)
       await channel.routes({
         gateway: four?.gateway ?? '',
-        mac: four?.mac ?? '',
+        mac: (four ?? leasedWayOut(endpoints))?.mac ?? '',
         gateway6: six?.gateway6 ?? '',
         mac6: six?.mac ?? '',
       });
@@ -285,7 +300,7 @@ export class Memberships implements Members {
   private async cardOf(container: Container, wish: NetworkWish): Promise<{ key: number } | undefined> {
     const { networks, client } = this.context;
     const all = container.spec.networks;
-    const places = all.map((one) => ({ portGroup: networks.portGroupOf(one), mac: one.mac }));
+    const places = all.map((one) => ({ ...networks.places.attachmentOf(one), mac: one.mac }));
     return cardsFor(places, await readCards(client, container.machine))[all.indexOf(wish)];
   }
 
@@ -308,6 +323,8 @@ export class Memberships implements Members {
     );
   }
 }
+
+const cardPlace = ({ portGroup, distributed }: NetworkInfo): Attachment => ({ portGroup, distributed });
 
 /** One made anew under the same name takes the place of the old one. */
 function isOn(wish: NetworkWish, { id, name }: NetworkInfo): boolean {

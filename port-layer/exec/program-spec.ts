@@ -8,10 +8,12 @@ import {
   type ProgramSpec,
   type VolumeSpec,
 } from '../../tether/program/spec.js';
+import { LEASED_SERVERS, UNLESS_LEASED } from '../../tether/program/steps.js';
 import { MAX_NAME_SERVERS } from '../../tether/protocol/network-requests.js';
 import { ranked, wayOut4, wayOut6 } from '../network/endpoints.js';
 import { hostsFile } from '../network/hosts-file.js';
-import { internalResolvConf, resolvConf } from '../network/resolv-conf.js';
+import { awaitsLease, isLeased } from '../network/leases.js';
+import { internalResolvConf, machineDns, resolvConf } from '../network/resolv-conf.js';
 import type { NetworkEndpoint } from '../network/types.js';
 import { volumeDisks } from '../storage/volume-disks.js';
 import type { ContainerSpec } from './container-spec.js';
@@ -38,7 +40,7 @@ export function programSpec(spec: ContainerSpec, endpoints: NetworkEndpoint[], f
       ...cardSettings(endpoint, endpoints, spec.openPorts),
     })),
     ...nameServers(spec, endpoints),
-    files: [...networkFiles(spec, hostname, endpoints), ...spec.files],
+    files: [...networkFiles(spec, hostname, endpoints.map(leasedLater)), ...spec.files],
     sysctls: spec.sysctls,
     shmSize: spec.shmSize,
     ...(spec.rootSize === undefined ? {} : { rootSize: spec.rootSize }),
@@ -70,6 +72,11 @@ export function interfaceNames(endpoints: readonly Pick<NetworkEndpoint, 'interf
   });
 }
 
+/** The guest puts in the address that it gets. */
+function leasedLater(endpoint: NetworkEndpoint): NetworkEndpoint {
+  return awaitsLease(endpoint) ? { ...endpoint, address: `dhcp:${endpoint.mac}` } : endpoint;
+}
+
 /** What a card gets. @param all of the container's endpoints, which tell whether the way out is here */
 export function cardSettings(
   endpoint: NetworkEndpoint,
@@ -79,10 +86,10 @@ export function cardSettings(
   const { address, prefixLength, gateway, address6, prefixLength6, gateway6, mtu, sysctls, external } = endpoint;
   const leased = leasedWayOut(all);
   return {
-    address: address === '' ? '' : `${address}/${prefixLength}`,
+    address: address === '' || isLeased(endpoint) ? '' : `${address}/${prefixLength}`,
     ...(leased === undefined && endpoint === wayOut4(all) ? { gateway } : {}),
     ...(external?.dhcp === true ? { dhcp: endpoint === leased ? 'route' : 'address' } : {}),
-    ...(external === undefined || external.trust === 'open'
+    ...(external === undefined || (external.trust === 'open' && openPorts.every(({ to }) => to === undefined))
       ? {}
       : { filter: { trust: external.trust, ports: openPorts, peers: external.peers } }),
     ...(address6 === '' ? {} : { address6: `${address6}/${prefixLength6}` }),
@@ -93,7 +100,7 @@ export function cardSettings(
 }
 
 /** The network whose router, told by DHCP, is the default route: nothing is known of it here but that it comes first. */
-function leasedWayOut(all: readonly NetworkEndpoint[]): NetworkEndpoint | undefined {
+export function leasedWayOut(all: readonly NetworkEndpoint[]): NetworkEndpoint | undefined {
   const [first] = ranked(all).filter((one) => one.external?.dhcp === true || one === wayOut4(all));
   return first?.external?.dhcp === true ? first : undefined;
 }
@@ -110,7 +117,11 @@ export function serversOf({ dns }: Pick<ContainerSpec, 'dns'>, endpoints: readon
   const [gateways, others] = [of(true), of(false)];
   const own =
     gateways.length === 0 && others.length > 0 && dns !== null && dns.servers.length > 0 ? dns.servers : others;
-  return [...new Set([...gateways, ...own])].slice(0, MAX_NAME_SERVERS);
+  const servers = [...new Set([...gateways, ...own])];
+  // A DHCP server may name none.
+  const instead =
+    gateways.length === 0 && own.includes(LEASED_SERVERS) ? machineDns().servers.map((one) => UNLESS_LEASED + one) : [];
+  return [...servers, ...instead].slice(0, MAX_NAME_SERVERS);
 }
 
 function nameServers(

@@ -5,7 +5,8 @@ import type { VimClient } from '../../src/vim25/index.js';
 import { compileProgram } from '../../tether/program/compile.js';
 import { exitCodeOf, PortLayerError } from '../errors.js';
 import { FIRST_PROCESS } from '../interaction/patience.js';
-import { type Card, cardsFor, cardsOf } from '../network/endpoints.js';
+import { type Card, cardsFor, cardsOf, isThere } from '../network/endpoints.js';
+import { awaitsLease } from '../network/leases.js';
 import { volumeDisks } from '../storage/volume-disks.js';
 import type { Container } from './container.js';
 import { restOf } from './container-life.js';
@@ -29,6 +30,8 @@ const GUEST_OFF_MS = 10_000;
 const ENDING_MS = 10_000;
 /** Within this time we learn that a VM that we powered off is off. */
 const SEEN_OFF_MS = 4000;
+/** Within this time we learn what the guest has told its host. */
+const LEASE_NEWS_MS = 10_000;
 /** The exit code of a start that failed before there was a process. */
 const START_FAILED = 128;
 
@@ -70,6 +73,7 @@ export class Starter {
     if (!(await container.until(() => container.life.kind !== 'powering', { ms })))
       throw new PortLayerError('start.tooLate', {});
     if (container.life.kind === 'failing') throw container.life.reason;
+    await leased(container);
   }
 
   private async powerOn(container: Container, { annotations, links }: Preparation): Promise<void> {
@@ -82,10 +86,10 @@ export class Starter {
       ...(links === undefined ? {} : { links }),
       annotations: { ...former.annotations, ...annotations },
     };
-    spec.networks = networks.identified(spec.networks);
-    const places = spec.networks.map((wish) => ({ portGroup: networks.portGroupOf(wish), mac: wish.mac }));
+    spec.networks = networks.places.identified(spec.networks);
+    const places = spec.networks.map((wish) => ({ ...networks.places.attachmentOf(wish), mac: wish.mac }));
     const cards = cardsFor(places, machine.cards ?? (await readCards(client, machine)));
-    const endpoints = networks.bind(
+    const endpoints = networks.places.bind(
       spec,
       cards.map((card) => card?.mac ?? ''),
     );
@@ -112,8 +116,8 @@ export class Starter {
         if (hardware !== undefined) handle.hardware(spec);
         // Its network did not exist when the card was made, or is another one by now.
         for (const [at, card] of cards.entries())
-          if (card !== undefined && card.portGroup !== places[at]!.portGroup) {
-            handle.moveCard(card, places[at]!.portGroup);
+          if (card !== undefined && !isThere(card, places[at]!)) {
+            handle.moveCard(card, places[at]!);
             machine.cards = null;
           }
         handle.key(ADDRESSES_KEY, addressesValue(endpoints));
@@ -167,6 +171,14 @@ export class Starter {
       );
     await down(SEEN_OFF_MS);
   }
+}
+
+/** The guest has told the addresses that DHCP gave it before its process began; the news may be on its way. */
+export async function leased(container: Container): Promise<void> {
+  if (!container.endpoints.some(awaitsLease)) return;
+  const known = (): boolean => !container.running || !container.endpoints.some(awaitsLease);
+  if (!(await container.until(known, { ms: LEASE_NEWS_MS })))
+    log.warn({ container: container.id }, 'it has an address by DHCP that its host does not tell');
 }
 
 /** A VM's network cards, which are then known. */

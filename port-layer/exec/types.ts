@@ -53,6 +53,8 @@ export type WaitCondition = 'not-running' | 'next-exit' | 'removed';
 /** What happened to a container, whoever caused it: this engine, the process itself, or an administrator in vSphere. */
 export type ContainerEvent =
   | { type: 'created' | 'started' | 'paused' | 'unpaused' | 'removed'; container: ContainerInfo; time: Date }
+  /** It has its addresses, and its machine is about to be powered on. */
+  | { type: 'starting'; container: ContainerInfo; time: Date }
   | { type: 'exited'; container: ContainerInfo; exitCode: number; time: Date }
   /** The kernel has killed one of its processes for lack of memory; the container may go on. */
   | { type: 'oom'; container: ContainerInfo; time: Date }

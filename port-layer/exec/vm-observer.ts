@@ -6,6 +6,8 @@ import { messageOf } from '../../src/common/errors.js';
 import { logger } from '../../src/common/log.js';
 import { mark } from '../../src/common/trace.js';
 import type { ManagedObjectReference } from '../../src/vim25/index.js';
+import { isLeased, LEASES_KEY, parseLeases, withLeases } from '../network/leases.js';
+import type { NetworkEndpoint } from '../network/types.js';
 import { Container } from './container.js';
 import type { ExecContext } from './context.js';
 import type { Effects } from './effects.js';
@@ -22,6 +24,8 @@ const log = logger('exec');
 export interface ObserverHands {
   /** Adds a container to the list. */
   track(container: Container): void;
+  /** A DHCP server has given a running container another address. @param before its endpoints until now */
+  leaseChanged(container: Container, before: readonly NetworkEndpoint[]): void;
   /** An earlier endpoint paused the container and left its machine awake. */
   foundAwake(container: Container): Promise<void>;
 }
@@ -55,9 +59,20 @@ export class VmObserver implements MachineSurroundings {
     const was = machine.on;
     machine.dispatch({ type: 'seen', power: vm.power, trusted: this.opening });
     if (machine.on !== was) mark(`seen ${machine.on ? 'on' : 'off'}`);
+    this.takeLeases(container, vm.keys);
     const { status } = vm.power;
     if (status.kind === 'started' && container.running && machine.on)
       container.dispatch({ type: 'started', pid: status.pid });
+  }
+
+  /** Addresses that DHCP servers have given to its cards, or given anew. */
+  private takeLeases(container: Container, keys: VmReport['keys']): void {
+    const { endpoints } = container;
+    if (!endpoints.some(isLeased) || !(container.running || container.starting)) return;
+    const next = withLeases(endpoints, parseLeases(keys.get(LEASES_KEY)));
+    if (next === endpoints) return;
+    container.dispatch({ type: 'networks', endpoints: next });
+    if (container.running) this.hands.leaseChanged(container, endpoints);
   }
 
   /** A VM left the inventory. */
@@ -109,7 +124,7 @@ export class VmObserver implements MachineSurroundings {
     }
     const { record, status, on } = vm.power;
     const container = this.containerOf(spec, vm.ref, vm.uuid, foundRest(record, status, on));
-    this.context.networks.recall(spec, record?.endpoints ?? []);
+    this.context.networks.places.recall(spec, record?.endpoints ?? []);
     this.hands.track(container);
     return container;
   }
@@ -132,7 +147,7 @@ export class VmObserver implements MachineSurroundings {
     const suspended = power.suspended || power.question !== null;
     const { run, recorded } = foundRun(container.facts, { ...power, suspended }, new Date());
     try {
-      networks.claim(container.spec, run.endpoints);
+      networks.places.claim(container.spec, run.endpoints);
     } catch (error) {
       log.error({ container: container.id, err: messageOf(error) }, 'a running container has an address in use');
     }

@@ -1,7 +1,8 @@
 /** A container as a virtual machine: names, hardware and keys (see docs/internals/guest-rpc.md). */
 import { shortId } from '../../src/common/ids.js';
-import { datastorePath, type VirtualMachineConfigSpec } from '../../src/vim25/index.js';
+import { type Attachment, datastorePath, type VirtualMachineConfigSpec } from '../../src/vim25/index.js';
 import type { VchConfig } from '../config.js';
+import { isLeased } from '../network/leases.js';
 import type { NetworkEndpoint, NetworkWish } from '../network/types.js';
 import { volumeDiskPath, volumeDisks } from '../storage/volume-disks.js';
 import type { ContainerSpec } from './container-spec.js';
@@ -53,8 +54,13 @@ export function trustKeys(
 /** The value of {@link ADDRESSES_KEY}. */
 export function addressesValue(endpoints: readonly NetworkEndpoint[]): string {
   // A container without addresses must still set the key: without it, the host would let its cards send from any address.
+  // What DHCP gives is for the host to see: the address may be another one soon.
+  const own = (one: NetworkEndpoint): string[] => (isLeased(one) ? [] : [one.address, one.address6]);
   const cards = endpoints.map(
-    ({ mac, address, address6 }) => `${mac}=${[address, address6].filter((one) => one !== '').join(',')}`,
+    (one) =>
+      `${one.mac}=${own(one)
+        .filter((address) => address !== '')
+        .join(',')}`,
   );
   return cards.join(';') || 'none';
 }
@@ -62,13 +68,13 @@ export function addressesValue(endpoints: readonly NetworkEndpoint[]): string {
 /**
  * The VM of a new container.
  * @param parentDisk path of the image's last layer, relative to the datastore
- * @param portGroupOf where its cards belong
+ * @param attachmentOf where its cards belong
  */
 export function containerVmSpec(
   config: VchConfig,
   spec: ContainerSpec,
   parentDisk: string,
-  portGroupOf: (wish: NetworkWish) => string,
+  attachmentOf: (wish: NetworkWish) => Attachment,
 ): VirtualMachineConfigSpec {
   const { datastore } = config.imageStore;
   const directory = vmDirectory(config, spec.id);
@@ -132,7 +138,7 @@ export function containerVmSpec(
       })),
       ...spec.networks.map((wish, index) => ({
         operation: 'add' as const,
-        device: card(-10 - index, portGroupOf(wish), wish.mac),
+        device: card(-10 - index, attachmentOf(wish), wish.mac),
       })),
       {
         operation: 'add',

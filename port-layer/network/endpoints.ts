@@ -1,14 +1,17 @@
 /** What follows from a container's list of networks. Pure. */
+import { type Attachment, attachmentOf, segmentOf } from '../../src/vim25/index.js';
 import type { NetworkEndpoint } from './types.js';
 
-type Ranked = Pick<NetworkEndpoint, 'network' | 'gwPriority' | 'internal' | 'address' | 'address6'>;
+type Ranked = Pick<NetworkEndpoint, 'network' | 'gwPriority' | 'internal' | 'address' | 'address6' | 'external'>;
 
 /**
  * In the order in which Docker looks for the way out: by priority, networks with a way out before internal ones, those with IPv4 and IPv6
  * before those with one of them, then by name.
  */
 function byRank(one: Ranked, other: Ranked): number {
-  const both = ({ address, address6 }: Ranked): number => Number(address !== '') + Number(address6 !== '');
+  // One that gets its address by DHCP has its place already before.
+  const both = ({ address, address6, external }: Ranked): number =>
+    Number(address !== '' || external?.dhcp === true) + Number(address6 !== '');
   if (one.gwPriority !== other.gwPriority) return other.gwPriority - one.gwPriority;
   if (one.internal !== other.internal) return one.internal ? 1 : -1;
   if (both(one) !== both(other)) return both(other) - both(one);
@@ -59,12 +62,11 @@ export function wholeEndpoint(kept: Partial<NetworkEndpoint>): NetworkEndpoint {
   };
 }
 
-/** A VM's network card. */
-export interface Card {
+/** A VM's network card, and what it is attached to. */
+export interface Card extends Attachment {
   /** The device's key in vSphere. */
   key: number;
   mac: string;
-  portGroup: string;
 }
 
 /** A VM's network cards, in their order. @param devices `config.hardware.device` */
@@ -72,18 +74,17 @@ export function cardsOf(devices: readonly object[]): Card[] {
   return devices.flatMap((device) => {
     const { key, macAddress, backing } = device as { key?: unknown; macAddress?: unknown; backing?: object };
     if (typeof macAddress !== 'string' || typeof key !== 'number') return [];
-    const { deviceName } = (backing ?? {}) as { deviceName?: unknown };
-    return [{ key, mac: macAddress, portGroup: typeof deviceName === 'string' ? deviceName : '' }];
+    return [{ key, mac: macAddress, ...attachmentOf(backing) }];
   });
 }
 
 /**
  * Which card belongs to which of a container's networks: the one on the network's port group, else one that belongs to no other. A card
  * may be on another port group than its network's, if the network did not exist when the card was made.
- * @param wanted the networks' port groups, with the MAC address that was asked for
+ * @param wanted what the networks' cards are attached to, with the MAC address that was asked for
  */
 export function cardsFor(
-  wanted: readonly { portGroup: string; mac?: string | undefined }[],
+  wanted: readonly (Attachment & { mac?: string | undefined })[],
   cards: readonly Card[],
 ): (Card | undefined)[] {
   const free = [...cards];
@@ -95,8 +96,11 @@ export function cardsFor(
       if (index >= 0) found.set(at, free.splice(index, 1)[0]!);
     }
   };
-  assign((card, at) => card.portGroup === wanted[at]!.portGroup && card.mac === wanted[at]!.mac);
-  assign((card, at) => card.portGroup === wanted[at]!.portGroup);
+  assign((card, at) => isThere(card, wanted[at]!) && card.mac === wanted[at]!.mac);
+  assign((card, at) => isThere(card, wanted[at]!));
   assign(() => true);
   return [...wanted.keys()].map((at) => found.get(at));
 }
+
+/** Whether both are attached to the same port group. */
+export const isThere = (one: Attachment, other: Attachment): boolean => segmentOf(one) === segmentOf(other);

@@ -1,6 +1,8 @@
 /** Container networks: vSphere networks in a virtual container host's configuration that containers join with a card of their own. Pure. */
 import { Address4, Address6 } from 'ip-address';
 import { sha256 } from '../../src/common/ids.js';
+import { LEASED_SUBNET } from '../../tether/program/spec.js';
+import { LEASED_SERVERS } from '../../tether/program/steps.js';
 import type { ContainerNetworkConfig, VchConfig } from '../config.js';
 import { type NetworkSpec, PLAIN_NETWORK, type Pool } from './network-spec.js';
 import type { NetworkEndpoint } from './types.js';
@@ -15,7 +17,7 @@ export function externalNetworks(config: Pick<VchConfig, 'id' | 'containerNetwor
       id: sha256(`network ${config.id} ${network.name}`),
       name: network.name,
       kind: 'external',
-      portGroup: network.portGroup,
+      ...{ portGroup: network.portGroup, distributed: network.distributed },
       pools,
       ipv4: !ipv6,
       ipv6,
@@ -42,11 +44,19 @@ function poolsOf({ gateway, ipRanges }: ContainerNetworkConfig): Pool[] {
   ];
 }
 
+/** Where names are asked for on it: its own servers, or those that its DHCP server names. */
+export function outerServers({ dns = [], pools }: NetworkSpec): string[] {
+  return dns.length === 0 && pools.length === 0 ? [LEASED_SERVERS] : dns;
+}
+
 /** What an endpoint on a container network has of it. Its peers are the addresses that containers are given there. */
 export function outerTrust({ trust = 'published', pools }: NetworkSpec): NonNullable<NetworkEndpoint['external']> {
   return {
     trust,
-    peers: pools.flatMap(({ subnet, ipRange }) => (ipRange === undefined ? subnet : ipRange.split(','))),
+    peers:
+      pools.length === 0
+        ? [LEASED_SUBNET]
+        : pools.flatMap(({ subnet, ipRange }) => (ipRange === undefined ? subnet : ipRange.split(','))),
     dhcp: pools.length === 0,
   };
 }

@@ -1,5 +1,7 @@
 /** A network as it is kept: with the endpoint VM (user-made ones) or in the virtual container host's configuration. */
 
+import type { DistributedPort } from '../../src/vim25/index.js';
+
 /** One subnet of a network. */
 export interface Pool {
   /** CIDR, IPv4 or IPv6, without host bits. */
@@ -35,17 +37,26 @@ export interface AskedPool {
 /** How far the containers of an external network are trusted: vSphere Integrated Containers' five levels. */
 export type TrustLevel = 'closed' | 'outbound' | 'peers' | 'published' | 'open';
 
+/**
+ * `external`: a vSphere network that is exposed to containers. `config`: no network but what other networks are made from; it is kept and
+ * shown, and no container can be on it.
+ */
+export type NetworkKind = 'bridge' | 'external' | 'config';
+
 export interface NetworkSpec {
   /** 64 hex digits. */
   id: string;
   name: string;
   /** ISO 8601. */
   createdAt: string;
-  /** `external`: a vSphere network that is exposed to containers. */
-  kind: 'bridge' | 'external';
-  /** On vSphere without the right to make port groups, several networks share one. */
+  kind: NetworkKind;
+  /** On vSphere without the right to make port groups, several networks share one. Of `config`: the default network's. */
   portGroup: string;
-  /** IPv4 first. */
+  /** Of a port group of a distributed switch. */
+  distributed?: DistributedPort | undefined;
+  /** The VLAN that the network has for itself, where an administrator gave some. */
+  vlan?: number;
+  /** IPv4 first; none of `config`. */
   pools: Pool[];
   /** What the request said; absent: nothing, so that what was chosen is shown. */
   asked?: AskedPool[];
@@ -60,6 +71,12 @@ export interface NetworkSpec {
   egress: 'relay' | 'none';
   /** 0: the default. */
   mtu: number;
+  /** Containers' interfaces on it are called this and a number; absent: `eth`. */
+  interfacePrefix?: string;
+  /** What its segment is called instead of the network's name. No two networks have the same. */
+  segmentName?: string;
+  /** The name of the network of kind `config` that it was made from. */
+  configFrom?: string;
   /** External networks only. */
   trust?: TrustLevel;
   /** External networks only. */
@@ -74,6 +91,13 @@ export interface NetworkSpec {
 /** A network to be made. The caller has checked that its name is one, and read what its options mean. */
 export interface NetworkRequest {
   name: string;
+  /** Default: `bridge`. */
+  kind?: 'bridge' | 'config';
+  /** The name of one of kind `config`, which cannot be removed while this is there. */
+  configFrom?: string;
+  /** As in {@link NetworkSpec}. */
+  interfacePrefix?: string;
+  segmentName?: string;
   /** Without an entry for a kind of address that is on, a subnet is chosen. */
   pools: AskedPool[];
   ipv4: boolean;

@@ -4,18 +4,24 @@ import type { NetworkSpec } from './network-spec.js';
 /** What is there. */
 export interface KeptNetworks {
   networks: NetworkSpec[];
-  /** The gateway's interface on each port group. */
+  /** The gateway's interface on each port group, by `segmentOf`. */
   interfaces: ReadonlyMap<string, string>;
 }
 
 export interface NetworkStore {
   /** What is kept, once it agrees with what is on the host. */
   load(): Promise<KeptNetworks>;
-  /** Makes what a network needs, and keeps it. All or nothing. @param all with it @returns the gateway's interface @throws unavailable */
-  add(network: NetworkSpec, all: readonly NetworkSpec[]): Promise<string>;
-  /** The opposite. @param all without it */
-  remove(network: NetworkSpec, all: readonly NetworkSpec[]): Promise<void>;
-  /** The port group of a new network. */
+  /**
+   * Makes what a network needs, and keeps it. All or nothing.
+   * @param network its port group is the one that {@link portGroupOf} names
+   * @param others the other user-made networks
+   * @returns it as it is kept, and the gateway's interface
+   * @throws unavailable
+   */
+  add(network: NetworkSpec, others: readonly NetworkSpec[]): Promise<{ network: NetworkSpec; interface: string }>;
+  /** The opposite. @param others the other user-made networks */
+  remove(network: NetworkSpec, others: readonly NetworkSpec[]): Promise<void>;
+  /** The name of a new network's port group. */
   portGroupOf(network: { id: string; name: string }): string;
 }
 

@@ -70,7 +70,7 @@ function mergeDns(own: Dns | null, machine: Dns): Dns {
 }
 
 /** The parts of the machine's file that are also valid in a VM. */
-export function machineDns(text: string): Dns {
+export function machineDns(text = readMachineFile()): Dns {
   const dns = parse(text);
   const servers = dns.servers.filter((server) => !LOOPBACK.test(server));
   return { ...dns, servers: servers.length === 0 ? DEFAULT_SERVERS : servers };

@@ -6,7 +6,7 @@ import { isIP } from 'node:net';
 import type { Command } from 'commander';
 import { Address4, Address6 } from 'ip-address';
 import { type ContainerNetworkConfig, TRUST_LEVELS } from '../../port-layer/config.js';
-import { invalid, unsupported } from '../common/errors.js';
+import { invalid } from '../common/errors.js';
 import { collect } from './config-file.js';
 
 /** The value that puts the networks back to what holds when they were never given. */
@@ -38,7 +38,7 @@ export function containerNetworkOptions(command: Command): Command {
     )
     .option(
       '--container-network-gateway <port group:address/prefix>',
-      'its gateway and subnet, from which containers get their addresses (may be repeated)',
+      'its gateway and subnet, from which containers get their addresses (may be repeated; default: by DHCP)',
       collect,
       [],
     )
@@ -87,11 +87,6 @@ export function containerNetworks(
       throw invalid(`--container-network-firewall '${value}' is none of ${TRUST_LEVELS.join(', ')}`);
     network.trust = level;
   }
-  for (const { portGroup, gateway } of networks)
-    if (gateway === undefined)
-      throw unsupported(
-        `--container-network '${portGroup}' needs a --container-network-gateway: addresses by DHCP are not implemented`,
-      );
   return given.length === 0 ? undefined : networks;
 }
 

@@ -2,7 +2,8 @@
 import { type Command, Option } from 'commander';
 import { Address4, Address6 } from 'ip-address';
 import { type AddressPoolConfig, type Egress, MOST_HOST_PORTS, type VchConfig } from '../../port-layer/config.js';
-import { invalid } from '../common/errors.js';
+import { parseBitRate } from '../common/bit-rate.js';
+import { invalid, unsupported } from '../common/errors.js';
 import { collect } from './config-file.js';
 import { type ContainerNetworkOptions, containerNetworkOptions, containerNetworks } from './container-networks.js';
 
@@ -14,9 +15,11 @@ const DNS_PORT = 53;
 /** As commander returns them; empty or undefined if not given. */
 export interface NetworkOptions extends ContainerNetworkOptions {
   egress?: Egress;
+  egressRate?: string;
   allowHostPorts: string[];
   defaultAddressPool: string[];
   allowNetworkCreate?: boolean;
+  networkVlans?: string;
   httpProxy?: string;
   httpsProxy?: string;
   noProxy?: string;
@@ -25,7 +28,14 @@ export interface NetworkOptions extends ContainerNetworkOptions {
 /** The part of a configuration that these options determine. */
 export type NetworkSettings = Pick<
   VchConfig,
-  'egress' | 'hostPorts' | 'addressPools' | 'allowNetworkCreate' | 'proxies' | 'containerNetworks'
+  | 'egress'
+  | 'egressRate'
+  | 'hostPorts'
+  | 'addressPools'
+  | 'allowNetworkCreate'
+  | 'networkVlans'
+  | 'proxies'
+  | 'containerNetworks'
 >;
 
 /** Adds the options to a command. */
@@ -35,6 +45,10 @@ export function networkOptions(command: Command): Command {
       '--egress <relay|none>',
       'whether containers reach what this machine reaches, or nothing outside; with relay, a network can do without: docker network create -o caisson.egress=none (default: relay)',
       parseEgress,
+    )
+    .option(
+      '--egress-rate <rate|none>',
+      'how fast each container may send and receive through its gateway (the way out, published ports), such as 10mbit; networks can say otherwise: docker network create -o caisson.egress-rate=1gbit (default: none)',
     )
     .option(
       '--allow-host-ports <port[-port],…|none>',
@@ -49,6 +63,10 @@ export function networkOptions(command: Command): Command {
       [],
     )
     .option('--allow-network-create <yes|no>', 'on a vCenter: make a port group for each new network', yesOrNo)
+    .option(
+      '--network-vlans <first-last|none>',
+      "on a vCenter, with --allow-network-create: VLANs, one for each new network (default: all in that of the bridge network's port group)",
+    )
     .option('--http-proxy <url|none>', 'proxy for pulls; also HTTP_PROXY in the environment of new containers')
     .option('--https-proxy <url|none>', 'proxy for pulls; also HTTPS_PROXY in the environment of new containers')
     .addOption(noProxyOption());
@@ -76,9 +94,14 @@ export function networkSettings(
   bridges: readonly string[] = [],
 ): NetworkSettings {
   const egress = options.egress ?? before.egress;
+  const egressRate = options.egressRate === undefined ? before.egressRate : parseRate(options.egressRate);
   const hostPorts = said(options.allowHostPorts, NONE, parseHostPorts) ?? before.hostPorts ?? [];
   const addressPools = said(options.defaultAddressPool, DEFAULT, parseAddressPools) ?? before.addressPools ?? [];
   const allowNetworkCreate = options.allowNetworkCreate ?? before.allowNetworkCreate ?? false;
+  const networkVlans =
+    options.networkVlans === undefined ? before.networkVlans : parseNetworkVlans(options.networkVlans);
+  if (networkVlans !== undefined && !allowNetworkCreate)
+    throw invalid('--network-vlans needs --allow-network-create yes: without it, no port group is made');
   const external = containerNetworks(options, bridges) ?? before.containerNetworks ?? [];
   const { http, https, no } = before.proxies ?? {};
   const proxies = withoutEmpty({
@@ -88,9 +111,11 @@ export function networkSettings(
   });
   return {
     ...(egress === undefined ? {} : { egress }),
+    ...(egressRate === undefined ? {} : { egressRate }),
     ...(hostPorts.length > 0 ? { hostPorts } : {}),
     ...(addressPools.length > 0 ? { addressPools } : {}),
     ...(allowNetworkCreate ? { allowNetworkCreate } : {}),
+    ...(networkVlans === undefined ? {} : { networkVlans }),
     ...(Object.keys(proxies).length > 0 ? { proxies } : {}),
     ...(external.length > 0 ? { containerNetworks: external } : {}),
   };
@@ -107,9 +132,40 @@ function parseEgress(text: string): Egress {
   return text;
 }
 
+const parseRate = (text: string): number | undefined =>
+  text === NONE ? undefined : parseBitRate('--egress-rate', text);
+
 function yesOrNo(text: string): boolean {
   if (text !== 'yes' && text !== 'no') throw invalid(`--allow-network-create '${text}' is neither yes nor no`);
   return text === 'yes';
+}
+
+/** `100-199`. Undefined for none. @throws invalid */
+function parseNetworkVlans(text: string): NetworkSettings['networkVlans'] {
+  if (text === NONE) return undefined;
+  const match = /^(\d{1,4})(?:-(\d{1,4}))?$/.exec(text);
+  const [first, last] = [Number(match?.[1]), Number(match?.[2] ?? match?.[1])];
+  if (match === null || first < 1 || last > 4094 || first > last)
+    throw invalid(`--network-vlans '${text}' is not a range of VLANs, such as 100-199`);
+  return { first, last };
+}
+
+/**
+ * Refuses what the host below cannot do. On hosts of others, this engine is neither the gateway nor the switch.
+ * @param embedded whether it is the embedded host
+ * @throws unsupported
+ */
+export function checkHostSettings(embedded: boolean, { hostPorts = [], egress, networkVlans }: NetworkSettings): void {
+  if (embedded && networkVlans !== undefined)
+    throw unsupported(
+      '--network-vlans is for hosts with VLANs: on the embedded host each network is a segment of its own',
+    );
+  if (!embedded && hostPorts.length > 0)
+    throw unsupported('--allow-host-ports needs the embedded host, whose gateway leads to the machine');
+  if (!embedded && egress === 'relay')
+    throw unsupported(
+      '--egress relay needs the embedded host: on this target, what containers reach is up to the gateway of their network',
+    );
 }
 
 /** `8080,9000-9010`. @throws invalid */

@@ -1,4 +1,4 @@
-/** `vic-machine policy …` and `vic-machine network trace`. */
+/** `vic-machine policy …` and `vic-machine network …`. */
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
@@ -122,6 +122,20 @@ export function policyCommands(program: Command, parts: CommandParts): void {
 
   ofVch(
     network,
+    'usage',
+    'show what the gateway has carried for each container: the way out, and published ports',
+  ).action((_options, command: Command) =>
+    onVch(command, [], async (vch, options) => {
+      const rows = JSON.parse(await ask(vch, options, { method: 'GET', path: '/caisson/network/usage' })) as UsageRow[];
+      table(say, [
+        ['CONTAINER', 'NETWORK', 'ADDRESS', 'BYTES IN', 'BYTES OUT', 'FLOWS', 'RATE'],
+        ...rows.map(usageCells),
+      ]);
+    }),
+  );
+
+  ofVch(
+    network,
     'trace',
     'say whether a container reaches something, and what decides: by the rules, and by a real packet',
   )
@@ -150,6 +164,23 @@ export function policyCommands(program: Command, parts: CommandParts): void {
       }),
     );
 }
+
+interface UsageRow {
+  Container: string;
+  Name: string;
+  Network: string;
+  Address: string;
+  BytesIn: number;
+  BytesOut: number;
+  Flows: number;
+  Rate: string;
+}
+
+const usageCells = (one: UsageRow): string[] => [
+  ...[one.Name, one.Network, one.Address],
+  ...[one.BytesIn, one.BytesOut, one.Flows].map(String),
+  one.Rate || '-',
+];
 
 function checkTier(tier: string | undefined): string {
   if (tier === undefined || !TIERS.includes(tier)) throw invalid(`--tier must be one of ${TIERS.join(', ')}`);

@@ -30,7 +30,8 @@ import {
   runningHostd,
   startHostdProcess,
 } from './hostd-process.js';
-import { type NetworkOptions, networkOptions, networkSettings } from './network-options.js';
+import { keepUplinks, keptUplinks } from './kept-uplinks.js';
+import { checkHostSettings, type NetworkOptions, networkOptions, networkSettings } from './network-options.js';
 import type { Login } from './target.js';
 import {
   createVch,
@@ -141,7 +142,7 @@ try {
   const paths = instancePaths(resolve(options.stateDir));
   checkName(options.name);
   // Whatever is wrong is said before anything is started.
-  networkSettings(options, {}, [bridgeOf(options)]);
+  checkHostSettings(true, networkSettings(options, {}, [bridgeOf(options)]));
   const listen = askedListen(options);
   const bridgeRange = parseBridgeRange(options.bridgeNetworkRange);
   const warmPool = options.warmPool === undefined ? null : String(warmPoolSize(options.warmPool));
@@ -162,13 +163,13 @@ try {
     throw conflict(
       `the embedded host runs with --hang-after ${runningHang}: npm stop ends it (containers go on running)`,
     );
-  const uplinks = parseUplinks(options.uplink);
-  for (const uplink of uplinks ?? []) {
+  const asked = parseUplinks(options.uplink);
+  for (const uplink of asked ?? []) {
     const { interface: name } = parseUplink(uplink);
     if (!existsSync(`/sys/class/net/${name}`)) throw invalid(`--uplink '${uplink}': there is no interface ${name}`);
   }
   const runningUplinks = hostdOptionList(paths, '--uplink');
-  if (running !== null && uplinks !== null && uplinks.join(' ') !== runningUplinks.join(' '))
+  if (running !== null && asked !== null && asked.join(' ') !== runningUplinks.join(' '))
     throw conflict(
       `the embedded host runs with ${runningUplinks.map((one) => `--uplink ${one}`).join(' ') || 'no --uplink'}: npm stop ends it (containers go on running)`,
     );
@@ -176,13 +177,15 @@ try {
     ...(warmPool === null ? [] : ['--warm-pool', warmPool]),
     ...(accel === null ? [] : ['--accel', accel]),
     ...(options.hangAfter === undefined ? [] : ['--hang-after', String(options.hangAfter)]),
-    ...(uplinks ?? []).flatMap((uplink) => ['--uplink', uplink]),
+    // One whose interface has gone since is joined when it comes back.
+    ...(asked ?? keptUplinks(paths)).flatMap((uplink) => ['--uplink', uplink]),
   ];
   const hostd =
     running ??
     (await step('Starting the embedded host', (progress) =>
       startHostdProcess(paths, options.hostdAddress, hostdOptions, progress),
     ));
+  if (asked !== null) keepUplinks(paths, asked);
   provideSupervisor(paths);
   const config = await provideVch(hostd, paths, listen, bridgeRange);
   greet(config, runningHostd(paths) ?? hostd, paths);
@@ -273,9 +276,11 @@ function withoutOptions({
   syslog: _syslog,
   publish: _publish,
   egress: _egress,
+  egressRate: _egressRate,
   hostPorts: _hostPorts,
   addressPools: _addressPools,
   allowNetworkCreate: _allowNetworkCreate,
+  networkVlans: _networkVlans,
   proxies: _proxies,
   containerNetworks: _containerNetworks,
   ...rest

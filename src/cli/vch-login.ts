@@ -24,8 +24,10 @@ export interface LoginPlaces {
   datastore: ManagedObjectReference;
   networks: ManagedObjectReference[];
   endpoint: ManagedObjectReference;
-  /** Whether it may make port groups on the host. */
+  /** Whether it may make port groups. */
   makesPortGroups: boolean;
+  /** Where it makes them; undefined: on the hosts. */
+  switch?: ManagedObjectReference | undefined;
 }
 
 const READ_ONLY = -2;
@@ -55,6 +57,8 @@ const ROLES = {
   'caisson-vch-endpoint': ['VirtualMachine.Config.AddRemoveDevice', 'VirtualMachine.Config.AdvancedConfig'],
   // The embedded host lets it change only port groups that it has made.
   'caisson-vch-host': ['Host.Config.Network'],
+  // On a distributed switch, whose other port groups it could remove too: only where an administrator allows the making of networks.
+  'caisson-vch-switch': ['DVPortgroup.Create', 'DVPortgroup.Delete', 'Network.Assign'],
 } as const;
 
 /** The name of the user created for a host. */
@@ -154,9 +158,9 @@ export async function grantVchPermissions(client: VimClient, user: string, place
   const owner = compute?.props.owner;
   if (owner === undefined) throw invalid('the resource pool has no owner');
   const [hosts] = await client.retrieve([owner], 'ComputeResource', ['host']);
-  const roles = await ensureRoles(client, manager);
+  const roles = await ensureRoles(client, manager, places.switch !== undefined);
   const look = [client.serviceContent.rootFolder, places.datacenter, owner];
-  const onHost = places.makesPortGroups ? roles['caisson-vch-host'] : READ_ONLY;
+  const onHost = places.makesPortGroups && places.switch === undefined ? roles['caisson-vch-host'] : READ_ONLY;
   const grants: [ManagedObjectReference, number, boolean][] = [
     ...look.map((entity): [ManagedObjectReference, number, boolean] => [entity, READ_ONLY, false]),
     ...(hosts?.props.host ?? []).map((host): [ManagedObjectReference, number, boolean] => [host, onHost, false]),
@@ -168,6 +172,9 @@ export async function grantVchPermissions(client: VimClient, user: string, place
       roles['caisson-vch-network'],
       false,
     ]),
+    ...(places.switch === undefined
+      ? []
+      : [[places.switch, roles['caisson-vch-switch'], true] as [ManagedObjectReference, number, boolean]]),
     // All VMs of the host are in its pool.
     [places.pool, roles['caisson-vch'], true],
   ];
@@ -181,11 +188,14 @@ export async function grantVchPermissions(client: VimClient, user: string, place
 async function ensureRoles(
   client: VimClient,
   manager: ManagedObjectReference,
+  onSwitch: boolean,
 ): Promise<Record<keyof typeof ROLES, number>> {
   const [object] = await client.retrieve([manager], 'AuthorizationManager', ['roleList']);
   const known = object?.props.roleList ?? [];
   const ids: Partial<Record<keyof typeof ROLES, number>> = {};
   for (const [name, privIds] of Object.entries(ROLES) as [keyof typeof ROLES, readonly string[]][]) {
+    // Hosts without such switches do not know its privileges.
+    if (name === 'caisson-vch-switch' && !onSwitch) continue;
     const role = known.find((one) => one.name === name);
     if (role === undefined)
       ids[name] = await client.call('AddAuthorizationRole', manager, { name, privIds: [...privIds] });

@@ -5,10 +5,12 @@
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type VchConfig, vchConfigSchema } from '../../port-layer/config.js';
+import { isEmbedded } from '../common/embedded-host.js';
 import { CaissonError, conflict, invalid, isKind, notFound } from '../common/errors.js';
-import type { ManagedObjectReference, VimClient } from '../vim25/index.js';
+import { type Attachment, backingOf, type ManagedObjectReference, segmentOf, type VimClient } from '../vim25/index.js';
 import { findObject, listObjects } from './inventory.js';
-import type { NetworkSettings } from './network-options.js';
+import { checkHostSettings, type NetworkSettings } from './network-options.js';
+import { networkObject, provideNetwork, removeMadePortGroups, removePortGroup, switchObject } from './port-groups.js';
 import {
   grantVchPermissions,
   keepVchLogin,
@@ -23,8 +25,6 @@ const SHUTDOWN_MS = 8000;
 const CONFIG_KEY = 'guestinfo.caisson.vch';
 const APPLIANCE_KEY = 'caisson.appliance';
 const OWNER_KEY = 'caisson.vch';
-/** The vendor of the embedded host, which lets a login change only the port groups that are its own. */
-const EMBEDDED = 'Caisson';
 /** Tells the embedded host which files and sockets belong to a VCH: `src/hostd/access/scope.ts`. */
 const SCOPE_KEY = 'caisson.scope';
 
@@ -113,31 +113,41 @@ export async function createVch(client: VimClient, options: NewVch, progress: (s
   progress('Validating supplied configuration');
   const existing = await listVchs(client);
   if (existing.some((vch) => vch.name === options.name)) throw conflict(`VCH "${options.name}" already exists`);
-  for (const { portGroup } of options.networks) {
-    const taken = existing.find((vch) => vch.config.networks.some((network) => network.portGroup === portGroup));
-    if (taken !== undefined)
-      throw conflict(
-        `Bridge network "${portGroup}" is used by VCH "${taken.name}" already; give this one a network of its own`,
-      );
-  }
+  checkHostSettings(isEmbedded(client.serviceContent.about), options.settings ?? {});
   const datacenter = await findObject(client, 'Datacenter', options.datacenter, '--target …/datacenter');
   const datastore = await findObject(client, 'Datastore', options.imageStore.datastore, '--image-store');
   const parent = await findParentPool(client, options.computeResource);
   const folder = await vmFolder(client, datacenter.ref);
   const undo: (() => Promise<unknown>)[] = [];
   try {
-    const networks: ManagedObjectReference[] = [];
-    for (const { portGroup } of options.networks) {
-      if (await ensurePortGroup(client, portGroup)) {
+    const networks: VchConfig['networks'][number][] = [];
+    const createdPortGroups: string[] = [];
+    for (const network of options.networks) {
+      const { network: found, made } = await provideNetwork(client, network.portGroup, '--bridge-network', (one) =>
+        checkFree(existing, one),
+      );
+      const { portGroup, distributed } = found;
+      if (made) {
         progress(`Created bridge network "${portGroup}"`);
         undo.push(() => removePortGroup(client, portGroup));
+        createdPortGroups.push(portGroup);
       }
-      networks.push((await findObject(client, 'Network', portGroup, '--bridge-network')).ref);
+      networks.push({ ...network, portGroup, distributed });
     }
-    for (const portGroup of await provideContainerNetworks(client, options.settings?.containerNetworks)) {
+    const bridges = new Set(networks.map(segmentOf));
+    const { networks: containerNetworks, made: madeForContainers } = await provideContainerNetworks(
+      client,
+      options.settings?.containerNetworks,
+    );
+    for (const portGroup of madeForContainers) {
       progress(`Created container network "${portGroup}"`);
       undo.push(() => removePortGroup(client, portGroup));
     }
+    for (const one of containerNetworks)
+      if (bridges.has(segmentOf(one)))
+        throw invalid(
+          `--container-network: the bridge network must not be shared with another network role: ${one.portGroup}`,
+        );
     progress(`Creating resource pool "${options.name}"`);
     const pool = await createPool(client, parent, options.name);
     undo.push(() => client.runTask('Destroy_Task', pool, {}));
@@ -157,7 +167,8 @@ export async function createVch(client: VimClient, options: NewVch, progress: (s
       folder,
       datacenter: datacenter.name,
       imageStore: { datastore: datastore.name, path: options.imageStore.path },
-      networks: options.networks,
+      networks: networks as VchConfig['networks'],
+      createdPortGroups,
       listen: options.listen,
       registry: options.registry,
       container: options.container,
@@ -166,9 +177,10 @@ export async function createVch(client: VimClient, options: NewVch, progress: (s
       ...(options.syslog === undefined ? {} : { syslog: options.syslog }),
       ...(options.publish === undefined ? {} : { publish: options.publish }),
       ...options.settings,
+      ...(containerNetworks.length === 0 ? {} : { containerNetworks }),
     };
     progress('Creating the endpoint VM');
-    const endpoint = await createEndpointVm(client, config, networks);
+    const endpoint = await createEndpointVm(client, config);
     undo.push(() => destroyVm(client, endpoint));
     if (opsUser?.grant ?? target.user !== options.login.user) {
       progress(`Setting the permissions of "${target.user}"`);
@@ -212,49 +224,36 @@ async function createPool(
   });
 }
 
+/** @throws conflict when another virtual container host has its containers there */
+function checkFree(existing: readonly Vch[], attachment: Attachment): void {
+  const taken = existing.find(({ config }) => config.networks.some((one) => segmentOf(one) === segmentOf(attachment)));
+  if (taken !== undefined)
+    throw conflict(
+      `Bridge network "${attachment.portGroup}" is used by VCH "${taken.name}" already; give this one a network of its own`,
+    );
+}
+
 /**
- * Makes the port groups of container networks that are missing on a single host. They outlive the virtual container host: others may use
- * them too. @returns those that it made @throws invalid when one is missing on a vCenter
+ * Finds the port groups of container networks, and makes those that are missing on a single host. They outlive the virtual container host:
+ * others may use them too.
+ * @returns the networks with what their cards are attached to, and the names of those that it made
+ * @throws invalid when one is missing on a vCenter
  */
 export async function provideContainerNetworks(
   client: VimClient,
-  networks: VchConfig['containerNetworks'] = [],
-): Promise<string[]> {
+  networks: NonNullable<VchConfig['containerNetworks']> = [],
+): Promise<{ networks: NonNullable<VchConfig['containerNetworks']>; made: string[] }> {
+  const found: NonNullable<VchConfig['containerNetworks']> = [];
   const made: string[] = [];
-  for (const { portGroup } of networks)
-    if (await ensurePortGroup(client, portGroup, '--container-network')) made.push(portGroup);
-  return made;
-}
-
-/** Makes a standard port group on a single host when it is missing. Returns whether it did. */
-async function ensurePortGroup(client: VimClient, name: string, option = '--bridge-network'): Promise<boolean> {
-  if ((await listObjects(client, 'Network')).some((network) => network.name === name)) return false;
-  if (client.serviceContent.about.apiType !== 'HostAgent') {
-    throw invalid(`${option} '${name}' was not found. On a vCenter, create the port group first.`);
+  for (const one of networks) {
+    const { network, made: isNew } = await provideNetwork(client, one.portGroup, '--container-network');
+    if (isNew) made.push(network.portGroup);
+    found.push({ ...one, portGroup: network.portGroup, distributed: network.distributed });
   }
-  await client.call('AddPortGroup', await hostNetworkSystem(client), {
-    portgrp: { name, vlanId: 0, vswitchName: 'vSwitch0', policy: {} },
-  });
-  return true;
+  return { networks: found, made };
 }
 
-async function removePortGroup(client: VimClient, name: string): Promise<void> {
-  await client.call('RemovePortGroup', await hostNetworkSystem(client), { pgName: name });
-}
-
-async function hostNetworkSystem(client: VimClient): Promise<ManagedObjectReference> {
-  const host = await findObject(client, 'HostSystem', undefined, 'host');
-  const [object] = await client.retrieve([host.ref], 'HostSystem', ['configManager']);
-  const system = object?.props.configManager?.networkSystem;
-  if (system === undefined) throw invalid('the host has no network system');
-  return system;
-}
-
-async function createEndpointVm(
-  client: VimClient,
-  config: VchConfig,
-  networks: readonly ManagedObjectReference[],
-): Promise<ManagedObjectReference> {
+async function createEndpointVm(client: VimClient, config: VchConfig): Promise<ManagedObjectReference> {
   return client.runTask('CreateVM_Task', config.folder, {
     pool: config.resourcePool,
     config: {
@@ -264,16 +263,12 @@ async function createEndpointVm(
       files: { vmPathName: `[${config.imageStore.datastore}]` },
       numCPUs: 1,
       memoryMB: 2048,
-      deviceChange: config.networks.map(({ portGroup }, card) => ({
+      deviceChange: config.networks.map((network, card) => ({
         operation: 'add' as const,
         device: {
           $type: 'VirtualVmxnet3' as const,
           key: -1 - card,
-          backing: {
-            $type: 'VirtualEthernetCardNetworkBackingInfo' as const,
-            deviceName: portGroup,
-            network: networks[card],
-          },
+          backing: backingOf(network),
           connectable: { startConnected: true, allowGuestControl: true, connected: true },
           addressType: 'generated',
         },
@@ -307,7 +302,7 @@ export async function grantLogin(
   config: VchConfig,
   endpoint: ManagedObjectReference,
 ): Promise<void> {
-  const named = async (type: 'Datacenter' | 'Datastore' | 'Network', name: string): Promise<ManagedObjectReference> =>
+  const named = async (type: 'Datacenter' | 'Datastore', name: string): Promise<ManagedObjectReference> =>
     (await findObject(client, type, name, type)).ref;
   await grantVchPermissions(client, config.target.user, {
     pool: config.resourcePool,
@@ -315,10 +310,12 @@ export async function grantLogin(
     datacenter: await named('Datacenter', config.datacenter),
     datastore: await named('Datastore', config.imageStore.datastore),
     networks: await Promise.all(
-      [...config.networks, ...(config.containerNetworks ?? [])].map(({ portGroup }) => named('Network', portGroup)),
+      [...config.networks, ...(config.containerNetworks ?? [])].map((one) => networkObject(client, one)),
     ),
     endpoint,
-    makesPortGroups: client.serviceContent.about.vendor === EMBEDDED || config.allowNetworkCreate === true,
+    // The embedded host lets a login change only the port groups that are its own.
+    makesPortGroups: isEmbedded(client.serviceContent.about) || config.allowNetworkCreate === true,
+    switch: config.allowNetworkCreate === true ? await switchObject(client, config.networks[0]) : undefined,
   });
 }
 
@@ -395,12 +392,18 @@ export async function deleteVch(
   progress('Removing images and volumes');
   await removeImageStore(client, vch);
   progress('Removing the endpoint VM, its networks and its resource pool');
-  // The embedded host removes with it the port groups of networks that were made through the Docker API.
+  // The embedded host does this when the VM goes.
+  await removeMadePortGroups(client, vch.config, vch.endpoint, progress);
   await destroyVm(client, vch.endpoint);
-  if (client.serviceContent.about.apiType === 'HostAgent')
-    for (const { portGroup } of vch.config.networks) await removePortGroup(client, portGroup);
+  for (const portGroup of portGroupsThatGo(client, vch.config)) await removePortGroup(client, portGroup);
   await client.runTask('Destroy_Task', vch.config.resourcePool, {});
   await removeVchLogin(client, vch.id);
+}
+
+/** Bridge networks that were made with the host. Earlier versions did not note it, and made them on the embedded host. */
+function portGroupsThatGo(client: VimClient, { createdPortGroups, networks }: VchConfig): string[] {
+  if (createdPortGroups !== undefined) return createdPortGroups;
+  return isEmbedded(client.serviceContent.about) ? networks.map(({ portGroup }) => portGroup) : [];
 }
 
 async function removeImageStore(client: VimClient, vch: Vch): Promise<void> {

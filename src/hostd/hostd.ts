@@ -4,6 +4,7 @@
  */
 import { randomBytes, randomUUID } from 'node:crypto';
 import { chmod, chown, mkdir, readFile, rm } from 'node:fs/promises';
+import { EMBEDDED_VENDOR } from '../common/embedded-host.js';
 import { conflict } from '../common/errors.js';
 import { logger } from '../common/log.js';
 import type { InstancePaths } from '../common/paths.js';
@@ -43,7 +44,7 @@ function aboutInfo(instanceUuid: string): AboutInfo {
   return {
     name: 'Caisson embedded host',
     fullName: 'Caisson embedded host 7.0.3 (vSphere API)',
-    vendor: 'Caisson',
+    vendor: EMBEDDED_VENDOR,
     version: '7.0.3',
     build: '1',
     localeVersion: 'INTL',

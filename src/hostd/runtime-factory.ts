@@ -55,6 +55,10 @@ export class HostRuntime implements VmRuntime {
     if (running === null) bounded.stop();
     return running;
   }
+
+  async forget(vm: VmDefinition): Promise<void> {
+    if (isEndpoint(vm)) await this.endpoints.forget(vm);
+  }
 }
 
 /** Keeps the files small that a VM's process writes, until the VM has ended. */

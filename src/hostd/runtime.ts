@@ -125,4 +125,6 @@ export interface VmRuntime {
   powerOn(vm: VmDefinition, hooks: VmHooks, signal?: AbortSignal): Promise<RunningVm>;
   /** Finds the VM's process if it is still running from before hostd was restarted. Cleans up after one that died meanwhile. */
   adopt(vm: VmDefinition, hooks: VmHooks): Promise<RunningVm | null>;
+  /** Removes what is kept on the machine for a VM that is off and about to be destroyed, besides its own directory. */
+  forget?(vm: VmDefinition): Promise<void>;
 }

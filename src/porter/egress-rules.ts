@@ -10,6 +10,9 @@ import type { OutwardPlace } from './relay-process.js';
 export const TABLE = 'inet caisson_relay';
 /** A packet with this mark is received here, whatever its address; hostd's rules let it pass. */
 const HERE = '0x20000000';
+/** As {@link HERE}, and the packet must not be divided: `MARK_WHOLE` in `src/relay/receive.c`. */
+const WHOLE_HERE = '0x20000001';
+const WHOLE = 'ip frag-off & 0x4000 != 0';
 /** Of packets that the relay brings in itself: `MARK_BRING_IN` in `src/relay/inner.c`. */
 const BROUGHT_IN = '0x60000000';
 /** `LOG_GROUP` in `src/relay/inner.c`. */
@@ -29,6 +32,10 @@ const toRelay = (protocol: string, port: number): string[] => [
   `meta nfproto ipv6 meta l4proto ${protocol} tproxy ip6 to [::1]:${port} meta mark set ${HERE} accept`,
 ];
 
+/** Of a datagram the relay is to know whether it may be divided. */
+const wholeToRelay = (port: number): string =>
+  `meta nfproto ipv4 meta l4proto udp ${WHOLE} tproxy ip to 127.0.0.1:${port} meta mark set ${WHOLE_HERE} accept`;
+
 /** The networks on the gateway's cards, as CIDR. */
 export function insideOf(cards: Iterable<GatewayCard>): string[] {
   return [...new Set([...cards].flatMap(({ addresses }) => addresses))];
@@ -46,6 +53,7 @@ export function egressTable(cards: readonly GatewayCard[], { port, logged }: Out
       [
         'type filter hook prerouting priority -150; policy accept;',
         // What belongs to a connection of the relay's.
+        `socket transparent 1 ${WHOLE} meta mark set ${WHOLE_HERE} accept`,
         `socket transparent 1 meta mark set ${HERE} accept`,
         ...(port === 0 ? [] : [`iifname "lo" meta mark ${BROUGHT_IN} jump to_relay`]),
         'iifname "lo" accept',
@@ -69,7 +77,7 @@ export function egressTable(cards: readonly GatewayCard[], { port, logged }: Out
         ...(port === 0 ? [] : ['jump to_relay']),
       ],
     ],
-    ['to_relay', port === 0 ? [] : [...toRelay('tcp', port), ...toRelay('udp', port)]],
+    ['to_relay', port === 0 ? [] : [...toRelay('tcp', port), wholeToRelay(port), ...toRelay('udp', port)]],
   ];
   // A chain is defined before the one that jumps to it.
   const text = chains

@@ -7,12 +7,17 @@ import { egressTable, insideOf, PREPARE } from './egress-rules.js';
 import { setUpCard } from './gateway-cards.js';
 import type { GatewayCard, GatewayNetwork } from './messages.js';
 import { type OutwardPlace, RelayProcess } from './relay-process.js';
+import { RelayRates } from './relay-rates.js';
 import type { WorkerWatch } from './worker-watch.js';
 
 const log = logger('gateway');
 
+/** A range of one address. */
+const alone = (address: string): string => `${address}/${address.includes(':') ? 128 : 32}`;
+
 export class NamespaceGateway {
   readonly relay: RelayProcess;
+  private readonly rates: RelayRates;
   private readonly cards = new Map<string, GatewayCard>();
   private place: OutwardPlace = { port: 0, logged: false };
   /** Why packets cannot be brought to the relay; null: they can. */
@@ -32,14 +37,16 @@ export class NamespaceGateway {
   ) {
     this.relay = new RelayProcess(command, again, watch, (place) => {
       this.place = place;
+      this.rates.tellAgain();
       return this.inTurn(() => this.applyRules());
     });
+    this.rates = new RelayRates(this.relay);
   }
 
   /** @throws unavailable, Error of `ip` */
   async start(networks: readonly GatewayNetwork[]): Promise<void> {
     for (const { interface: name, address } of networks) {
-      const card = { interface: name, addresses: [address], egress: false, internal: false, mtu: 0 };
+      const card = { interface: name, addresses: [address], egress: false, internal: false, mtu: 0, rate: 0 };
       await setUpCard(this.netns, card);
       this.cards.set(name, card);
     }
@@ -50,9 +57,17 @@ export class NamespaceGateway {
   /** @throws Error of `ip`; unavailable if the card is to have a way out and cannot */
   network(card: GatewayCard): Promise<void> {
     return this.inTurn(async () => {
-      await setUpCard(this.netns, card);
+      const before = this.cards.get(card.interface);
       this.cards.set(card.interface, card);
-      await this.applyRules();
+      // The rules need not wait for the addresses: they name the card and take the addresses from here.
+      const [set] = await Promise.allSettled([setUpCard(this.netns, card), this.applyRules()]);
+      if (set.status === 'rejected') {
+        if (before === undefined) this.cards.delete(card.interface);
+        else this.cards.set(card.interface, before);
+        await this.applyRules();
+        throw set.reason;
+      }
+      this.rates.setNetwork(card.addresses, card.rate, before?.addresses ?? []);
       if (card.egress && this.problem !== null)
         throw unavailable(`containers on ${card.interface} do not reach the world outside: ${this.problem}`);
     });
@@ -60,9 +75,21 @@ export class NamespaceGateway {
 
   networkGone(name: string): Promise<void> {
     return this.inTurn(async () => {
+      this.rates.setNetwork([], 0, this.cards.get(name)?.addresses ?? []);
       this.cards.delete(name);
       await this.applyRules();
     });
+  }
+
+  /** @param rate bytes a second in each direction; 0: as its network says */
+  rate(address: string, rate: number): void {
+    this.rates.set(alone(address), rate);
+  }
+
+  /** The address is no container's any more. */
+  async forget(address: string): Promise<void> {
+    this.rates.set(alone(address), 0);
+    await this.relay.forget(address);
   }
 
   /** The gateway's own addresses. */

@@ -17,7 +17,7 @@ import { NamespaceGateway } from './gateway.js';
 import { checkEgress, checkForward, checkPublished, thisMachine } from './grants.js';
 import { type GatewayNetwork, type PorterAnswer, type PorterRequest, tellError } from './messages.js';
 import { NamesProcess } from './names-process.js';
-import { parseRequest } from './parse-request.js';
+import { parseRequest, requestNumber } from './parse-request.js';
 import { GatewayTable } from './policy-table.js';
 import { type ChildWatch, PORTER_SETUP, type PorterSetup } from './setup.js';
 import type { WorkerWatch } from './worker-watch.js';
@@ -135,6 +135,12 @@ async function handle(message: PorterRequest): Promise<void> {
     case 'target':
       gateway?.relay.target(message.id, message.address, message.port);
       return;
+    case 'rate':
+      gateway?.rate(message.address, message.rate);
+      return;
+    case 'forget':
+      await gateway?.forget(message.address);
+      return;
     case 'close':
       gateway?.relay.close(message.id);
       return;
@@ -147,11 +153,14 @@ process.on('message', (raw, socket) => {
   const message = parseRequest(raw);
   if (message === null) {
     log.error('the endpoint sent a request that does not exist');
+    const request = requestNumber(raw);
+    if (request !== null)
+      void answer({ kind: 'failed', request, error: tellError(invalid('the porter knows no such request')) });
     return;
   }
   handle(message).catch((error: unknown) => {
     if ('request' in message) void answer({ kind: 'failed', request: message.request, error: tellError(error) });
-    else log.error({ err: error }, 'a port could not be served');
+    else log.error({ err: error, kind: message.kind }, 'the gateway could not do what it was told');
   });
 });
 process.on('disconnect', () => {

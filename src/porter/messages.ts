@@ -16,6 +16,9 @@ export type Protocol = 'tcp' | 'udp';
 /** Where the Docker API listens: the VCH's own unix socket, whose path the porter knows, or TCP. */
 export type ServePlace = { socket: true } | { host: string; port: number };
 
+/** An endpoint VM has a card on each of its networks, and on the embedded host no more than this. */
+export const MAX_GATEWAY_CARDS = 256;
+
 /** A network that the gateway serves. */
 export interface GatewayNetwork {
   /** `eth0`, `eth1`, …, in the gateway's network namespace. */
@@ -36,6 +39,8 @@ export interface GatewayCard {
   internal: boolean;
   /** 0: as it is. */
   mtu: number;
+  /** How many bytes a second the relay carries in each direction for each container there that has no rate of its own; 0: as many as it can. */
+  rate: number;
 }
 
 /** What an address of a container has sent through the relay (`out`), and what came back for it (`in`). */
@@ -70,6 +75,10 @@ export type PorterRequest =
   | { kind: 'names'; request: number; change: NamesChange }
   /** What report `id` allows is in place: the asker may be told. */
   | { kind: 'reported'; id: number }
+  /** How many bytes a second are carried in each direction for a container's address; 0: as its network says. */
+  | { kind: 'rate'; address: string; rate: number }
+  /** The address is no container's any more: nothing that was carried for it counts for whoever has it next. */
+  | { kind: 'forget'; address: string }
   /** Answered with what the relay has carried, by address of a container. */
   | { kind: 'counters'; request: number }
   /** What containers may send to the outside, and it to them; null: everything. Answered when it is in force. */

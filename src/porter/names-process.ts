@@ -3,15 +3,14 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { unavailable } from '../common/errors.js';
 import { HEARTBEAT_FD } from '../common/heartbeat.js';
 import { logger } from '../common/log.js';
+import { RestartPause } from '../common/restart-pause.js';
 import type { NamesAnswer, NamesChange } from './names-table.js';
 import type { WorkerWatch } from './worker-watch.js';
 
 const log = logger('names');
-/** One that ends at once is started again after so long, then after twice that, and so on up to {@link MOST_RESTART_MS}. */
+/** The pause before one that ended soon after its start is started again. */
 const RESTART_MS = 50;
 const MOST_RESTART_MS = 5000;
-/** One that has run for so long has not failed to start. */
-const LASTING_MS = 5000;
 /** The server's descriptor of its heartbeat file, the one after the channel's. */
 const BEAT = 4;
 
@@ -43,7 +42,7 @@ export class NamesProcess {
   private ready = false;
   private closing = false;
   private restart: NodeJS.Timeout | undefined;
-  private delay = RESTART_MS;
+  private readonly pause = new RestartPause(RESTART_MS, MOST_RESTART_MS);
   private last = 0;
   private readonly waiting = new Map<number, Waiting>();
 
@@ -105,9 +104,8 @@ export class NamesProcess {
     for (const { reject } of this.waiting.values()) reject(unavailable('the names server ended'));
     this.waiting.clear();
     if (this.closing) return;
-    this.delay = ranMs >= LASTING_MS ? RESTART_MS : Math.min(this.delay * 2, MOST_RESTART_MS);
     log.error(why, 'the names server ended and is started again');
-    this.restart = setTimeout(() => this.start(), this.delay);
+    this.restart = setTimeout(() => this.start(), this.pause.after(ranMs));
   }
 
   /** Resolves when the server answers accordingly. @throws unavailable while there is none: it is told everything once it is ready */

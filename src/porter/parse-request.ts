@@ -3,18 +3,28 @@
 import { isIP } from 'node:net';
 import type { ProbePacket } from '../common/policy/probe-packet.js';
 import { readGatewayPolicy } from '../common/policy/read-compiled.js';
-import type { AddressPort, GatewayCard, GatewayNetwork, PorterRequest, Protocol, ServePlace } from './messages.js';
+import {
+  type AddressPort,
+  type GatewayCard,
+  type GatewayNetwork,
+  MAX_GATEWAY_CARDS,
+  type PorterRequest,
+  type Protocol,
+  type ServePlace,
+} from './messages.js';
 import { isAddress, isCount, isPort, isText, record } from './parse-basics.js';
 import { parseNames } from './parse-names.js';
 
 const isProtocol = (value: unknown): value is Protocol => value === 'tcp' || value === 'udp';
 /** These texts become arguments of `ip`. */
-const isCard = (value: unknown): value is string => isText(value) && /^eth\d$/.test(value);
+const isCard = (value: unknown): value is string =>
+  isText(value) && /^eth(0|[1-9]\d{0,4})$/.test(value) && Number(value.slice(3)) < MAX_GATEWAY_CARDS;
 /** The largest that a card of Linux takes. */
 const isMtu = (value: unknown): value is number => isCount(value) && value <= 65_535;
 
-/** A VM has no more network cards. */
-const MAX_NETWORKS = 10;
+/** Bytes a second: 1 Tbit/s. */
+const isRate = (value: unknown): value is number => isCount(value) && value <= 125_000_000_000;
+
 /** On one card: an IPv4 and an IPv6 address for each of its pools. */
 const MAX_ADDRESSES = 16;
 
@@ -27,7 +37,7 @@ function isPrefixed(value: unknown): value is string {
 }
 
 function parseNetworks(value: unknown): GatewayNetwork[] | null {
-  if (!Array.isArray(value) || value.length === 0 || value.length > MAX_NETWORKS) return null;
+  if (!Array.isArray(value) || value.length === 0 || value.length > MAX_GATEWAY_CARDS) return null;
   const networks: GatewayNetwork[] = [];
   for (const one of value.map(record)) {
     if (one === null || !isCard(one.interface) || !isPrefixed(one.address)) return null;
@@ -36,7 +46,8 @@ function parseNetworks(value: unknown): GatewayNetwork[] | null {
   return new Set(networks.map((one) => one.interface)).size === networks.length ? networks : null;
 }
 
-function parseCard({ interface: name, addresses, egress, internal, mtu }: Record<string, unknown>): GatewayCard | null {
+function parseCard(fields: Record<string, unknown>): GatewayCard | null {
+  const { interface: name, addresses, egress, internal, mtu, rate } = fields;
   const whole =
     isCard(name) &&
     Array.isArray(addresses) &&
@@ -44,8 +55,9 @@ function parseCard({ interface: name, addresses, egress, internal, mtu }: Record
     addresses.every(isPrefixed) &&
     typeof egress === 'boolean' &&
     typeof internal === 'boolean' &&
-    isMtu(mtu);
-  return whole ? { interface: name, addresses: [...addresses], egress, internal, mtu } : null;
+    isMtu(mtu) &&
+    isRate(rate);
+  return whole ? { interface: name, addresses: [...addresses], egress, internal, mtu, rate } : null;
 }
 
 function parseAddressPort(raw: unknown): AddressPort | null {
@@ -73,6 +85,12 @@ function parsePacket(raw: unknown): ProbePacket | null {
   return isAddress(from) && isAddress(to) && isPort(sourcePort) && isPort(port)
     ? { protocol, from, to, sourcePort, port }
     : null;
+}
+
+/** The number under which whoever sent this waits for an answer, even to what is not a valid request; null: nobody waits. */
+export function requestNumber(raw: unknown): number | null {
+  const request = record(raw)?.request;
+  return isCount(request) ? request : null;
 }
 
 /** The request, with only the fields that it may have; null if it is not a valid request. */
@@ -114,6 +132,10 @@ export function parseRequest(raw: unknown): PorterRequest | null {
     }
     case 'reported':
       return isCount(id) ? { kind, id } : null;
+    case 'rate':
+      return isAddress(address) && isRate(fields.rate) ? { kind, address, rate: fields.rate } : null;
+    case 'forget':
+      return isAddress(address) ? { kind, address } : null;
     case 'counters':
     case 'policy-counts':
       return isCount(request) ? { kind, request } : null;

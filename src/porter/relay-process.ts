@@ -5,14 +5,18 @@ import type { Readable, Writable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { unavailable } from '../common/errors.js';
 import { logger } from '../common/log.js';
+import { RestartPause } from '../common/restart-pause.js';
 import type { AddressPort, Counter, Protocol } from './messages.js';
 import { parseRelayLine, type RelayLine } from './relay-lines.js';
+import { RelayTotals } from './relay-totals.js';
 import type { WorkerWatch } from './worker-watch.js';
 
 const log = logger('gateway');
-/** A relay that ended is started again at once; one that ends soon after its start, only after this. */
-const RESTART_MS = 500;
-const STABLE_MS = 2000;
+/** The pause before a relay that ended soon after its start is started again. */
+const RESTART_MS = 250;
+const MOST_RESTART_MS = 5000;
+/** How much of what was carried may be lost with a relay that ends. */
+const COUNT_MS = 5000;
 /** The relay's descriptor of its heartbeat file. */
 const BEAT = 3;
 
@@ -35,8 +39,11 @@ export class RelayProcess {
   private child: ChildProcess | null = null;
   /** Requests that have not been answered. They fail when the relay ends. */
   private readonly waiting = new Map<number, Waiting>();
+  private readonly totals = new RelayTotals();
+  private counting: NodeJS.Timeout | null = null;
   private last = 0;
   private closing = false;
+  private readonly pause = new RestartPause(RESTART_MS, MOST_RESTART_MS);
   private ready = false;
   /** The first start has succeeded. */
   private begun = false;
@@ -85,7 +92,7 @@ export class RelayProcess {
       if (this.closing || !this.begun) return;
       log.error({ code, signal }, 'the relay ended and is started again');
       this.child = null;
-      void this.startAgain(performance.now() - began > STABLE_MS ? 0 : RESTART_MS);
+      void this.startAgain(this.pause.after(performance.now() - began));
     };
     child.once('exit', gone);
     // A process that could not be started does not exit.
@@ -97,6 +104,7 @@ export class RelayProcess {
     await this.prepare(at);
     this.ready = true;
     this.begun = true;
+    this.counting ??= setInterval(() => void this.counters().catch(() => undefined), COUNT_MS).unref();
   }
 
   private hangs(child: ChildProcess, why: string): void {
@@ -148,6 +156,13 @@ export class RelayProcess {
     return (await this.ask((request) => ['forward', request, id, protocol, ...places])).port;
   }
 
+  /** What was carried for that address counts no more. */
+  async forget(address: string): Promise<void> {
+    // What it has not told yet is forgotten with the rest.
+    await this.counters();
+    this.totals.forget(address);
+  }
+
   target(id: number, address: string, port: number): void {
     this.tell(['target', id, address, port]);
   }
@@ -161,14 +176,21 @@ export class RelayProcess {
     this.tell(['inside', ...ranges]);
   }
 
-  /** What it has carried since it was started. @throws unavailable */
+  /** What it has carried, also before it was started again; of that it may miss the last seconds. @throws unavailable */
   async counters(): Promise<Counter[]> {
-    return (await this.ask((request) => ['count', request])).counters;
+    this.totals.add((await this.ask((request) => ['count', request])).counters);
+    return this.totals.list();
+  }
+
+  /** How fast bytes are carried in each direction, for each address of a network or for one. @param rate bytes a second; 0: as fast as it goes */
+  rate(range: string, rate: number): void {
+    this.tell(['rate', range, rate]);
   }
 
   /** Ends the relay. */
   stop(): void {
     this.closing = true;
+    if (this.counting !== null) clearInterval(this.counting);
     this.child?.kill();
   }
 

@@ -5,17 +5,16 @@
 #include "relay.h"
 
 #include <errno.h>
-#include <netinet/ip.h>
-#include <netinet/udp.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
 #define BUCKETS 8192
-#define LARGEST 65536
-/* Packets that are carried before others have their turn. */
-#define TURN 64
+/* Two sockets; a flow of a port has one. */
+#define DESCRIPTORS 2
+/* That are passed on before others have their turn. */
+#define MOST_COMPLAINTS 16
+#define USUAL_HOPS 64
 /* Without an answer, and with one: what netfilter's connection tracking takes, RFC 4787 asks for two minutes. */
 #define IDLE_MS 30000
 #define ANSWERED_IDLE_MS 120000
@@ -33,13 +32,15 @@ struct flow {
     uint64_t ends;
     bool answered;
     bool inward;
+    /* How many routers its packets may pass; 0: as many as usual. */
+    int hops;
+    /* They are not to be divided. */
+    bool whole;
     SLIST_ENTRY(flow) next;
     TAILQ_ENTRY(flow) by_age;
 };
 
 static SLIST_HEAD(bucket, flow) flows[BUCKETS];
-static unsigned count;
-static char packet[LARGEST];
 
 static struct bucket *bucket_of(const struct port *port, const union address *from, const union address *to)
 {
@@ -52,7 +53,7 @@ static void end_flow(struct flow *flow)
     SLIST_REMOVE(bucket_of(flow->port, &flow->from, &flow->to), flow, flow, next);
     TAILQ_REMOVE(&flow->owner->oldest_first, flow, by_age);
     flow->owner->datagrams--;
-    count--;
+    note_open(flow->owner, -DESCRIPTORS);
     end_watching(&flow->server);
     end_watching(&flow->client);
     bury(flow);
@@ -65,86 +66,109 @@ static void touch(struct flow *flow)
     TAILQ_INSERT_TAIL(&flow->owner->oldest_first, flow, by_age);
 }
 
-static void count_bytes(struct flow *flow, ssize_t bytes, bool to_container)
+/* Whether a packet may pass at its container's rate; then it is counted. */
+static bool count_packet(struct flow *flow, size_t length, bool to_container)
 {
-    *(to_container ? &flow->owner->in : &flow->owner->out) += bytes;
+    touch(flow);
+    if (!may_pass(to_container ? &flow->owner->to : &flow->owner->from, length)) return false;
+    *(to_container ? &flow->owner->in : &flow->owner->out) += length;
+    return true;
 }
 
-/* Sends an answer of a published port from the address that the client has sent to. */
-static void answer(struct flow *flow, ssize_t length)
+/* An answer of a published port has the address that the client has sent to. */
+static void answer(struct flow *flow, const struct datagram *packet)
 {
-    union {
-        struct cmsghdr first;
-        char room[CMSG_SPACE(sizeof(struct in6_pktinfo))];
-    } control = {0};
-    struct iovec data = {packet, length};
-    struct msghdr message = {
-        .msg_name = &flow->from, .msg_namelen = address_length(&flow->from), .msg_iov = &data, .msg_iovlen = 1};
-    struct cmsghdr *head = &control.first;
-    if (flow->here.any.sa_family == AF_INET) {
-        struct in_pktinfo info = {.ipi_spec_dst = flow->here.four.sin_addr};
-        *head = (struct cmsghdr){.cmsg_len = CMSG_LEN(sizeof info), .cmsg_level = SOL_IP, .cmsg_type = IP_PKTINFO};
-        memcpy(CMSG_DATA(head), &info, sizeof info);
-        message.msg_controllen = CMSG_SPACE(sizeof info);
-    } else if (flow->here.any.sa_family == AF_INET6) {
-        struct in6_pktinfo info = {.ipi6_addr = flow->here.six.sin6_addr};
-        *head = (struct cmsghdr){.cmsg_len = CMSG_LEN(sizeof info), .cmsg_level = SOL_IPV6, .cmsg_type = IPV6_PKTINFO};
-        memcpy(CMSG_DATA(head), &info, sizeof info);
-        message.msg_controllen = CMSG_SPACE(sizeof info);
-    }
-    if (message.msg_controllen) message.msg_control = &control;
-    (void)sendmsg(flow->port->watch.fd, &message, MSG_DONTWAIT);
+    struct datagram out = {.from = flow->here, .to = flow->from, .data = packet->data, .length = packet->length};
+    (void)send_datagram(flow->port->watch.fd, &out);
+}
+
+static void take_answer(void *whom, const struct datagram *packet)
+{
+    struct flow *flow = whom;
+    /* One that came before the socket was connected may be anybody's. */
+    if (!same_address(&packet->from, &flow->to)) return;
+    flow->answered = true;
+    if (!count_packet(flow, packet->length, !flow->inward)) return;
+    if (flow->port)
+        answer(flow, packet);
+    else
+        (void)send(flow->client.fd, packet->data, packet->length, MSG_DONTWAIT);
+}
+
+/* The network's complaints say more than the error number, but the other side's own socket may be on this machine. */
+static void server_failed(void *whom, int number)
+{
+    struct flow *flow = whom;
+    if (flow->inward && number == ECONNREFUSED) tell_client_unreachable(&flow->from, &flow->here);
+}
+
+static void pass_on_complaints(struct flow *flow)
+{
+    _Alignas(8) uint8_t quote[UDP_QUOTE];
+    struct complaint said;
+    for (int turn = 0; turn < MOST_COMPLAINTS && next_complaint(flow->server.fd, &said); turn++)
+        pass_on_complaint(&said, quote, quote_udp(quote, &flow->from, &flow->to, said.data, said.length), &flow->from);
 }
 
 static void server_ready(struct watch *watch, uint32_t events)
 {
     struct flow *flow = (struct flow *)watch;
-    (void)events;
-    for (int turn = 0; turn < TURN; turn++) {
-        union address from;
-        socklen_t room = sizeof from;
-        ssize_t length = recvfrom(watch->fd, packet, sizeof packet, MSG_DONTWAIT, &from.any, &room);
-        if (length < 0) {
-            if (errno == EAGAIN) return;
-            /* The other side says that nobody is there; so do we. */
-            if (!flow->port) send_udp_unreachable(&flow->to, &flow->from, errno == ECONNREFUSED ? WHY_PORT : WHY_HOST);
-            continue;
-        }
-        /* One that came before the socket was connected may be anybody's. */
-        if (!same_address(&from, &flow->to)) continue;
-        flow->answered = true;
-        touch(flow);
-        count_bytes(flow, length, !flow->inward);
-        if (flow->port)
-            answer(flow, length);
-        else
-            (void)send(flow->client.fd, packet, length, MSG_DONTWAIT);
+    if (!flow->port && (events & EPOLLERR)) pass_on_complaints(flow);
+    receive_datagrams(watch->fd, flow, take_answer, server_failed);
+}
+
+/* Of a container's packet that comes to the end of its way here. */
+static void expire(const struct flow *flow, const struct datagram *packet)
+{
+    _Alignas(8) uint8_t quote[UDP_QUOTE];
+    expire_at_gateway(quote, quote_udp(quote, &flow->from, &flow->to, packet->data, packet->length), &flow->from);
+}
+
+/* The packet is to pass as many routers as the container's could still pass, and is divided only if that was allowed. */
+static void send_alike(struct flow *flow, const struct datagram *packet)
+{
+    int hops = is_probing(packet->hops) ? packet->hops - 1 : 0;
+    int divide = packet->whole ? IP_PMTUDISC_DO : IP_PMTUDISC_WANT;
+    if (hops != flow->hops) set_hops(flow->server.fd, flow->to.any.sa_family, hops);
+    if (packet->whole != flow->whole) (void)setsockopt(flow->server.fd, SOL_IP, IP_MTU_DISCOVER, &divide, sizeof divide);
+    flow->hops = hops;
+    flow->whole = packet->whole;
+}
+
+static void pass_on(struct flow *flow, const struct datagram *packet)
+{
+    if (!count_packet(flow, packet->length, flow->inward)) return;
+    if (!flow->port && packet->hops == 1) {
+        expire(flow, packet);
+        return;
+    }
+    if (!flow->port) send_alike(flow, packet);
+    /* An error of a packet before is told first. */
+    for (int attempt = 0; attempt < 2; attempt++) {
+        if (send(flow->server.fd, packet->data, packet->length, MSG_DONTWAIT) >= 0) return;
+        if (flow->port) server_failed(flow, errno);
+        if (errno == EAGAIN || errno == EMSGSIZE) return;
     }
 }
 
-static void pass_on(struct flow *flow, ssize_t length)
+static void take_from_client(void *whom, const struct datagram *packet)
 {
-    touch(flow);
-    count_bytes(flow, length, flow->inward);
-    if (send(flow->server.fd, packet, length, MSG_DONTWAIT) >= 0 || flow->port) return;
-    if (errno == EHOSTUNREACH || errno == ENETUNREACH) send_udp_unreachable(&flow->to, &flow->from, WHY_HOST);
-    if (errno == ECONNREFUSED) (void)send(flow->server.fd, packet, length, MSG_DONTWAIT);
+    struct flow *flow = whom;
+    if (same_address(&packet->from, &flow->from)) pass_on(flow, packet);
+}
+
+/* The container has no interest in answers any more; its next packet may be heard. */
+static void client_failed(void *whom, int number)
+{
+    (void)whom;
+    (void)number;
 }
 
 static void client_ready(struct watch *watch, uint32_t events)
 {
     struct flow *flow = (struct flow *)((char *)watch - offsetof(struct flow, client));
     (void)events;
-    for (int turn = 0; turn < TURN; turn++) {
-        union address from;
-        socklen_t room = sizeof from;
-        ssize_t length = recvfrom(watch->fd, packet, sizeof packet, MSG_DONTWAIT, &from.any, &room);
-        if (length < 0) {
-            if (errno == EAGAIN) return;
-            continue;
-        }
-        if (same_address(&from, &flow->from)) pass_on(flow, length);
-    }
+    receive_datagrams(watch->fd, flow, take_from_client, client_failed);
 }
 
 /* A socket inside from which answers come as if the server itself had sent them. */
@@ -152,6 +176,7 @@ static int stand_in(const union address *server, const union address *client)
 {
     int on = 1, fd = make_socket(true, server->any.sa_family, SOCK_DGRAM);
     if (fd < 0) return -1;
+    ask_for_details(fd, server->any.sa_family);
     /* Others use the same server. */
     (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     if (!bind(fd, &server->any, address_length(server)) && !connect(fd, &client->any, address_length(client))) return fd;
@@ -159,13 +184,26 @@ static int stand_in(const union address *server, const union address *client)
     return -1;
 }
 
-static struct flow *begin_flow(struct port *port, const union address *from, const union address *to, struct owner *owner)
+/* Whether there is room for another one, if need be in place of the container's oldest. */
+static bool make_room(struct owner *owner)
+{
+    while (owner->datagrams >= limits.datagrams_each || !may_open(owner, DESCRIPTORS)) {
+        if (TAILQ_EMPTY(&owner->oldest_first)) {
+            tell_full();
+            return false;
+        }
+        end_flow(TAILQ_FIRST(&owner->oldest_first));
+    }
+    return true;
+}
+
+/* NULL if there can be none. `hops`: those that the packet has left. */
+static struct flow *begin_flow(struct port *port, const union address *from, const union address *to, int hops)
 {
     bool inward = port && port->inward;
-    if (!owner) return NULL;
-    if (owner->datagrams >= limits.datagrams_each) end_flow(TAILQ_FIRST(&owner->oldest_first));
-    if (count >= limits.datagrams) return NULL;
-    int server = dial(inward, SOCK_DGRAM, to, inward ? from : NULL), client = -1;
+    struct owner *owner = owner_of(inward ? to : from);
+    if (!owner || !make_room(owner)) return NULL;
+    int server = dial(inward, SOCK_DGRAM, to, inward ? from : NULL, port ? 0 : hops), client = -1;
     if (server < 0) {
         if (!port) send_udp_unreachable(to, from, WHY_HOST);
         return NULL;
@@ -184,12 +222,13 @@ static struct flow *begin_flow(struct port *port, const union address *from, con
         .to = *to,
         .owner = owner,
         .inward = inward,
+        .hops = !port && is_probing(hops) ? hops - 1 : 0,
     };
     SLIST_INSERT_HEAD(bucket_of(port, from, to), flow, next);
     TAILQ_INSERT_TAIL(&owner->oldest_first, flow, by_age);
     owner->datagrams++;
     owner->flows++;
-    count++;
+    note_open(owner, DESCRIPTORS);
     if (!start_watching(&flow->server, EPOLLIN) || (client >= 0 && !start_watching(&flow->client, EPOLLIN))) {
         end_flow(flow);
         return NULL;
@@ -205,75 +244,39 @@ static struct flow *find(const struct port *port, const union address *from, con
     return NULL;
 }
 
-/* A packet with where it came from and, as far as the socket tells, where it was sent to. */
-static ssize_t receive(int fd, union address *from, union address *to)
+static void take_for_port(void *whom, const struct datagram *packet)
 {
-    union {
-        struct cmsghdr first;
-        char room[256];
-    } control;
-    struct iovec data = {packet, sizeof packet};
-    struct msghdr message = {
-        .msg_name = from, .msg_namelen = sizeof *from, .msg_iov = &data, .msg_iovlen = 1,
-        .msg_control = &control, .msg_controllen = sizeof control};
-    memset(to, 0, sizeof *to);
-    ssize_t length = recvmsg(fd, &message, MSG_DONTWAIT);
-    if (length < 0) return -1;
-    for (struct cmsghdr *head = CMSG_FIRSTHDR(&message); head; head = CMSG_NXTHDR(&message, head)) {
-        if (head->cmsg_level == SOL_IP && head->cmsg_type == IP_PKTINFO) {
-            to->any.sa_family = AF_INET;
-            to->four.sin_addr = ((struct in_pktinfo *)CMSG_DATA(head))->ipi_spec_dst;
-        } else if (head->cmsg_level == SOL_IPV6 && head->cmsg_type == IPV6_PKTINFO) {
-            to->any.sa_family = AF_INET6;
-            to->six.sin6_addr = ((struct in6_pktinfo *)CMSG_DATA(head))->ipi6_addr;
-        } else if (head->cmsg_level == SOL_IP && head->cmsg_type == IP_ORIGDSTADDR) {
-            memcpy(&to->four, CMSG_DATA(head), sizeof to->four);
-        } else if (head->cmsg_level == SOL_IPV6 && head->cmsg_type == IPV6_ORIGDSTADDR) {
-            memcpy(&to->six, CMSG_DATA(head), sizeof to->six);
-            to->six.sin6_scope_id = 0;
-            to->six.sin6_flowinfo = 0;
-        }
+    struct port *port = whom;
+    struct flow *flow = find(port, &packet->from, &port->target);
+    if (!flow) flow = begin_flow(port, &packet->from, &port->target, 0);
+    if (!flow) return;
+    flow->here = packet->to;
+    pass_on(flow, packet);
+}
+
+static void take_outward(void *whom, const struct datagram *packet)
+{
+    (void)whom;
+    if (packet->to.any.sa_family == AF_UNSPEC) return;
+    struct flow *flow = find(NULL, &packet->from, &packet->to);
+    if (!flow) {
+        enum verdict verdict = destination_verdict(&packet->to, false);
+        if (verdict == ALLOWED)
+            flow = begin_flow(NULL, &packet->from, &packet->to, packet->hops ? packet->hops : USUAL_HOPS);
+        else
+            send_udp_unreachable(&packet->to, &packet->from, verdict == REFUSED ? WHY_FORBIDDEN : WHY_HOST);
     }
-    return length;
+    if (flow) pass_on(flow, packet);
 }
 
 void receive_for_port(struct port *port)
 {
-    for (int turn = 0; turn < TURN; turn++) {
-        union address from, here;
-        ssize_t length = receive(port->watch.fd, &from, &here);
-        if (length < 0) {
-            if (errno == EAGAIN) return;
-            continue;
-        }
-        struct flow *flow = find(port, &from, &port->target);
-        if (!flow) flow = begin_flow(port, &from, &port->target, owner_of(port->inward ? &port->target : &from));
-        if (!flow) continue;
-        flow->here = here;
-        pass_on(flow, length);
-    }
+    receive_datagrams(port->watch.fd, port, take_for_port, client_failed);
 }
 
 void receive_outward(int fd)
 {
-    for (int turn = 0; turn < TURN; turn++) {
-        union address from, to;
-        ssize_t length = receive(fd, &from, &to);
-        if (length < 0) {
-            if (errno == EAGAIN) return;
-            continue;
-        }
-        if (to.any.sa_family == AF_UNSPEC) continue;
-        struct flow *flow = find(NULL, &from, &to);
-        if (!flow) {
-            enum verdict verdict = destination_verdict(&from, &to, false);
-            if (verdict == ALLOWED)
-                flow = begin_flow(NULL, &from, &to, owner_of(&from));
-            else
-                send_udp_unreachable(&to, &from, verdict == REFUSED ? WHY_FORBIDDEN : WHY_HOST);
-        }
-        if (flow) pass_on(flow, length);
-    }
+    receive_datagrams(fd, NULL, take_outward, client_failed);
 }
 
 void end_flows(struct port *port)

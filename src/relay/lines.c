@@ -6,7 +6,10 @@
  *   target ID HOST PORT                                  where the published port leads; connections wait for it
  *   close ID                                             ends either
  *   inside RANGE...                                      the networks inside, which are never outside
- *   count REQUEST                                        `count REQUEST HOST IN OUT FLOWS` for each container, `ok REQUEST 0`
+ *   rate RANGE BYTES                                     a second, in each direction, for every address of a network that has no rate of its
+ *                                                        own, or for a single one; 0: none
+ *   count REQUEST                                        `count REQUEST HOST IN OUT FLOWS` for each container that has used something since
+ *                                                        the last time, `ok REQUEST 0`
  *
  * Without being asked it says `ready PORT LOG` once, with the port of outward_port() and 1 if it sees logged packets, and `note TEXT` for what somebody should know.
  */
@@ -20,8 +23,9 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-#define LINE 65536
-#define WORDS 300
+/* The longest names 4096 networks. */
+#define LINE (256 * 1024)
+#define WORDS 4100
 
 static char line[LINE];
 static size_t held;
@@ -76,6 +80,14 @@ static void set_inside(char **words, int count)
     }
 }
 
+static void set_rate_of(const char *text, const char *rate)
+{
+    static bool told;
+    struct range range;
+    if (!parse_range(text, &range)) fail("'%s' is no range", text);
+    if (!set_rates(&range, strtoull(rate, NULL, 10))) tell_once(&told, "there are too many rates: the last ones do not hold");
+}
+
 static void obey(char *text)
 {
     char *words[WORDS], *rest;
@@ -93,9 +105,11 @@ static void obey(char *text)
         close_port(atol(words[1]));
     } else if (!strcmp(verb, "inside")) {
         set_inside(words, count);
+    } else if (!strcmp(verb, "rate") && count == 3) {
+        set_rate_of(words[1], words[2]);
     } else if (!strcmp(verb, "count") && count == 2) {
         counted = words[1];
-        each_owner(tell_count);
+        tell_used(tell_count);
         say("ok %s 0", words[1]);
     } else {
         errno = 0;

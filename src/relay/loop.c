@@ -9,7 +9,7 @@
 
 #define EVENTS 256
 
-uint64_t now;
+uint64_t now, now_us;
 
 static int poller;
 static TAILQ_HEAD(, watch) queue = TAILQ_HEAD_INITIALIZER(queue);
@@ -21,7 +21,8 @@ static void look_at_clock(void)
 {
     struct timespec time;
     clock_gettime(CLOCK_MONOTONIC, &time);
-    now = (uint64_t)time.tv_sec * 1000 + time.tv_nsec / 1000000;
+    now_us = (uint64_t)time.tv_sec * 1000000 + time.tv_nsec / 1000;
+    now = now_us / 1000;
 }
 
 void open_loop(void)
@@ -75,7 +76,7 @@ void bury(void *memory)
 void turn_loop(int wait_ms)
 {
     struct epoll_event events[EVENTS];
-    int count = epoll_wait(poller, events, EVENTS, TAILQ_EMPTY(&queue) ? wait_ms : 0);
+    int count = epoll_wait(poller, events, EVENTS, TAILQ_EMPTY(&queue) ? rates_wait_ms(wait_ms) : 0);
     if (count < 0 && errno != EINTR) fail("epoll_wait");
     look_at_clock();
     /* Only those that are in the queue now: one that is queued again waits for the next round. */
@@ -92,5 +93,6 @@ void turn_loop(int wait_ms)
         watch->queued = false;
         watch->ready(watch, 0);
     }
+    serve_rates();
     while (buried > 0) free(graves[--buried]);
 }

@@ -10,7 +10,9 @@
  * Standard input and output are for the porter (lines.c). It ends with its porter.
  *
  *   pair.c, ports.c       TCP; published ports, and forwards
- *   datagrams.c           UDP
+ *   datagrams.c, receive.c  UDP
+ *   complaints.c          what the network says about packets
+ *   owners.c, rates.c     what each container has used, how much it may, and how fast
  *   outward.c             what containers send to the world outside; with openings.c, echoes.c, packets.c and destinations.c
  *   inner.c, rights.c     the two namespaces, and giving up rights
  */
@@ -81,6 +83,7 @@ int main(int count, char **arguments)
             check_flows();
             check_openings();
             check_echoes();
+            check_owners();
         }
         if (now - beaten >= BEAT_MS) {
             beaten = now;

@@ -16,6 +16,8 @@
 #define CONNECT_MS 130000
 /* How long a connection may wait for the container, which has only to receive a packet. */
 #define TAKE_MS 10000
+/* What the connection will take. */
+#define DESCRIPTORS 2
 /* A SYN with all its options is no larger: 60 or 40 bytes, and 60. */
 #define LARGEST 160
 
@@ -48,9 +50,21 @@ static struct opening *find(const union address *from, const union address *to)
 static void end_opening(struct opening *opening)
 {
     SLIST_REMOVE(bucket_of(&opening->from, &opening->to), opening, opening, next);
-    opening->owner->openings--;
+    note_open(opening->owner, -DESCRIPTORS);
     end_watching(&opening->watch);
     bury(opening);
+}
+
+/* Passes on what the network has said about the SYN, if it has. */
+static bool pass_on_complaints(struct opening *opening)
+{
+    struct complaint said;
+    bool passed = false;
+    while (next_complaint(opening->watch.fd, &said)) {
+        pass_on_complaint(&said, opening->syn, opening->length, &opening->from);
+        passed = true;
+    }
+    return passed;
 }
 
 /* Says why, as the network would. */
@@ -72,19 +86,23 @@ static void ready(struct watch *watch, uint32_t events)
     if (error || opening->connected) {
         /* The other side may have closed before the container was told that it is there. What it said is read later. */
         if (opening->connected && !error) return;
-        if (!opening->connected) refuse(opening->syn, opening->length, &opening->from, &opening->to, error);
+        if (!opening->connected && !pass_on_complaints(opening))
+            refuse(opening->syn, opening->length, &opening->from, &opening->to, error);
         end_opening(opening);
         return;
     }
     union address peer;
     socklen_t room = sizeof peer;
     if (getpeername(watch->fd, &peer.any, &room) < 0) return;
+    /* From now on it is a connection like others. */
+    keep_complaints(watch->fd, peer.any.sa_family, false);
+    set_hops(watch->fd, peer.any.sa_family, 0);
     opening->connected = true;
     opening->ends = now + TAKE_MS;
     bring_in(opening->syn, opening->length);
 }
 
-void note_opening(const uint8_t *packet, size_t length, const union address *from, const union address *to)
+void note_opening(const uint8_t *packet, size_t length, const union address *from, const union address *to, int hops)
 {
     struct opening *opening = find(from, to);
     if (opening) {
@@ -92,14 +110,22 @@ void note_opening(const uint8_t *packet, size_t length, const union address *fro
         return;
     }
     struct owner *owner = owner_of(from);
-    /* Its container will ask again. */
-    if (!owner || owner->openings >= limits.openings_each || length > LARGEST) return;
-    enum verdict verdict = destination_verdict(from, to, true);
+    if (!owner || length > LARGEST) return;
+    if (hops == 1) {
+        expire_at_gateway(packet, length, from);
+        return;
+    }
+    enum verdict verdict = destination_verdict(to, true);
     if (verdict != ALLOWED) {
         refuse(packet, length, from, to, verdict == UNREACHABLE ? EHOSTUNREACH : ECONNREFUSED);
         return;
     }
-    int fd = dial(false, SOCK_STREAM, to, NULL);
+    if (!may_open(owner, DESCRIPTORS)) {
+        tell_full();
+        refuse(packet, length, from, to, ECONNREFUSED);
+        return;
+    }
+    int fd = dial(false, SOCK_STREAM, to, NULL, hops);
     if (fd < 0) {
         /* If it is for lack of something of ours, the container may ask again. */
         if (errno != EMFILE && errno != ENFILE && errno != ENOBUFS && errno != ENOMEM)
@@ -115,7 +141,7 @@ void note_opening(const uint8_t *packet, size_t length, const union address *fro
     opening->ends = now + CONNECT_MS;
     opening->length = length;
     memcpy(opening->syn, packet, length);
-    owner->openings++;
+    note_open(owner, DESCRIPTORS);
     SLIST_INSERT_HEAD(bucket_of(from, to), opening, next);
     if (!start_watching(&opening->watch, EPOLLOUT | EPOLLET)) end_opening(opening);
 }

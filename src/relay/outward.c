@@ -43,7 +43,7 @@ static void stream_ready(struct watch *watch, uint32_t events)
             continue;
         }
         int server = take_opening(&from, &to);
-        if (server < 0 && destination_verdict(&from, &to, true) != ALLOWED) {
+        if (server < 0 && destination_verdict(&to, true) != ALLOWED) {
             reset_socket(client);
             continue;
         }
@@ -102,14 +102,15 @@ static void note(const uint8_t *packet, size_t length)
     size_t whole = whole_length(packet);
     if (whole > length || whole < header + 8) return;
     uint8_t protocol = packet[0] >> 4 == 4 ? packet[9] : packet[6];
+    int hops = packet[0] >> 4 == 4 ? packet[8] : packet[7];
     if (protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6) {
-        note_echo(packet + header, whole - header, &from, &to);
+        note_echo(packet, whole, header, &from, &to, hops);
     } else if (protocol == IPPROTO_TCP) {
         const struct tcphdr *tcp = (const struct tcphdr *)(packet + header);
         if (whole < header + sizeof *tcp || tcp->doff < 5 || whole < header + tcp->doff * 4u) return;
         from.four.sin_port = tcp->source;
         to.four.sin_port = tcp->dest;
-        note_opening(packet, whole, &from, &to);
+        note_opening(packet, whole, &from, &to, hops);
     }
 }
 
@@ -138,14 +139,12 @@ static bool listen_inside(int family, int type, struct watch *watch, void (*read
 {
     union address at;
     socklen_t length = sizeof at;
-    int on = 1;
     parse_address(family == AF_INET ? "127.0.0.1" : "::1", "0", &at);
     set_address_port(&at, port);
     *watch = (struct watch){.fd = make_socket(true, family, type), .ready = ready};
     if (watch->fd < 0) return false;
-    if (type == SOCK_DGRAM && family == AF_INET) (void)setsockopt(watch->fd, SOL_IP, IP_RECVORIGDSTADDR, &on, sizeof on);
-    if (type == SOCK_DGRAM && family == AF_INET6)
-        (void)setsockopt(watch->fd, SOL_IPV6, IPV6_RECVORIGDSTADDR, &on, sizeof on);
+    if (type == SOCK_DGRAM) ask_for_details(watch->fd, family);
+    if (type == SOCK_STREAM) prepare_stream(watch->fd);
     if (bind(watch->fd, &at.any, address_length(&at)) < 0) return false;
     if (type == SOCK_STREAM && listen(watch->fd, BACKLOG) < 0) return false;
     if (!port && !getsockname(watch->fd, &at.any, &length)) port = address_port(&at);

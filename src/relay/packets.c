@@ -42,7 +42,7 @@ static uint16_t checksum(const union address *from, const union address *to, uin
     return fold(add(sum + protocol + length, data, length));
 }
 
-static size_t put_header(uint8_t *packet, const union address *from, const union address *to, uint8_t protocol, size_t length)
+size_t put_header(uint8_t *packet, const union address *from, const union address *to, uint8_t protocol, size_t length)
 {
     if (to->any.sa_family == AF_INET) {
         /* The kernel fills in the checksum and the identification. */
@@ -67,7 +67,7 @@ static void send_whole(const int sockets[2], const uint8_t *packet, size_t lengt
     if (fd >= 0) (void)sendto(fd, packet, length, MSG_DONTWAIT, &where.any, address_length(&where));
 }
 
-static void addresses_of(const uint8_t *packet, union address *from, union address *to, size_t *header)
+void addresses_of(const uint8_t *packet, union address *from, union address *to, size_t *header)
 {
     memset(from, 0, sizeof *from);
     memset(to, 0, sizeof *to);
@@ -151,22 +151,39 @@ void send_icmp(const union address *from, const union address *to, uint8_t *mess
     send_pieces(from, to, four ? IPPROTO_ICMP : IPPROTO_ICMPV6, message, length);
 }
 
+void send_error(const union address *from, const union address *to, uint8_t type, uint8_t code, uint32_t info, const uint8_t *packet,
+                size_t length)
+{
+    uint8_t message[8 + QUOTED] = {type, code};
+    if (length > QUOTED) length = QUOTED;
+    info = htonl(info);
+    memcpy(message + 4, &info, sizeof info);
+    memcpy(message + 8, packet, length);
+    send_icmp(from, to, message, 8 + length);
+}
+
 void send_unreachable(const uint8_t *packet, size_t length, const union address *from, const union address *to, enum why why)
 {
     static const uint8_t codes4[] = {ICMP_HOST_UNREACH, ICMP_PORT_UNREACH, ICMP_PKT_FILTERED};
     static const uint8_t codes6[] = {ICMP6_DST_UNREACH_ADDR, ICMP6_DST_UNREACH_NOPORT, ICMP6_DST_UNREACH_ADMIN};
     bool four = to->any.sa_family == AF_INET;
-    uint8_t message[8 + QUOTED] = {four ? ICMP_DEST_UNREACH : ICMP6_DST_UNREACH, four ? codes4[why] : codes6[why]};
-    if (length > QUOTED) length = QUOTED;
-    memcpy(message + 8, packet, length);
-    send_icmp(from, to, message, 8 + length);
+    send_error(from, to, four ? ICMP_DEST_UNREACH : ICMP6_DST_UNREACH, four ? codes4[why] : codes6[why], 0, packet, length);
+}
+
+size_t quote_udp(uint8_t quote[UDP_QUOTE], const union address *from, const union address *to, const char *data, size_t length)
+{
+    size_t whole = sizeof(struct udphdr) + length;
+    size_t begin = put_header(quote, from, to, IPPROTO_UDP, whole);
+    *(struct udphdr *)(quote + begin) =
+        (struct udphdr){.source = from->four.sin_port, .dest = to->four.sin_port, .len = htons(whole)};
+    begin += sizeof(struct udphdr);
+    if (length > UDP_QUOTE - begin) length = UDP_QUOTE - begin;
+    memcpy(quote + begin, data, length);
+    return begin + length;
 }
 
 void send_udp_unreachable(const union address *from, const union address *to, enum why why)
 {
-    _Alignas(8) uint8_t packet[sizeof(struct ip6_hdr) + sizeof(struct udphdr)];
-    size_t begin = put_header(packet, to, from, IPPROTO_UDP, sizeof(struct udphdr));
-    *(struct udphdr *)(packet + begin) = (struct udphdr){
-        .source = to->four.sin_port, .dest = from->four.sin_port, .len = htons(sizeof(struct udphdr))};
-    send_unreachable(packet, begin + sizeof(struct udphdr), from, to, why);
+    _Alignas(8) uint8_t packet[UDP_QUOTE];
+    send_unreachable(packet, quote_udp(packet, to, from, "", 0), from, to, why);
 }

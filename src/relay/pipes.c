@@ -10,7 +10,7 @@
 #define SPARE 32
 
 static SLIST_HEAD(, pipe) spare = SLIST_HEAD_INITIALIZER(spare);
-static unsigned spares;
+static unsigned spares, count;
 
 struct pipe *take_pipe(void)
 {
@@ -20,12 +20,12 @@ struct pipe *take_pipe(void)
         spares--;
         return pipe;
     }
-    pipe = malloc(sizeof *pipe);
-    if (!pipe) return NULL;
+    if (count >= limits.pipes || !(pipe = malloc(sizeof *pipe))) return NULL;
     if (pipe2(pipe->ends, O_CLOEXEC | O_NONBLOCK) < 0) {
         free(pipe);
         return NULL;
     }
+    count++;
     /* A smaller one will do. */
     (void)fcntl(pipe->ends[0], F_SETPIPE_SZ, BYTES);
     return pipe;
@@ -38,6 +38,7 @@ void put_pipe(struct pipe *pipe, bool empty)
         spares++;
         return;
     }
+    count--;
     close(pipe->ends[0]);
     close(pipe->ends[1]);
     free(pipe);

@@ -68,11 +68,9 @@ static int listen_at(struct port *port)
     if (fd < 0) return errno;
     /* As other servers: a port is free although old connections of it are still ending. UDP would share the port. */
     if (port->stream) (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (port->stream) prepare_stream(fd);
     if (port->at.any.sa_family == AF_INET6) (void)setsockopt(fd, SOL_IPV6, IPV6_V6ONLY, &on, sizeof on);
-    if (port->at.any.sa_family == AF_INET)
-        (void)setsockopt(fd, SOL_IP, IP_PKTINFO, &on, sizeof on);
-    else
-        (void)setsockopt(fd, SOL_IPV6, IPV6_RECVPKTINFO, &on, sizeof on);
+    if (!port->stream) ask_for_details(fd, port->at.any.sa_family);
     port->watch.fd = fd;
     if (bind(fd, &port->at.any, address_length(&port->at)) < 0) return errno;
     if (port->stream && listen(fd, BACKLOG) < 0) return errno;

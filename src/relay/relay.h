@@ -57,8 +57,8 @@ struct watch {
     TAILQ_ENTRY(watch) next;
 };
 
-/* Milliseconds of a clock that does not jump, as of the beginning of this round of events. */
-extern uint64_t now;
+/* Milliseconds and microseconds of a clock that does not jump, as of the beginning of this round of events. */
+extern uint64_t now, now_us;
 
 void open_loop(void);
 /* False if the system refuses. `events` may include EPOLLET. */
@@ -105,28 +105,78 @@ void give_up_rights(uid_t user);
 /* Installs a filter of system calls for all threads. */
 void install_filter(void);
 
+/* rates.c: how fast bytes may be carried. */
+struct meter;
+
+/* Somebody who waits for bytes in a meter. */
+struct turn {
+    void (*go)(struct turn *);
+    /* NULL: it does not wait. */
+    struct meter *at;
+    TAILQ_ENTRY(turn) next;
+};
+
+struct meter {
+    /* Bytes a second; 0: as fast as it goes. */
+    uint64_t rate;
+    /* In millionths of a byte. Below 0: more was carried than was there. */
+    int64_t tokens;
+    uint64_t filled;
+    TAILQ_HEAD(turns, turn) waiting;
+    unsigned waiters;
+    /* Whose turn it is. */
+    struct turn *served;
+    TAILQ_ENTRY(meter) next;
+};
+
+void open_meter(struct meter *);
+void set_rate(struct meter *, uint64_t rate);
+/* How many bytes of a stream may be carried now. 0: the turn is called when it is its turn. */
+size_t may_carry(struct meter *, struct turn *);
+void carried(struct meter *, size_t bytes);
+/* Whether a packet may pass; then it counts. */
+bool may_pass(struct meter *, size_t bytes);
+void leave_queue(struct turn *);
+/* Calls those whose turn it is. */
+void serve_rates(void);
+/* How long until then, at most so many milliseconds. */
+int rates_wait_ms(int most);
+
 /* owners.c: the containers' addresses, and what each has used. */
 struct flow;
 struct owner {
     union address host;
-    /* Bytes that the container received and sent. */
-    uint64_t in, out;
-    uint64_t flows;
+    /* Bytes that the container received and sent, and flows that began, since they were last told. */
+    uint64_t in, out, flows;
     /* At this moment. */
-    unsigned streams, openings, datagrams, echoes;
+    unsigned descriptors, datagrams, echoes;
+    /* How fast it may receive and send. */
+    struct meter to, from;
+    /* 0: its network's. */
+    uint64_t own_rate;
+    uint64_t seen;
     TAILQ_HEAD(flows, flow) oldest_first;
     SLIST_ENTRY(owner) next;
 };
 
 /* NULL when there are too many. */
 struct owner *owner_of(const union address *);
-void each_owner(void (*told)(const struct owner *));
+/* Bytes a second in each direction, for a network's containers or for one of them; 0: no rate of its own. False: there are too many. */
+bool set_rates(const struct range *, uint64_t rate);
+/* Tells of those that have used something since the last time. */
+void tell_used(void (*tell)(const struct owner *));
+/* Whether it may open so many more. */
+bool may_open(const struct owner *, unsigned descriptors);
+/* It has opened so many; negative: closed. */
+void note_open(struct owner *, int descriptors);
+/* Something was refused by may_open(). */
+void tell_full(void);
+void check_owners(void);
 
 /* How much may be open at a time, by the number of descriptors that the system allows. */
 struct limits {
-    unsigned streams, streams_each;
-    unsigned datagrams, datagrams_each;
-    unsigned openings_each, echoes_each;
+    unsigned descriptors, pipes;
+    unsigned datagrams_each, echoes_each;
 };
 
 extern struct limits limits;
@@ -136,12 +186,12 @@ void set_limits(void);
 enum verdict { ALLOWED, REFUSED, UNREACHABLE };
 
 void open_destinations(void);
-enum verdict destination_verdict(const union address *from, const union address *to, bool stream);
-/* policy.c: `from` is a container's. */
-bool policy_refuses(const union address *from, const union address *to, bool stream);
-/* The networks inside, in place of those before. */
+enum verdict destination_verdict(const union address *to, bool stream);
+/* The networks inside, in place of those before. The base of each range is the gateway's address there. */
 void clear_inside(void);
 bool add_inside(const struct range *);
+/* The gateway's address on that container's network. */
+bool gateway_of(const union address *container, union address *gateway);
 
 /* ports.c: listening sockets that were asked for: published ports, and forwards. */
 struct pair;
@@ -171,7 +221,13 @@ enum { CLIENT, SERVER };
 
 struct side {
     struct watch watch;
+    /* For bytes of its container's meter. */
+    struct turn turn;
     struct pair *pair;
+    /* It sends much at a time. */
+    bool bulk;
+    /* An event has said that its end or a reset has come, or will be read. */
+    bool ending;
     /* It has sent its end. */
     bool ended;
     /* Our end was sent to it. */
@@ -182,11 +238,17 @@ struct side {
     uint64_t heard;
 };
 
+/* What one side has sent and the other has not taken yet: in a pipe, or from `at` on in memory of its own. */
+struct held {
+    struct pipe *pipe;
+    char *rest;
+    size_t at, bytes;
+};
+
 struct pair {
     struct side sides[2];
-    /* From each side: a pipe with what the other side has not taken yet. */
-    struct pipe *held[2];
-    size_t bytes[2];
+    /* From each side. */
+    struct held held[2];
     struct owner *owner;
     /* The server is the container. */
     bool inward;
@@ -227,8 +289,60 @@ void end_flows(struct port *);
 void check_flows(void);
 
 /* dial.c: connections from the relay. */
-/* A connected UDP socket, or a TCP socket that is connecting. -1 and errno on failure. */
-int dial(bool inside, int type, const union address *server, const union address *source);
+/*
+ * A connected UDP socket, or a TCP socket that is connecting. -1 and errno on failure. `hops`: those that a container's packet has left, which
+ * is to be told what the network says about it (see complaints.c); 0: nobody is to be told.
+ */
+int dial(bool inside, int type, const union address *server, const union address *source, int hops);
+/* What a TCP connection is to have. What is accepted has it from its listener. */
+void prepare_stream(int fd);
+/* How many routers the packets of a socket may pass; 0: as many as usual. */
+void set_hops(int fd, int family, int hops);
+/* Whether a container sends with so few hops that it wants to know about the way, as traceroute does. */
+bool is_probing(int hops);
+
+/* receive.c: datagrams as they come. */
+struct datagram {
+    union address from;
+    /* Where it was sent to, as far as the socket tells; otherwise AF_UNSPEC. */
+    union address to;
+    /* Hops that it has left; 0: not known. */
+    int hops;
+    /* It must not be divided on its way. */
+    bool whole;
+    char *data;
+    size_t length;
+};
+
+/* Takes what a socket has received, but not for ever. `error` is told the number of each error. */
+void receive_datagrams(int fd, void *whom, void (*take)(void *whom, const struct datagram *), void (*error)(void *whom, int number));
+/* For datagrams of a socket, `to` and `hops` are to be known. */
+void ask_for_details(int fd, int family);
+/* Sends from that address of the machine, AF_UNSPEC for any. */
+ssize_t send_datagram(int fd, const struct datagram *);
+
+/* complaints.c: what the network says about packets of a socket. */
+struct complaint {
+    /* Of the ICMP or ICMPv6 message. */
+    uint8_t type, code;
+    /* The MTU, if it is about that. */
+    uint32_t mtu;
+    /* Who says it; AF_UNSPEC: this machine. */
+    union address from;
+    /* Of the packet that it is about: the beginning of its data. */
+    char data[256];
+    size_t length;
+};
+
+/* The socket keeps them for next_complaint(). */
+void keep_complaints(int fd, int family, bool on);
+bool next_complaint(int fd, struct complaint *);
+/* Whether containers are told of such an ICMP message. */
+bool is_passed_on(int family, uint8_t type);
+/* Tells a container what is said about its packet, which began like this. */
+void pass_on_complaint(const struct complaint *, const uint8_t *packet, size_t length, const union address *container);
+/* Tells it that the packet has come to the end of its way at the gateway. */
+void expire_at_gateway(const uint8_t *packet, size_t length, const union address *container);
 
 /* outward.c: what containers send to the world outside. */
 void open_outward(void);
@@ -236,16 +350,18 @@ void open_outward(void);
 uint16_t outward_port(void);
 
 /* openings.c: connections of containers that wait for the other side. */
-/* `packet` is the container's SYN. */
-void note_opening(const uint8_t *packet, size_t length, const union address *from, const union address *to);
+/* `packet` is the container's SYN, with so many hops left. */
+void note_opening(const uint8_t *packet, size_t length, const union address *from, const union address *to, int hops);
 /* The connection that was made for them; -1: none. */
 int take_opening(const union address *from, const union address *to);
 void check_openings(void);
 
 /* echoes.c: ICMP echo. */
 void open_echoes(void);
-/* `message` is an echo request without its IP header. */
-void note_echo(const uint8_t *message, size_t length, const union address *from, const union address *to);
+/* `packet` is an echo request of a container, with an IP header of that length and so many hops left. */
+void note_echo(const uint8_t *packet, size_t length, size_t header, const union address *from, const union address *to, int hops);
+/* Tells a client of the machine's address `here` that nobody is at the UDP port. */
+void tell_client_unreachable(const union address *client, const union address *here);
 void check_echoes(void);
 
 /* packets.c: whole packets for the inner namespace. */
@@ -256,7 +372,15 @@ void send_reset(const uint8_t *syn, const union address *from, const union addre
 enum why { WHY_HOST, WHY_PORT, WHY_FORBIDDEN };
 /* Tells `to` that its packet, which began like this, did not get anywhere. In the name of `from`, where it was sent to. */
 void send_unreachable(const uint8_t *packet, size_t length, const union address *from, const union address *to, enum why);
-/* For a UDP packet that is no longer at hand. */
+/* Any ICMP error; `info` is its second word. */
+void send_error(const union address *from, const union address *to, uint8_t type, uint8_t code, uint32_t info, const uint8_t *packet, size_t length);
+/* A UDP packet as errors quote it: its headers, and the beginning of its data. Returns the length. */
+#define UDP_QUOTE 256
+size_t quote_udp(uint8_t quote[UDP_QUOTE], const union address *from, const union address *to, const char *data, size_t length);
+/* The addresses of a packet, and how long its header is. */
+void addresses_of(const uint8_t *packet, union address *from, union address *to, size_t *header);
+size_t put_header(uint8_t *packet, const union address *from, const union address *to, uint8_t protocol, size_t length);
+/* For a UDP packet of `to`. */
 void send_udp_unreachable(const union address *from, const union address *to, enum why);
 uint16_t internet_checksum(const void *data, size_t length);
 /* Sends an ICMP message; its checksum is made here. */

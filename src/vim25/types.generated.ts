@@ -183,18 +183,31 @@ export interface DVPortgroupEvent extends Event { }
 export interface DVPortgroupPolicy extends DynamicData { blockOverrideAllowed: boolean; shapingOverrideAllowed: boolean; vendorConfigOverrideAllowed: boolean; livePortMovingAllowed: boolean; portConfigResetAtDisconnect: boolean; networkResourcePoolOverrideAllowed?: boolean; trafficFilterOverrideAllowed?: boolean; }
 export interface DVPortgroupReconfiguredEvent extends DVPortgroupEvent { configSpec: DVPortgroupConfigSpec; configChanges?: ChangesInfoEventArgument; }
 export interface DVPortgroupRenamedEvent extends DVPortgroupEvent { oldName: string; newName: string; }
+export interface DVSBackupRestoreCapability extends DynamicData { backupRestoreSupported: boolean; }
+export interface DVSCapability extends DynamicData { dvsOperationSupported?: boolean; dvPortGroupOperationSupported?: boolean; dvPortOperationSupported?: boolean; compatibleHostComponentProductInfo?: DistributedVirtualSwitchHostProductSpec[]; featuresSupported?: AnyDVSFeatureCapability; }
+export interface DVSConfigInfo extends DynamicData { uuid: string; name: string; numStandalonePorts: number; numPorts: number; maxPorts: number; uplinkPortPolicy: AnyDVSUplinkPortPolicy; uplinkPortgroup?: ManagedObjectReference[]; defaultPortConfig: AnyDVPortSetting; host?: DistributedVirtualSwitchHostMember[]; productInfo: DistributedVirtualSwitchProductSpec; targetInfo?: DistributedVirtualSwitchProductSpec; extensionKey?: string; vendorSpecificConfig?: DistributedVirtualSwitchKeyedOpaqueBlob[]; policy?: DVSPolicy; description?: string; configVersion: string; contact: DVSContactInfo; switchIpAddress?: string; createTime: Date; networkResourceManagementEnabled?: boolean; defaultProxySwitchMaxNumPorts?: number; healthCheckConfig?: AnyDVSHealthCheckConfig[]; infrastructureTrafficResourceConfig?: DvsHostInfrastructureTrafficResource[]; netResourcePoolTrafficResourceConfig?: DvsHostInfrastructureTrafficResource[]; networkResourceControlVersion?: string; vmVnicNetworkResourcePool?: DVSVmVnicNetworkResourcePool[]; pnicCapacityRatioForReservation?: number; }
 export interface DVSConfigSpec extends DynamicData { configVersion?: string; name?: string; numStandalonePorts?: number; maxPorts?: number; uplinkPortPolicy?: AnyDVSUplinkPortPolicy; uplinkPortgroup?: ManagedObjectReference[]; defaultPortConfig?: AnyDVPortSetting; host?: DistributedVirtualSwitchHostMemberConfigSpec[]; extensionKey?: string; description?: string; policy?: DVSPolicy; vendorSpecificConfig?: DistributedVirtualSwitchKeyedOpaqueBlob[]; contact?: DVSContactInfo; switchIpAddress?: string; defaultProxySwitchMaxNumPorts?: number; infrastructureTrafficResourceConfig?: DvsHostInfrastructureTrafficResource[]; netResourcePoolTrafficResourceConfig?: DvsHostInfrastructureTrafficResource[]; networkResourceControlVersion?: string; }
 export interface DVSContactInfo extends DynamicData { name?: string; contact?: string; }
 export interface DVSFailureCriteria extends InheritablePolicy { checkSpeed?: StringPolicy; speed?: IntPolicy; checkDuplex?: BoolPolicy; fullDuplex?: BoolPolicy; checkErrorPercent?: BoolPolicy; percentage?: IntPolicy; checkBeacon?: BoolPolicy; }
+export interface DVSFeatureCapability extends DynamicData { networkResourceManagementSupported: boolean; vmDirectPathGen2Supported: boolean; nicTeamingPolicy?: string[]; networkResourcePoolHighShareValue?: number; networkResourceManagementCapability?: DVSNetworkResourceManagementCapability; healthCheckCapability?: AnyDVSHealthCheckCapability; rollbackCapability?: DVSRollbackCapability; backupRestoreCapability?: DVSBackupRestoreCapability; networkFilterSupported?: boolean; macLearningSupported?: boolean; }
+export interface DVSHealthCheckCapability extends DynamicData { }
+export interface DVSHealthCheckConfig extends DynamicData { enable?: boolean; interval?: number; }
 export interface DVSHostLocalPortInfo extends DynamicData { switchUuid: string; portKey: string; setting: AnyDVPortSetting; vnic: string; }
 export interface DVSMacLearningPolicy extends InheritablePolicy { enabled: boolean; allowUnicastFlooding?: boolean; limit?: number; limitPolicy?: string; }
 export interface DVSMacManagementPolicy extends InheritablePolicy { allowPromiscuous?: boolean; macChanges?: boolean; forgedTransmits?: boolean; macLearningPolicy?: DVSMacLearningPolicy; }
 export interface DVSNameArrayUplinkPortPolicy extends DVSUplinkPortPolicy { uplinkPortName?: string[]; }
+export interface DVSNetworkResourceManagementCapability extends DynamicData { networkResourceManagementSupported: boolean; networkResourcePoolHighShareValue: number; qosSupported: boolean; userDefinedNetworkResourcePoolsSupported: boolean; networkResourceControlVersion3Supported?: boolean; userDefinedInfraTrafficPoolSupported?: boolean; }
+export interface DVSNetworkResourcePool extends DynamicData { key: string; name?: string; description?: string; configVersion: string; allocationInfo: DVSNetworkResourcePoolAllocationInfo; }
+export interface DVSNetworkResourcePoolAllocationInfo extends DynamicData { limit?: number; shares?: SharesInfo; priorityTag?: number; }
 export interface DVSPolicy extends DynamicData { autoPreInstallAllowed?: boolean; autoUpgradeAllowed?: boolean; partialUpgradeAllowed?: boolean; }
+export interface DVSRollbackCapability extends DynamicData { rollbackSupported: boolean; }
+export interface DVSRuntimeInfo extends DynamicData { hostMemberRuntime?: HostMemberRuntimeInfo[]; resourceRuntimeInfo?: DvsResourceRuntimeInfo; }
 export interface DVSSecurityPolicy extends InheritablePolicy { allowPromiscuous?: BoolPolicy; macChanges?: BoolPolicy; forgedTransmits?: BoolPolicy; }
+export interface DVSSummary extends DynamicData { name: string; uuid: string; numPorts: number; productInfo?: DistributedVirtualSwitchProductSpec; hostMember?: ManagedObjectReference[]; vm?: ManagedObjectReference[]; host?: ManagedObjectReference[]; portgroupName?: string[]; description?: string; contact?: DVSContactInfo; numHosts?: number; }
 export interface DVSTrafficShapingPolicy extends InheritablePolicy { enabled?: BoolPolicy; averageBandwidth?: LongPolicy; peakBandwidth?: LongPolicy; burstSize?: LongPolicy; }
 export interface DVSUplinkPortPolicy extends DynamicData { }
 export interface DVSVendorSpecificConfig extends InheritablePolicy { keyValue?: DistributedVirtualSwitchKeyedOpaqueBlob[]; }
+export interface DVSVmVnicNetworkResourcePool extends DynamicData { key: string; name?: string; description?: string; configVersion: string; allocationInfo?: DvsVmVnicResourceAllocation; }
 export interface DasAdmissionControlDisabledEvent extends ClusterEvent { }
 export interface DasAdmissionControlEnabledEvent extends ClusterEvent { }
 export interface DasAgentFoundEvent extends ClusterEvent { }
@@ -263,11 +276,15 @@ export interface DiskMoveTypeNotSupported extends MigrationFault { }
 export interface DiskNotSupported extends VirtualHardwareCompatibilityIssue { disk: number; }
 export interface DiskTooSmall extends VsanDiskFault { }
 export interface DistributedVirtualPortgroupInfo extends DynamicData { switchName: string; switchUuid: string; portgroupName: string; portgroupKey: string; portgroupType: string; uplinkPortgroup: boolean; portgroup: ManagedObjectReference; networkReservationSupported?: boolean; backingType?: string; logicalSwitchUuid?: string; segmentId?: string; }
+export interface DistributedVirtualSwitchHostMember extends DynamicData { runtimeState?: DistributedVirtualSwitchHostMemberRuntimeState; config: DistributedVirtualSwitchHostMemberConfigInfo; productInfo?: DistributedVirtualSwitchProductSpec; uplinkPortKey?: string[]; status: string; statusDetail?: string; }
 export interface DistributedVirtualSwitchHostMemberBacking extends DynamicData { }
+export interface DistributedVirtualSwitchHostMemberConfigInfo extends DynamicData { host?: ManagedObjectReference; maxProxySwitchPorts: number; vendorSpecificConfig?: DistributedVirtualSwitchKeyedOpaqueBlob[]; backing: AnyDistributedVirtualSwitchHostMemberBacking; nsxSwitch?: boolean; ensEnabled?: boolean; ensInterruptEnabled?: boolean; transportZones?: DistributedVirtualSwitchHostMemberTransportZoneInfo[]; nsxtUsedUplinkNames?: string[]; }
 export interface DistributedVirtualSwitchHostMemberConfigSpec extends DynamicData { operation: string; host: ManagedObjectReference; backing?: AnyDistributedVirtualSwitchHostMemberBacking; maxProxySwitchPorts?: number; vendorSpecificConfig?: DistributedVirtualSwitchKeyedOpaqueBlob[]; }
 export interface DistributedVirtualSwitchHostMemberPnicBacking extends DistributedVirtualSwitchHostMemberBacking { pnicSpec?: DistributedVirtualSwitchHostMemberPnicSpec[]; }
 export interface DistributedVirtualSwitchHostMemberPnicSpec extends DynamicData { pnicDevice: string; uplinkPortKey?: string; uplinkPortgroupKey?: string; connectionCookie?: number; }
+export interface DistributedVirtualSwitchHostMemberRuntimeState extends DynamicData { currentMaxProxySwitchPorts: number; }
 export interface DistributedVirtualSwitchHostMemberTransportZoneInfo extends DynamicData { uuid: string; type: string; }
+export interface DistributedVirtualSwitchHostProductSpec extends DynamicData { productLineId?: string; version?: string; }
 export interface DistributedVirtualSwitchInfo extends DynamicData { switchName: string; switchUuid: string; distributedVirtualSwitch: ManagedObjectReference; networkReservationSupported?: boolean; }
 export interface DistributedVirtualSwitchKeyedOpaqueBlob extends DynamicData { key: string; opaqueData: string; }
 export interface DistributedVirtualSwitchPortConnectee extends DynamicData { connectedEntity?: ManagedObjectReference; nicKey?: string; type?: string; addressHint?: string; }
@@ -354,6 +371,7 @@ export interface DvsPuntNetworkRuleAction extends DvsNetworkRuleAction { }
 export interface DvsRateLimitNetworkRuleAction extends DvsNetworkRuleAction { packetsPerSecond: number; }
 export interface DvsReconfiguredEvent extends DvsEvent { configSpec: AnyDVSConfigSpec; configChanges?: ChangesInfoEventArgument; }
 export interface DvsRenamedEvent extends DvsEvent { oldName: string; newName: string; }
+export interface DvsResourceRuntimeInfo extends DynamicData { capacity?: number; usage?: number; available?: number; allocatedResource?: DvsVnicAllocatedResource[]; vmVnicNetworkResourcePoolRuntime?: DvsVmVnicNetworkResourcePoolRuntimeInfo[]; }
 export interface DvsRestoreEvent extends DvsEvent { }
 export interface DvsScopeViolated extends DvsFault { scope?: ManagedObjectReference[]; entity: ManagedObjectReference; }
 export interface DvsSingleIpPort extends DvsIpPort { portNumber: number; }
@@ -367,6 +385,9 @@ export interface DvsUpgradeAvailableEvent extends DvsEvent { productInfo: Distri
 export interface DvsUpgradeInProgressEvent extends DvsEvent { productInfo: DistributedVirtualSwitchProductSpec; }
 export interface DvsUpgradeRejectedEvent extends DvsEvent { productInfo: DistributedVirtualSwitchProductSpec; }
 export interface DvsUpgradedEvent extends DvsEvent { productInfo: DistributedVirtualSwitchProductSpec; }
+export interface DvsVmVnicNetworkResourcePoolRuntimeInfo extends DynamicData { key: string; name?: string; capacity?: number; usage?: number; available?: number; status: string; allocatedResource?: DvsVnicAllocatedResource[]; }
+export interface DvsVmVnicResourceAllocation extends DynamicData { reservationQuota?: number; }
+export interface DvsVnicAllocatedResource extends DynamicData { vm: ManagedObjectReference; vnicKey: string; reservation?: number; }
 export interface DynamicData { $type?: string; }
 export interface DynamicProperty { name: string; val: AnyValue; }
 export interface EVCAdmissionFailed extends NotSupportedHostInCluster { faults?: LocalizedMethodFault[]; }
@@ -671,6 +692,7 @@ export interface HostLocalFileSystemVolume extends HostFileSystemVolume { device
 export interface HostLocalPortCreatedEvent extends DvsEvent { hostLocalPort: DVSHostLocalPortInfo; }
 export type HostLockdownMode = 'lockdownDisabled' | 'lockdownNormal' | 'lockdownStrict';
 export interface HostMemberHealthCheckResult extends DynamicData { summary?: string; }
+export interface HostMemberRuntimeInfo extends DynamicData { host: ManagedObjectReference; status?: string; statusDetail?: string; nsxtStatus?: string; nsxtStatusDetail?: string; healthCheckResult?: AnyHostMemberHealthCheckResult[]; }
 export interface HostMemberUplinkHealthCheckResult extends HostMemberHealthCheckResult { uplinkPortKey: string; }
 export interface HostMissingNetworksEvent extends HostDasEvent { ips?: string; }
 export interface HostMonitoringStateChangedEvent extends ClusterEvent { state: string; prevState?: string; }
@@ -1590,15 +1612,27 @@ export interface VMotionNotConfigured extends VMotionInterfaceIssue { }
 export interface VMotionNotLicensed extends VMotionInterfaceIssue { }
 export interface VMotionNotSupported extends VMotionInterfaceIssue { }
 export interface VMotionProtocolIncompatible extends MigrationFault { }
+export interface VMwareDVSConfigInfo extends DVSConfigInfo { vspanSession?: VMwareVspanSession[]; pvlanConfig?: VMwareDVSPvlanMapEntry[]; maxMtu: number; linkDiscoveryProtocolConfig?: LinkDiscoveryProtocolConfig; ipfixConfig?: VMwareIpfixConfig; lacpGroupConfig?: VMwareDvsLacpGroupConfig[]; lacpApiVersion?: string; multicastFilteringMode?: string; }
 export interface VMwareDVSConfigSpec extends DVSConfigSpec { pvlanConfigSpec?: VMwareDVSPvlanConfigSpec[]; vspanConfigSpec?: VMwareDVSVspanConfigSpec[]; maxMtu?: number; linkDiscoveryProtocolConfig?: LinkDiscoveryProtocolConfig; ipfixConfig?: VMwareIpfixConfig; lacpApiVersion?: string; multicastFilteringMode?: string; }
+export interface VMwareDVSFeatureCapability extends DVSFeatureCapability { vspanSupported?: boolean; lldpSupported?: boolean; ipfixSupported?: boolean; ipfixCapability?: VMwareDvsIpfixCapability; multicastSnoopingSupported?: boolean; vspanCapability?: VMwareDVSVspanCapability; lacpCapability?: VMwareDvsLacpCapability; nsxSupported?: boolean; }
+export interface VMwareDVSHealthCheckCapability extends DVSHealthCheckCapability { vlanMtuSupported: boolean; teamingSupported: boolean; }
+export interface VMwareDVSHealthCheckConfig extends DVSHealthCheckConfig { }
 export interface VMwareDVSMtuHealthCheckResult extends HostMemberUplinkHealthCheckResult { mtuMismatch: boolean; vlanSupportSwitchMtu?: NumericRange[]; vlanNotSupportSwitchMtu?: NumericRange[]; }
 export interface VMwareDVSPortSetting extends DVPortSetting { vlan?: AnyVmwareDistributedVirtualSwitchVlanSpec; qosTag?: IntPolicy; uplinkTeamingPolicy?: VmwareUplinkPortTeamingPolicy; securityPolicy?: DVSSecurityPolicy; ipfixEnabled?: BoolPolicy; txUplink?: BoolPolicy; lacpPolicy?: VMwareUplinkLacpPolicy; macManagementPolicy?: DVSMacManagementPolicy; VNI?: IntPolicy; }
 export interface VMwareDVSPortgroupPolicy extends DVPortgroupPolicy { vlanOverrideAllowed: boolean; uplinkTeamingOverrideAllowed: boolean; securityPolicyOverrideAllowed: boolean; ipfixOverrideAllowed?: boolean; macManagementOverrideAllowed?: boolean; }
 export interface VMwareDVSPvlanConfigSpec extends DynamicData { pvlanEntry: VMwareDVSPvlanMapEntry; operation: string; }
 export interface VMwareDVSPvlanMapEntry extends DynamicData { primaryVlanId: number; secondaryVlanId: number; pvlanType: string; }
+export interface VMwareDVSTeamingHealthCheckConfig extends VMwareDVSHealthCheckConfig { }
 export interface VMwareDVSTeamingHealthCheckResult extends HostMemberHealthCheckResult { teamingStatus: string; }
 export interface VMwareDVSVlanHealthCheckResult extends HostMemberUplinkHealthCheckResult { trunkedVlan?: NumericRange[]; untrunkedVlan?: NumericRange[]; }
+export interface VMwareDVSVlanMtuHealthCheckConfig extends VMwareDVSHealthCheckConfig { }
+export interface VMwareDVSVspanCapability extends DynamicData { mixedDestSupported: boolean; dvportSupported: boolean; remoteSourceSupported: boolean; remoteDestSupported: boolean; encapRemoteSourceSupported: boolean; erspanProtocolSupported?: boolean; mirrorNetstackSupported?: boolean; }
 export interface VMwareDVSVspanConfigSpec extends DynamicData { vspanSession: VMwareVspanSession; operation: string; }
+export interface VMwareDvsIpfixCapability extends DynamicData { ipfixSupported?: boolean; ipv6ForIpfixSupported?: boolean; observationDomainIdSupported?: boolean; }
+export interface VMwareDvsLacpCapability extends DynamicData { lacpSupported?: boolean; multiLacpGroupSupported?: boolean; }
+export interface VMwareDvsLacpGroupConfig extends DynamicData { key?: string; name?: string; mode?: string; uplinkNum?: number; loadbalanceAlgorithm?: string; vlan?: VMwareDvsLagVlanConfig; ipfix?: VMwareDvsLagIpfixConfig; uplinkName?: string[]; uplinkPortKey?: string[]; }
+export interface VMwareDvsLagIpfixConfig extends DynamicData { ipfixEnabled?: boolean; }
+export interface VMwareDvsLagVlanConfig extends DynamicData { vlanId?: NumericRange[]; }
 export interface VMwareIpfixConfig extends DynamicData { collectorIpAddress?: string; collectorPort?: number; observationDomainId?: number; activeFlowTimeout: number; idleFlowTimeout: number; samplingRate: number; internalFlowsOnly: boolean; }
 export interface VMwareUplinkLacpPolicy extends InheritablePolicy { enable?: BoolPolicy; mode?: StringPolicy; }
 export interface VMwareUplinkPortOrderPolicy extends InheritablePolicy { activeUplinkPort?: string[]; standbyUplinkPort?: string[]; }
@@ -2144,7 +2178,11 @@ export type AnyComputeResourceSummary = Base<'ComputeResourceSummary', ComputeRe
 export type AnyCustomFieldValue = Base<'CustomFieldValue', CustomFieldValue> | Typed<'CustomFieldStringValue', CustomFieldStringValue>;
 export type AnyDVPortSetting = Base<'DVPortSetting', DVPortSetting> | Typed<'VMwareDVSPortSetting', VMwareDVSPortSetting>;
 export type AnyDVPortgroupPolicy = Base<'DVPortgroupPolicy', DVPortgroupPolicy> | Typed<'VMwareDVSPortgroupPolicy', VMwareDVSPortgroupPolicy>;
+export type AnyDVSConfigInfo = Base<'DVSConfigInfo', DVSConfigInfo> | Typed<'VMwareDVSConfigInfo', VMwareDVSConfigInfo>;
 export type AnyDVSConfigSpec = Base<'DVSConfigSpec', DVSConfigSpec> | Typed<'VMwareDVSConfigSpec', VMwareDVSConfigSpec>;
+export type AnyDVSFeatureCapability = Base<'DVSFeatureCapability', DVSFeatureCapability> | Typed<'VMwareDVSFeatureCapability', VMwareDVSFeatureCapability>;
+export type AnyDVSHealthCheckCapability = Base<'DVSHealthCheckCapability', DVSHealthCheckCapability> | Typed<'VMwareDVSHealthCheckCapability', VMwareDVSHealthCheckCapability>;
+export type AnyDVSHealthCheckConfig = Base<'DVSHealthCheckConfig', DVSHealthCheckConfig> | Typed<'VMwareDVSHealthCheckConfig', VMwareDVSHealthCheckConfig> | Typed<'VMwareDVSTeamingHealthCheckConfig', VMwareDVSTeamingHealthCheckConfig> | Typed<'VMwareDVSVlanMtuHealthCheckConfig', VMwareDVSVlanMtuHealthCheckConfig>;
 export type AnyDVSUplinkPortPolicy = Base<'DVSUplinkPortPolicy', DVSUplinkPortPolicy> | Typed<'DVSNameArrayUplinkPortPolicy', DVSNameArrayUplinkPortPolicy>;
 export type AnyDatastoreInfo = Base<'DatastoreInfo', DatastoreInfo> | Typed<'LocalDatastoreInfo', LocalDatastoreInfo> | Typed<'NasDatastoreInfo', NasDatastoreInfo> | Typed<'PMemDatastoreInfo', PMemDatastoreInfo> | Typed<'VmfsDatastoreInfo', VmfsDatastoreInfo> | Typed<'VsanDatastoreInfo', VsanDatastoreInfo> | Typed<'VvolDatastoreInfo', VvolDatastoreInfo>;
 export type AnyDescription = Base<'Description', Description> | Typed<'ElementDescription', ElementDescription> | Typed<'EVCMode', EVCMode> | Typed<'ExtendedElementDescription', ExtendedElementDescription> | Typed<'FeatureEVCMode', FeatureEVCMode> | Typed<'OptionDef', OptionDef> | Typed<'ExtendedDescription', ExtendedDescription> | Typed<'MethodDescription', MethodDescription> | Typed<'TypeDescription', TypeDescription> | Typed<'ScheduledTaskDetail', ScheduledTaskDetail>;
@@ -2214,6 +2252,7 @@ export interface Operations {
   AcquireGenericServiceTicket: { args: { spec: AnySessionManagerServiceRequestSpec; }; result: SessionManagerGenericServiceTicket };
   AddAuthorizationRole: { args: { name: string; privIds?: string[]; }; result: number };
   AddCustomFieldDef: { args: { name: string; moType?: string; fieldDefPolicy?: PrivilegePolicyDef; fieldPolicy?: PrivilegePolicyDef; }; result: CustomFieldDef };
+  AddDVPortgroup_Task: { args: { spec?: DVPortgroupConfigSpec[]; }; result: ManagedObjectReference };
   AddPortGroup: { args: { portgrp: HostPortGroupSpec; }; result: void };
   AddVirtualSwitch: { args: { vswitchName: string; spec?: HostVirtualSwitchSpec; }; result: void };
   AnswerVM: { args: { questionId: string; answerChoice: string; }; result: void };
@@ -2364,6 +2403,7 @@ export interface ManagedObjects {
   Network: { value?: AnyCustomFieldValue[]; availableField?: CustomFieldDef[]; parent?: ManagedObjectReference; customValue?: AnyCustomFieldValue[]; overallStatus?: ManagedEntityStatus; configStatus?: ManagedEntityStatus; configIssue?: AnyEvent[]; effectiveRole?: number[]; permission?: Permission[]; name?: string; disabledMethod?: string[]; recentTask?: ManagedObjectReference[]; declaredAlarmState?: AlarmState[]; triggeredAlarmState?: AlarmState[]; alarmActionsEnabled?: boolean; tag?: Tag[]; summary?: AnyNetworkSummary; host?: ManagedObjectReference[]; vm?: ManagedObjectReference[]; };
   OpaqueNetwork: { value?: AnyCustomFieldValue[]; availableField?: CustomFieldDef[]; parent?: ManagedObjectReference; customValue?: AnyCustomFieldValue[]; overallStatus?: ManagedEntityStatus; configStatus?: ManagedEntityStatus; configIssue?: AnyEvent[]; effectiveRole?: number[]; permission?: Permission[]; name?: string; disabledMethod?: string[]; recentTask?: ManagedObjectReference[]; declaredAlarmState?: AlarmState[]; triggeredAlarmState?: AlarmState[]; alarmActionsEnabled?: boolean; tag?: Tag[]; summary?: AnyNetworkSummary; host?: ManagedObjectReference[]; vm?: ManagedObjectReference[]; capability?: OpaqueNetworkCapability; extraConfig?: AnyOptionValue[]; };
   DistributedVirtualPortgroup: { value?: AnyCustomFieldValue[]; availableField?: CustomFieldDef[]; parent?: ManagedObjectReference; customValue?: AnyCustomFieldValue[]; overallStatus?: ManagedEntityStatus; configStatus?: ManagedEntityStatus; configIssue?: AnyEvent[]; effectiveRole?: number[]; permission?: Permission[]; name?: string; disabledMethod?: string[]; recentTask?: ManagedObjectReference[]; declaredAlarmState?: AlarmState[]; triggeredAlarmState?: AlarmState[]; alarmActionsEnabled?: boolean; tag?: Tag[]; summary?: AnyNetworkSummary; host?: ManagedObjectReference[]; vm?: ManagedObjectReference[]; key?: string; config?: DVPortgroupConfigInfo; portKeys?: string[]; };
+  DistributedVirtualSwitch: { value?: AnyCustomFieldValue[]; availableField?: CustomFieldDef[]; parent?: ManagedObjectReference; customValue?: AnyCustomFieldValue[]; overallStatus?: ManagedEntityStatus; configStatus?: ManagedEntityStatus; configIssue?: AnyEvent[]; effectiveRole?: number[]; permission?: Permission[]; name?: string; disabledMethod?: string[]; recentTask?: ManagedObjectReference[]; declaredAlarmState?: AlarmState[]; triggeredAlarmState?: AlarmState[]; alarmActionsEnabled?: boolean; tag?: Tag[]; uuid?: string; capability?: DVSCapability; summary?: DVSSummary; config?: AnyDVSConfigInfo; networkResourcePool?: DVSNetworkResourcePool[]; portgroup?: ManagedObjectReference[]; runtime?: DVSRuntimeInfo; };
   VirtualMachine: { value?: AnyCustomFieldValue[]; availableField?: CustomFieldDef[]; parent?: ManagedObjectReference; customValue?: AnyCustomFieldValue[]; overallStatus?: ManagedEntityStatus; configStatus?: ManagedEntityStatus; configIssue?: AnyEvent[]; effectiveRole?: number[]; permission?: Permission[]; name?: string; disabledMethod?: string[]; recentTask?: ManagedObjectReference[]; declaredAlarmState?: AlarmState[]; triggeredAlarmState?: AlarmState[]; alarmActionsEnabled?: boolean; tag?: Tag[]; capability?: VirtualMachineCapability; config?: VirtualMachineConfigInfo; layout?: VirtualMachineFileLayout; layoutEx?: VirtualMachineFileLayoutEx; storage?: VirtualMachineStorageInfo; environmentBrowser?: ManagedObjectReference; resourcePool?: ManagedObjectReference; parentVApp?: ManagedObjectReference; resourceConfig?: ResourceConfigSpec; runtime?: VirtualMachineRuntimeInfo; guest?: GuestInfo; summary?: VirtualMachineSummary; datastore?: ManagedObjectReference[]; network?: ManagedObjectReference[]; snapshot?: VirtualMachineSnapshotInfo; rootSnapshot?: ManagedObjectReference[]; guestHeartbeatStatus?: ManagedEntityStatus; };
   VirtualMachineSnapshot: { value?: AnyCustomFieldValue[]; availableField?: CustomFieldDef[]; config?: VirtualMachineConfigInfo; childSnapshot?: ManagedObjectReference[]; vm?: ManagedObjectReference; };
   EnvironmentBrowser: { datastoreBrowser?: ManagedObjectReference; };

@@ -238,14 +238,6 @@ export const ACCEPTED: Accepted[] = [
     path: /./,
   },
   {
-    what: 'The network `host`',
-    docker: 'there',
-    caisson: 'not there; it can neither be made nor removed',
-    reason: VM,
-    where: /^networks\/predefined networks#[58]$/,
-    path: /./,
-  },
-  {
     what: '`docker network create`: scopes other than `local` and `swarm`; an IPv6 subnet with host bits where IPv6 is off',
     docker: 'taken, without effect',
     caisson: '400',
@@ -270,12 +262,12 @@ export const ACCEPTED: Accepted[] = [
     path: /^body\.message$/,
   },
   {
-    what: '`-o com.docker.network.container_iface_prefix`',
-    docker: 'names the interfaces in containers',
-    caisson: '501 that says so',
-    reason: 'The interfaces of a machine are eth0, eth1, …',
-    where: /^networks\/options#2[34]$/,
-    path: /./,
+    what: '`docker network create`: `Warning` about `-o com.docker.network.bridge.name` and `com.docker.network.` options that nobody knows',
+    docker: "''",
+    caisson: 'what the option does, or that it does nothing',
+    reason: 'A network is no bridge of the machine.',
+    where: /^networks\/options by name#/,
+    path: /^body\.Warning$/,
   },
   {
     what: '`docker network connect` and `disconnect` of a paused container',

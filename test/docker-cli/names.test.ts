@@ -1,9 +1,8 @@
-/** How containers find each other by name, from the first lookup to what happens when the server of names dies. */
+/** How containers find each other by name. `network-chaos.test.ts` kills the server of names. */
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { testImage } from '../support/registry/images.js';
 import { startRegistry, type TestRegistry } from '../support/registry/registry.js';
 import { type Stack, startStack } from '../support/stack.js';
-import { endpointPid, porterAndWorker } from '../support/started.js';
 
 let registry: TestRegistry;
 let stack: Stack;
@@ -87,12 +86,4 @@ it('on a network that a container of the default network joins', async () => {
   expect(await asks('late', 'api')).toEqual([await addressOf('api', 'front')]);
   expect(await asks('api', 'late')).toEqual([await addressOf('late', 'front')]);
   await docker('rm', '-f', 'late');
-});
-
-it('again after the server of names, and after the endpoint, was killed', async () => {
-  const api = await addressOf('api', 'front');
-  process.kill(porterAndWorker(stack.paths, 'test')!.names, 'SIGKILL');
-  await expect.poll(() => asks('shop', 'api').catch(() => [])).toEqual([api]);
-  process.kill(endpointPid(stack.paths, 'test'), 'SIGKILL');
-  await expect.poll(() => asks('shop', 'api').catch(() => [])).toEqual([api]);
 });

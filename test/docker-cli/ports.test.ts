@@ -1,4 +1,4 @@
-/** Published ports, from what `-p` takes to what is left of them when a part of the engine dies. */
+/** Published ports, from what `-p` takes to what follows a container's networks. `network-chaos.test.ts` kills parts of the engine. */
 import { createSocket } from 'node:dgram';
 import { connect, createServer, type Server } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -6,7 +6,7 @@ import { hasIpv6 } from '../support/ipv6.js';
 import { testImage } from '../support/registry/images.js';
 import { startRegistry, type TestRegistry } from '../support/registry/registry.js';
 import { freePort, type Stack, startStack } from '../support/stack.js';
-import { endpointPid, porterAndWorker } from '../support/started.js';
+import { endpointPid } from '../support/started.js';
 
 let registry: TestRegistry;
 let stack: Stack;
@@ -134,18 +134,8 @@ describe('one container', () => {
     expect(sctp.code).toBe(125);
   });
 
-  it('keeps its ports when the gateway, the endpoint or hostd is started again, chosen ones too', async () => {
+  it('keeps its ports when the engine is started again, chosen ones too', async () => {
     const before = await bindingsOf('all');
-    const { worker } = porterAndWorker(stack.paths, 'test')!;
-    process.kill(worker, 'SIGKILL');
-    await expect.poll(() => ![undefined, worker].includes(porterAndWorker(stack.paths, 'test')?.worker)).toBe(true);
-    await works();
-    const endpoint = endpointPid(stack.paths, 'test');
-    process.kill(endpoint, 'SIGKILL');
-    await expect.poll(() => ![null, endpoint].includes(endpointPid(stack.paths, 'test'))).toBe(true);
-    await expect.poll(() => stack.docker('version').then(({ code }) => code)).toBe(0);
-    expect(await bindingsOf('all')).toEqual(before);
-    await works();
     await stack.restart();
     expect(await bindingsOf('all')).toEqual(before);
     await works();
@@ -205,6 +195,29 @@ describe('networks', () => {
     await docker('network', 'disconnect', 'bb', 'moving');
     expect((await shown()).sort()).toEqual([port, chosen].sort());
     expect(await reached()).toEqual(['80', '80']);
+  });
+
+  it('are as fast as the rate of its place on a network, and what they carry is counted', async () => {
+    const size = 300_000;
+    await docker('exec', 'moving', 'sh', '-c', `head -c ${size} /dev/zero > /80/big`);
+    // Were it the network's rate that holds, this would take five minutes.
+    await docker('network', 'create', '-o', 'caisson.egress-rate=8kbit', 'slow');
+    await docker('network', 'connect', '--driver-opt', 'caisson.egress-rate=1mbit', 'slow', 'moving');
+    await docker('network', 'disconnect', 'aa', 'moving');
+    const began = performance.now();
+    const answer = await fetch(`http://127.0.0.1:${port}/big`, { headers: { connection: 'close' } });
+    expect((await answer.arrayBuffer()).byteLength).toBe(size);
+    expect(performance.now() - began).toBeGreaterThan(2000);
+    const { stdout } = await stack.vicMachine('network', 'usage', '--name', 'test');
+    const [, address = '', sent = '', rate] = /^moving +slow +([\d.]+) +\d+ +(\d+) +\d+ +(\S+)$/m.exec(stdout) ?? [];
+    expect(rate, stdout).toBe('1mbit');
+    expect(await docker('inspect', '-f', '{{.NetworkSettings.Networks.slow.IPAddress}}', 'moving')).toBe(address);
+    expect(Number(sent)).toBeGreaterThan(size);
+    expect(Number(sent)).toBeLessThan(size + 10_000);
+    const wrong = await stack.docker('network', 'create', '-o', 'caisson.egress-rate=fast', 'wrong');
+    expect(wrong.stderr).toContain("caisson.egress-rate 'fast' is no rate");
+    await docker('network', 'connect', 'aa', 'moving');
+    await docker('network', 'disconnect', 'slow', 'moving');
   });
 
   it('on internal networks only it publishes nothing, and again once it is on another', async () => {

@@ -114,7 +114,13 @@ describe('networks and addresses', () => {
     expect(await pings('first', back!)).toBe(true);
   });
 
-  it('outlive the endpoint and the host', async () => {
+  it('outlive the endpoint and the host, however many there are', async () => {
+    // More than a container can be on, so that the gateway has cards with numbers of two digits.
+    const more = Array.from({ length: 10 }, (_, n) => `more${n}`);
+    for (const name of more) await docker('network', 'create', name);
+    await docker('network', 'connect', more.at(-1)!, 'second');
+    const last = await docker('network', 'inspect', '-f', '{{(index .IPAM.Config 0).Gateway}}', more.at(-1)!);
+    expect(await pings('second', last.trim())).toBe(true);
     const had = { networks: await networks(), first: await addresses('first'), second: await addresses('second') };
     await docker('run', '--name', 'resting', '--network', 'front', 'busybox', 'true');
     const log = stack.endpointLog().length;
@@ -129,6 +135,9 @@ describe('networks and addresses', () => {
     await stack.restartHostd();
     await waitForDocker({ host: '127.0.0.1', port: stack.port }, 60_000);
     expect(await networks()).toBe(had.networks);
+    expect(await pings('second', last.trim())).toBe(true);
+    await docker('network', 'disconnect', more.at(-1)!, 'second');
+    await docker('network', 'rm', ...more);
     await docker('network', 'disconnect', 'back', 'first');
     await docker('network', 'connect', 'back', 'first');
     expect(await pings('first', had.second.back!)).toBe(true);

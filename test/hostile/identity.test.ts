@@ -276,21 +276,11 @@ describe('published ports', () => {
     await bound(909);
   });
 
-  it('are back after the relay, the porter, the endpoint, or hostd along with it has died', async () => {
+  it('are back, and of the same user, after the porter hangs and endpoint and hostd end', async () => {
     await stack.docker('run', '-d', '--name', 'stays', '-p', '127.0.0.1:907:80', ...SERVER);
     const served = (): Promise<unknown> => expect.poll(() => answer('http://127.0.0.1:907/')).toBe('served\n');
     await served();
     const { user } = await processes('test');
-    for (const what of ['worker', 'porter', 'endpoint'] as const) {
-      const before = await processes('test');
-      process.kill(before[what], 'SIGKILL');
-      await expect.poll(() => existsSync(`/proc/${before[what]}`)).toBe(false);
-      await served();
-      await expect
-        .poll(() => stack.docker('exec', 'stays', 'echo', what).then(({ stdout }) => stdout))
-        .toBe(`${what}\n`);
-      expect((await processes('test')).user).toBe(user);
-    }
     // A stopped porter loses what it holds.
     const { porter, endpoint } = await processes('test');
     process.kill(porter, 'SIGSTOP');
@@ -298,6 +288,7 @@ describe('published ports', () => {
     await stack.restartHostd();
     await served();
     await expect.poll(() => stack.docker('ps', '-q').then(({ code }) => code)).toBe(0);
+    expect((await processes('test')).user).toBe(user);
     await stack.docker('rm', '-f', 'stays');
   });
 });

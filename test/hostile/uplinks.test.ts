@@ -165,6 +165,17 @@ it('lets a guest have the address that a DHCP server outside gives it, and only 
   expect(await reaches(say(leased, 'after'))).toBe(true);
   expect(await reaches(arp(1, leased, { mac: BROADCAST, ip: HOST.ip }))).toBe(true);
   expect(await reaches(say({ ...leased, ip: '192.0.2.51' }, 'another'))).toBe(false);
+  // It may say something to the server about its own lease, but not about others', and no other guest about anything.
+  const said = (from: { mac: string; ip: string }, mac: string): Buffer =>
+    ipv4(BROADCAST, from.mac, from.ip, HOST.ip, 17, udp(68, 67, dhcp(1, mac, '0.0.0.0').toString('latin1')));
+  expect(await reaches(said(leased, leased.mac))).toBe(true);
+  expect(await reaches(said(leased, GUEST.mac))).toBe(false);
+  const watching = await watch('behind');
+  await watching.ready;
+  await client.send(said(leased, leased.mac));
+  await guest.send(said(GUEST, leased.mac), said(GUEST, GUEST.mac), say(GUEST, 'behind'));
+  const heard = (await watching.seen).split('\n').filter((frame) => frame.includes('00440043'));
+  expect(heard).toEqual([said(leased, leased.mac).toString('hex')]);
   // A guest that is not to ask does not get one.
   await guest.received();
   outsideSends(answer(HOST, GUEST.mac, '192.0.2.77'));
@@ -201,6 +212,27 @@ it("leaves the machine's interface as it was, and gives it back when it is no lo
   await anew.remove();
   // The kernel takes a namespace apart in its own time.
   await expect.poll(machines).toBe(before);
+});
+
+it('an interface that went is joined again when it is back', async () => {
+  const name = `${INSTANCE}y`;
+  const gone = new VirtualSwitch(name, [{ portGroup: 'lan', interface: 'eth7' }], MACHINE);
+  const plugIn = (): void => {
+    ip('-n', MACHINE, 'link', 'add', 'eth7', 'type', 'veth', 'peer', 'name', 'eth8');
+    ip('-n', MACHINE, 'link', 'set', 'eth7', 'up');
+  };
+  const there = (): number => [...ip('-n', gone.namespace, '-o', 'link').matchAll(/: up\w+@.* master br/g)].length;
+  const why = (): string => gone.lacks.filter((one) => one.includes('joined')).join();
+  await gone.addPortGroup('lan');
+  expect([there(), why()]).toEqual([0, expect.stringContaining('there is no such interface')]);
+  for (let round = 0; round < 2; round++) {
+    plugIn();
+    await expect.poll(() => [there(), why()]).toEqual([1, '']);
+    ip('-n', MACHINE, 'link', 'delete', 'eth7');
+    await expect.poll(why).toContain('there is no such interface');
+    expect(there()).toBe(0);
+  }
+  await gone.remove();
 });
 
 it('says what keeps it from joining them', async () => {

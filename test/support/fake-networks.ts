@@ -47,7 +47,7 @@ export class FakeNetworks implements NetworkService {
       const first = spec.pools.find(({ subnet }) => subnet.includes('.'));
       return {
         ...spec,
-        driver: 'bridge',
+        driver: spec.kind === 'config' ? 'null' : spec.kind,
         createdAt: new Date(spec.createdAt),
         predefined: spec === BRIDGE,
         interface: `eth${card}`,
@@ -78,14 +78,27 @@ export class FakeNetworks implements NetworkService {
 
   async create(request: NetworkRequest): Promise<NetworkInfo> {
     const { name, pools, icc = true, egress = 'relay', mtu = 0, ipamDriver = 'default', ...rest } = request;
+    const { kind = 'bridge', configFrom, segmentName } = request;
     if (name === 'bridge') throw new PortLayerError('network.predefined', { network: name, doing: 'create' });
     if (this.specs.some((spec) => spec.name === name)) throw new PortLayerError('network.nameTaken', { name });
     if (!request.ipv4 && !request.ipv6) throw new PortLayerError('network.noFamily', {});
+    if (configFrom !== undefined && this.specs.find((spec) => spec.name === configFrom)?.kind !== 'config')
+      throw new PortLayerError('network.noConfiguration', { network: configFrom });
+    const id = newId();
+    const same = this.specs.find((spec) => segmentName !== undefined && spec.segmentName === segmentName);
+    if (same !== undefined)
+      throw new PortLayerError('network.segmentTaken', {
+        segment: segmentName!,
+        network: same.name,
+        id,
+        other: same.id,
+      });
+    const portGroup = kind === 'config' ? '' : `test-${segmentName ?? name}`;
     const spec: NetworkSpec = {
       ...rest,
-      ...{ id: newId(), name, createdAt: new Date().toISOString(), kind: 'bridge', portGroup: `test-${name}` },
+      ...{ id, name, createdAt: new Date().toISOString(), kind, portGroup },
       ...{ ingress: false, icc, egress, mtu, ipamDriver },
-      pools: this.poolsOf(request),
+      pools: kind === 'config' ? [] : this.poolsOf(request),
       ...(pools.length === 0 ? {} : { asked: pools }),
     };
     this.specs.push(spec);
@@ -118,6 +131,8 @@ export class FakeNetworks implements NetworkService {
     if (network.predefined) throw new PortLayerError('network.predefined', { network: name, doing: 'remove' });
     const holders = endpoints.map(({ containerId, containerName }) => ({ id: containerId, name: containerName }));
     if (holders.length > 0) throw new PortLayerError('network.inUse', { network: name, holders });
+    if (network.kind === 'config' && this.specs.some(({ configFrom }) => configFrom === name))
+      throw new PortLayerError('network.configurationInUse', { network: name });
     this.specs = this.specs.filter((spec) => spec.id !== id);
     this.changes.emit('change', { type: 'gone', network });
   }
@@ -129,6 +144,7 @@ export class FakeNetworks implements NetworkService {
     if (info.spec.networks.some((wish) => wish.network === network.name))
       throw new PortLayerError('network.alreadyOn', { container: name, network: network.name });
     if (info.paused) throw new PortLayerError('network.paused', { container: id, doing: 'connect' });
+    if (running && network.kind === 'config') throw new PortLayerError('network.onlyConfiguration', {});
     const wish: NetworkWish = { ...options, network: network.name };
     info.spec = { ...info.spec, networks: [...info.spec.networks, wish] };
     if (!running) return;

@@ -13,6 +13,8 @@ import { prepareRelay } from '../../src/setup/host-programs.js';
 const PEER = fileURLToPath(new URL('./relay-peer.py', import.meta.url));
 /** Nobody's: the relay runs as it. */
 const USER = 63_099;
+/** It may have so many files open. */
+const FILES = 4000;
 
 /** Where things are: IPv4 and IPv6. */
 export const CONTAINER = ['172.30.0.2', 'fd30::2'] as const;
@@ -21,6 +23,8 @@ export const MACHINE = ['198.51.100.1', 'fd51::1'] as const;
 export const WORLD = ['198.51.100.2', 'fd51::2'] as const;
 /** Of another network of the VCH. */
 export const NEIGHBOUR = ['172.31.0.2', 'fd31::2'] as const;
+/** Behind the world, which is the router to there. */
+export const BEYOND = ['192.0.2.2', 'fd52::2'] as const;
 /** Where the peers serve. */
 export const PORT = 7000;
 
@@ -77,6 +81,16 @@ export async function openRelayLab(): Promise<RelayLab> {
   ] as const)
     for (const host of hosts) at(place, `route add default via ${host}`);
 
+  for (const [net, via] of [
+    ['192.0.2.0/24', WORLD[0]],
+    ['fd52::/64', WORLD[1]],
+  ]) {
+    at('machine', `route add ${net} via ${via} mtu 1300`);
+    at('world', `route add ${net} dev eth0`);
+  }
+  ip(`netns exec ${name('world')} sysctl -qw net.ipv4.ip_forward=1`);
+  ip(`netns exec ${name('world')} sysctl -qw net.ipv6.conf.all.forwarding=1`);
+
   const children: ChildProcess[] = [];
   const inPlace = (place: Place, ...command: string[]): string[] => [
     `--net=/run/netns/${name(place)}`,
@@ -91,12 +105,18 @@ export async function openRelayLab(): Promise<RelayLab> {
   let again = 0;
   const gateway = new NamespaceGateway(
     `/run/netns/${name('gateway')}`,
-    ['nsenter', ...inPlace('machine', relayPath(), '--inner', `/run/netns/${name('gateway')}`, '--user', String(USER))],
+    // With few descriptors, so that its limits are soon reached.
+    [
+      'prlimit',
+      `--nofile=${FILES}`,
+      'nsenter',
+      ...inPlace('machine', relayPath(), '--inner', `/run/netns/${name('gateway')}`, '--user', String(USER)),
+    ],
     () => again++,
   );
   await Promise.all([serve('world', WORLD), serve('container', CONTAINER), serve('neighbour', NEIGHBOUR)]);
   await gateway.start([{ interface: 'eth0', address: `${GATEWAY[0]}/24` }]);
-  const card = { egress: true, internal: false, mtu: 0 };
+  const card = { egress: true, internal: false, mtu: 0, rate: 0 };
   await gateway.network({ interface: 'eth0', addresses: [`${GATEWAY[0]}/24`, `${GATEWAY[1]}/64`], ...card });
   await gateway.network({ interface: 'eth1', addresses: ['172.31.0.1/24', 'fd31::1/64'], ...card, egress: false });
 

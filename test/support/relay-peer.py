@@ -4,6 +4,7 @@ A stream begins with a line that says what the server is to do. Datagrams are an
 """
 import json
 import os
+import resource
 import socket
 import struct
 import sys
@@ -178,6 +179,98 @@ def datagram(host, port, count=1):
         one.send(b"%d" % number)
         answers.append(one.recv(65536).decode())
     return answers
+
+
+def crowd(host, port, count, path):
+    """Holds so many connections until the file is gone. Returns how many were answered, and what the others came to."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (count + 100, count + 100))
+    streams, failures = [], {}
+    for number in range(count):
+        try:
+            streams.append(begin(host, port, "echo"))
+        except OSError as error:
+            failures[error.strerror] = failures.get(error.strerror, 0) + 1
+    answered = 0
+    for stream in streams:
+        stream.sendall(b"x")
+        answered += stream.recv(1) == b"x"
+    while os.path.exists(path):
+        time.sleep(0.05)
+    return [answered, failures]
+
+
+def burst(host, port, count, size):
+    """How many of so many datagrams at once are answered."""
+    one = socket.socket(family(host), socket.SOCK_DGRAM)
+    one.connect((host, port))
+    for _ in range(count):
+        one.send(b"b" * size)
+    one.settimeout(1)
+    answered = 0
+    try:
+        while one.recv(65536):
+            answered += 1
+    except socket.timeout:
+        return answered
+
+
+def way(host, port, kind, hops):
+    """Who complains about a packet that may pass so many routers, and the type of the complaint."""
+    four = family(host) == socket.AF_INET
+    level, limit, complaints = (0, 2, 11) if four else (41, 16, 25)
+    one = socket.socket(family(host), socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM)
+    one.setsockopt(level, limit, hops)
+    one.setsockopt(level, complaints, 1)
+    one.settimeout(5)
+    try:
+        one.connect((host, port))
+        one.send(b"probe")
+        one.recv(100)
+    except socket.timeout:
+        raise
+    except OSError:
+        pass
+    _, control, _, _ = one.recvmsg(100, 512, socket.MSG_ERRQUEUE)
+    data = control[0][2]
+    return [socket.inet_ntop(family(host), data[20:24] if four else data[24:40]), data[5]]
+
+
+def too_large(host, port, size, divide):
+    """As `way`, for a datagram of that size, which may be divided or not; besides, the size that fits."""
+    one = socket.socket(family(host), socket.SOCK_DGRAM)
+    one.setsockopt(0, 2, 2)
+    one.setsockopt(0, 10, 0 if divide else 2)
+    one.setsockopt(0, 11, 1)
+    one.settimeout(5)
+    one.connect((host, port))
+    one.send(b"x" * size)
+    try:
+        one.recv(100)
+    except socket.timeout:
+        raise
+    except OSError:
+        pass
+    data = one.recvmsg(100, 512, socket.MSG_ERRQUEUE)[1][0][2]
+    return [socket.inet_ntop(family(host), data[20:24]), data[5], data[6], struct.unpack("I", data[8:12])[0]]
+
+
+def echo_way(host, hops):
+    """As `way`, for an echo request; besides, whether the complaint quotes it."""
+    four = family(host) == socket.AF_INET
+    one = socket.socket(family(host), socket.SOCK_RAW, 1 if four else 58)
+    one.setsockopt(*((0, 2) if four else (41, 16)), hops)
+    one.settimeout(5)
+    asked = os.getpid() & 0xFFFF
+    message = struct.pack("!BBHHH", 8 if four else 128, 0, 0, asked, 7)
+    if four:
+        message = message[:2] + struct.pack("!H", checksum(message)) + message[4:]
+    one.sendto(message, (host, 0))
+    while True:
+        answer, peer = one.recvfrom(65536)
+        answer = answer[20 if four else 0 :]
+        if answer[0] in ((3, 11) if four else (1, 3)):
+            quoted = answer[8 + (20 if four else 40) :]
+            return [peer[0], answer[0], struct.unpack("!HH", quoted[4:8]) == (asked, 7)]
 
 
 def checksum(data):

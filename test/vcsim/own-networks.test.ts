@@ -16,6 +16,7 @@ const nothing = async (): Promise<void> => undefined;
 const virtualSwitch: HostSwitch = {
   addPortGroups: nothing,
   removePortGroup: nothing,
+  removeSpareBridges: nothing,
   setPolicy: nothing,
   allow: async (moid, nics) => {
     treated.push(`${moid} ${nics.map(({ trust }) => JSON.stringify(trust)).join(' ')}`);

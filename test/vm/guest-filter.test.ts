@@ -120,6 +120,35 @@ it.each<[title: string, filter: NicFilter, from: { ip4: string; ip6: string }, w
   expect([title, await tried(from)]).toEqual([title, { ip4: wanted, ip6: wanted }]);
 });
 
+it('published ports may have other numbers, which alone are reached', async () => {
+  const { mac } = guest.definition.nics[0]!;
+  const ports = [
+    { protocol: 'tcp' as const, first: 8001, last: 8001, to: 80 },
+    { protocol: 'udp' as const, first: 8001, last: 8001, to: 82 },
+  ];
+  const card = { name: 'eth0', mac, address: '10.9.0.2/24', address6: 'fd00:9::2/64' };
+  for (const trust of ['published', 'open', 'outbound'] as const) {
+    await channel.removeNic(mac);
+    await channel.addNic({ ...card, filter: { trust, ports, peers: [] } });
+    for (const [own, source] of [
+      ['10.9.0.2', STRANGER.ip4],
+      ['fd00:9::2', STRANGER.ip6],
+    ] as const) {
+      const reach = async (kind: string, port: number): Promise<string> =>
+        (await outside(tool, 'reach', kind, source, own, String(port))).trim();
+      const [in8001, in80, udp8001, udp82] = await Promise.all([
+        reach('tcp', 8001),
+        reach('tcp', 80),
+        reach('udp', 8001),
+        reach('udp', 82),
+      ]);
+      const wanted = { published: ['yes', 'no'], open: ['yes', 'yes'], outbound: ['no', 'no'] }[trust];
+      expect([trust, own, in8001, in80]).toEqual([trust, own, ...wanted]);
+      expect([trust, own, udp8001, udp82]).toEqual([trust, own, ...wanted]);
+    }
+  }
+});
+
 it('is not for the container to change, unless it may administer the network', async () => {
   const mine = Buffer.from(noPacketFilter().toString('latin1').replaceAll('IFNAME', 'eth0\0\0'), 'latin1');
   const script = `echo ${mine.toString('base64')} | busybox base64 -d | tool netfilter`;

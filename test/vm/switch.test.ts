@@ -106,19 +106,29 @@ describe('the virtual switch, as ip, bridge and nft see it', () => {
     // A new card is as deaf as the first: nobody else tells it of routes.
     for (const name of ['ipv6/conf/eth2/accept_ra', 'ipv4/conf/eth2/accept_redirects'])
       expect(inside(inner, 'cat', `/proc/sys/net/${name}`).trim()).toBe('0');
-    await network.unplugEndpointCard('vm-7', cards[1]!);
-    await network.unplugEndpointCard('vm-7', cards[1]!);
-    expect(there()).toEqual({ eth0: MACS[0], eth2: MACS[2] });
+    network.unplugEndpointCard('vm-7', cards[1]!);
+    network.unplugEndpointCard('vm-7', cards[1]!);
+    // Nobody waits for the kernel, but the number of a card that is leaving can be used again at once.
+    await network.plugEndpointCard('vm-7', cards[1]!);
+    expect(there()).toEqual({ eth0: MACS[0], eth1: MACS[1], eth2: MACS[2] });
+    network.unplugEndpointCard('vm-7', cards[1]!);
+    await expect.poll(there).toEqual({ eth0: MACS[0], eth2: MACS[2] });
     await expect.poll(sets).not.toContain('"t7n1"');
     await expect(network.plugEndpointCard('vm-7', { ...cards[3]!, portGroup: 'none' })).rejects.toThrow(
       "there is no port group 'none'",
     );
     // A host that was killed: it had made eth1 and one end of eth3, and removed eth2.
     await network.plugEndpointCard('vm-7', cards[1]!);
-    await network.unplugEndpointCard('vm-7', cards[2]!);
+    network.unplugEndpointCard('vm-7', cards[2]!);
+    await expect.poll(there).not.toHaveProperty('eth2');
     run('ip', 'link', 'add', 't7n3', 'type', 'veth', 'peer', 'name', 'half');
     const next = new VirtualSwitch(INSTANCE);
     for (const name of ['net', 'net2', 'net3']) await next.addPortGroup(name);
+    // It was also about to remove the bridge of net1.
+    const bridges = (): string[] => run('ip', '-o', 'link').match(/br[0-9a-f]{10}(?=:)/g) ?? [];
+    expect(bridges()).toHaveLength(4);
+    await next.removeSpareBridges();
+    await expect.poll(bridges).toHaveLength(3);
     await next.adopt('vm-8', [{ ...card(0, '00:50:56:00:00:08', ['10.2.0.8']), portGroup: 'net2' }]);
     expect(await next.adoptEndpoint('vm-7', [cards[0]!, cards[2]!, cards[3]!])).toBe(`/run/netns/${inner}`);
     expect(there()).toEqual({ eth0: MACS[0], eth2: MACS[2], eth3: MACS[3] });
@@ -128,6 +138,9 @@ describe('the virtual switch, as ip, bridge and nft see it', () => {
     expect(existsSync(`/run/netns/${inner}`)).toBe(false);
     for (const moid of ['vm-8', 'vm-9']) await network.unplug(moid);
     await next.unplug('vm-8');
+    await network.removePortGroup('net1');
+    await network.addPortGroup('net1');
+    expect(bridges()).toHaveLength(4);
   });
 
   it('gives an endpoint 200 cards at once', async () => {

@@ -1,6 +1,7 @@
 /* A container's life: its program, the start and the end of its first process, and what the host is told of that. */
 #include "container.h"
 #include "channel.h"
+#include "leases.h"
 #include "rpc.h"
 #include "session.h"
 #include "system.h"
@@ -127,6 +128,7 @@ void container_end(struct container *c, int code, int signal) {
   channel_send_exited(c->first_session, code, signal, oom);
   channel_writable();
   sessions_end_helpers(c);
+  leases_end_all();
   char status[120];
   snprintf(status, sizeof status, "exited %d %d %d %llu", code, signal, oom, (unsigned long long)now_ns());
   unmount_root(c);

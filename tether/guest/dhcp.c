@@ -3,13 +3,10 @@
  * an answer is waited for.
  */
 #include "dhcp.h"
-#include "network.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <linux/if_packet.h>
 #include <net/ethernet.h>
-#include <net/if.h>
 #include <netinet/ip.h>
 #include <netinet/udp.h>
 #include <poll.h>
@@ -19,23 +16,30 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define MOST_WAIT_MS 30000
-#define LONGEST_TRY_MS 8000
+#define FIRST_TRY_MS 1000
+#define LONGEST_TRY_MS 16000
+#define RENEWAL_MS 4000
+/* Between two attempts to renew a lease, RFC 2131, 4.4.5, but for those that are shorter. */
+#define RENEWAL_PAUSE_MS 60000
 #define DISCOVER 1
 #define OFFER 2
 #define REQUEST 3
 #define ACK 5
 #define NAK 6
+#define RELEASE 7
+#define LONGEST_NAME 63
 
-static struct client {
-  char name[IFNAMSIZ];
-  pid_t pid;
-} clients[MAX_NICS];
+/* A card's side of a conversation. */
+struct card_end {
+  int fd, interface;
+  const unsigned char *mac;
+  uint32_t number;
+};
 
 struct request {
   struct iphdr ip;
   struct udphdr udp;
-  uint8_t bootp[240], options[64];
+  uint8_t bootp[240], options[128];
 } __attribute__((packed));
 
 static uint16_t checksum(const void *data, size_t length) {
@@ -45,131 +49,170 @@ static uint16_t checksum(const void *data, size_t length) {
   return htons((uint16_t)~sum);
 }
 
-static uint8_t *option(uint8_t *at, uint8_t kind, const void *value, uint8_t size) {
-  *at++ = kind, *at++ = size;
-  memcpy(at, value, size);
-  return at + size;
+static uint8_t *option(uint8_t *at, uint8_t kind, const void *value, size_t size) {
+  *at++ = kind, *at++ = (uint8_t)size;
+  return mempcpy(at, value, size);
 }
 
-/* Broadcast, and asks for a broadcast answer: the card need not have its address yet. */
-static bool send_message(int fd, int interface, const unsigned char mac[6], uint32_t number, uint8_t kind, const struct lease *wanted) {
-  static const uint8_t asked[] = {1, 3, 51, 54}, cookie[] = {99, 130, 83, 99};
+/* For a server that keeps names of its clients. */
+static uint8_t *own_name(uint8_t *at) {
+  char name[LONGEST_NAME + 1];
+  if (gethostname(name, sizeof name) != 0) return at;
+  name[LONGEST_NAME] = 0;
+  size_t length = strcspn(name, ".");
+  return length == 0 ? at : option(at, 12, name, length);
+}
+
+/*
+ * `lease`: the one that is asked for. `held`: the card has it, so the message comes from its address. To everybody, unless `direct`: then to
+ * the server alone. An answer may come to everybody, since the card need not have its address yet.
+ */
+static bool send_message(const struct card_end *end, uint8_t kind, const struct lease *lease, bool held, bool direct) {
+  static const uint8_t asked[] = {1, 3, 6, 51, 54}, cookie[] = {99, 130, 83, 99};
   struct request m = {.ip = {.version = 4, .ihl = 5, .ttl = 64, .protocol = IPPROTO_UDP, .daddr = 0xffffffffu}, .udp = {.source = htons(68), .dest = htons(67)}};
-  const uint32_t order = htonl(number);
+  const uint32_t order = htonl(end->number);
+  uint8_t id[7] = {1};
+  memcpy(id + 1, end->mac, 6);
   m.ip.tot_len = htons(sizeof m);
+  if (held) m.ip.saddr = lease->address.s_addr;
+  if (direct) m.ip.daddr = lease->server.s_addr;
   m.ip.check = checksum(&m.ip, sizeof m.ip);
   m.udp.len = htons(sizeof m - sizeof m.ip);
-  m.bootp[0] = 1, m.bootp[1] = 1, m.bootp[2] = 6, m.bootp[10] = 0x80;
+  m.bootp[0] = 1, m.bootp[1] = 1, m.bootp[2] = 6, m.bootp[10] = held ? 0 : 0x80;
   memcpy(m.bootp + 4, &order, 4);
-  memcpy(m.bootp + 28, mac, 6);
+  if (held) memcpy(m.bootp + 12, &lease->address, 4);
+  memcpy(m.bootp + 28, end->mac, 6);
   memcpy(m.bootp + 236, cookie, 4);
   uint8_t *at = option(m.options, 53, &kind, 1);
-  at = option(at, 55, asked, sizeof asked);
-  if (kind == REQUEST) {
-    at = option(at, 50, &wanted->address, 4);
-    if (wanted->server.s_addr != 0) at = option(at, 54, &wanted->server, 4);
-  }
+  at = option(at, 61, id, sizeof id);
+  if (kind != RELEASE) at = own_name(option(at, 55, asked, sizeof asked));
+  if (kind == REQUEST && !held) at = option(at, 50, &lease->address, 4);
+  if ((kind == RELEASE || (kind == REQUEST && !held)) && lease->server.s_addr != 0) at = option(at, 54, &lease->server, 4);
   *at = 255;
-  struct sockaddr_ll to = {.sll_family = AF_PACKET, .sll_protocol = htons(ETHERTYPE_IP), .sll_ifindex = interface, .sll_halen = 6};
-  memset(to.sll_addr, 0xff, 6);
-  return sendto(fd, &m, sizeof m, 0, (struct sockaddr *)&to, sizeof to) == (ssize_t)sizeof m;
+  struct sockaddr_ll to = {.sll_family = AF_PACKET, .sll_protocol = htons(ETHERTYPE_IP), .sll_ifindex = end->interface, .sll_halen = 6};
+  if (direct) memcpy(to.sll_addr, lease->server_mac, 6);
+  else memset(to.sll_addr, 0xff, 6);
+  return sendto(end->fd, &m, sizeof m, 0, (struct sockaddr *)&to, sizeof to) == (ssize_t)sizeof m;
 }
 
 /* The first fitting answer within the time; 0: there was none. */
-static uint8_t await(int fd, uint32_t number, const unsigned char mac[6], uint64_t until, struct lease *lease) {
+static uint8_t await(const struct card_end *end, uint64_t until, struct lease *lease) {
   uint8_t packet[2048];
   for (uint64_t now; (now = monotonic_ms()) < until;) {
-    struct pollfd one = {fd, POLLIN, 0};
+    struct pollfd one = {end->fd, POLLIN, 0};
     if (poll(&one, 1, (int)(until - now)) <= 0) continue;
-    ssize_t n = recv(fd, packet, sizeof packet, 0);
-    uint8_t kind = n <= 0 ? 0 : dhcp_read(packet, (size_t)n, number, mac, lease);
-    if (kind != 0) return kind;
+    struct sockaddr_ll from = {0};
+    socklen_t size = sizeof from;
+    ssize_t n = recvfrom(end->fd, packet, sizeof packet, 0, (struct sockaddr *)&from, &size);
+    uint8_t kind = n <= 0 ? 0 : dhcp_read(packet, (size_t)n, end->number, end->mac, lease);
+    if (kind == 0) continue;
+    memcpy(lease->server_mac, from.sll_addr, 6);
+    return kind;
   }
   return 0;
 }
 
-/* One attempt; `lease` is the one to renew, or has no address. A late answer to the attempt before, of the same number, counts too. */
-static bool try_once(int interface, const unsigned char mac[6], uint32_t number, uint64_t ms, struct lease *lease) {
-  struct lease offered = *lease, given;
-  struct sockaddr_ll at = {.sll_family = AF_PACKET, .sll_protocol = htons(ETHERTYPE_IP), .sll_ifindex = interface};
-  int fd = socket(AF_PACKET, SOCK_DGRAM | SOCK_CLOEXEC, htons(ETHERTYPE_IP));
-  bool done = false;
-  if (fd >= 0 && bind(fd, (struct sockaddr *)&at, sizeof at) == 0) {
-    uint64_t until = monotonic_ms() + ms;
-    bool offer = offered.address.s_addr != 0;
-    if (!offer && send_message(fd, interface, mac, number, DISCOVER, NULL)) offer = await(fd, number, mac, until, &offered) == OFFER;
-    uint8_t kind = 0;
-    if (offer && send_message(fd, interface, mac, number, REQUEST, &offered))
-      while ((kind = await(fd, number, mac, until, &given)) == OFFER) continue;
-    done = kind == ACK;
-    if (kind == NAK) lease->address.s_addr = 0; /* it is somebody else's now: begin anew */
-  }
-  if (fd >= 0) close(fd);
-  if (done) *lease = given;
-  return done;
+static bool open_end(struct card_end *end) {
+  struct sockaddr_ll at = {.sll_family = AF_PACKET, .sll_protocol = htons(ETHERTYPE_IP), .sll_ifindex = end->interface};
+  end->fd = socket(AF_PACKET, SOCK_DGRAM | SOCK_CLOEXEC, htons(ETHERTYPE_IP));
+  return end->fd >= 0 && bind(end->fd, (struct sockaddr *)&at, sizeof at) == 0;
+}
+
+enum outcome { SILENCE, GIVEN, REFUSED };
+
+static enum outcome of_kind(uint8_t kind) { return kind == ACK ? GIVEN : kind == NAK ? REFUSED : SILENCE; }
+
+/* Asks for an address; each half of the conversation may take that long. */
+static enum outcome ask_for_one(const struct card_end *end, uint64_t ms, struct lease *lease) {
+  struct lease offered;
+  uint8_t kind;
+  if (!send_message(end, DISCOVER, lease, false, false)) return SILENCE;
+  if (await(end, monotonic_ms() + ms, &offered) != OFFER || !send_message(end, REQUEST, &offered, false, false)) return SILENCE;
+  uint64_t until = monotonic_ms() + ms;
+  while ((kind = await(end, until, lease)) == OFFER) continue;
+  return of_kind(kind);
+}
+
+/* First the server that gave the lease is asked, then all, as it may have gone. */
+static enum outcome renew(const struct card_end *end, struct lease *lease) {
+  struct lease given;
+  enum outcome outcome = SILENCE;
+  for (int direct = 1; outcome == SILENCE && direct >= 0; direct--)
+    if (send_message(end, REQUEST, lease, true, direct != 0)) outcome = of_kind(await(end, monotonic_ms() + RENEWAL_MS, &given));
+  if (outcome == GIVEN) *lease = given;
+  return outcome;
+}
+
+static enum outcome attempt(struct card_end *end, uint64_t ms, struct lease *lease) {
+  struct lease wanted = *lease;
+  enum outcome outcome = SILENCE;
+  /* An answer to this machine's own address would otherwise be answered by it with an error. */
+  struct sockaddr_in port = {.sin_family = AF_INET, .sin_port = htons(68)};
+  int taker = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (taker >= 0) bind(taker, (struct sockaddr *)&port, sizeof port);
+  if (open_end(end)) outcome = lease->address.s_addr != 0 ? renew(end, &wanted) : ask_for_one(end, ms, &wanted);
+  else sleep_ms((unsigned)ms);
+  if (end->fd >= 0) close(end->fd);
+  if (taker >= 0) close(taker);
+  if (outcome == GIVEN) *lease = wanted;
+  return outcome;
 }
 
 static void sleep_until(uint64_t until) {
   for (uint64_t now; (now = monotonic_ms()) < until;) sleep_ms((unsigned)(until - now > 60000 ? 60000 : until - now));
 }
 
-static void __attribute__((noreturn)) serve(const char *name, const unsigned char mac[6], bool route, int report) {
-  const int interface = (int)if_nametoindex(name);
-  struct lease lease = {0};
-  uint32_t number = 0;
-  for (uint64_t ends = 0, ms = 1000;;) {
-    bool had = lease.address.s_addr != 0;
-    if (number == 0) getrandom(&number, sizeof number, 0);
-    if (try_once(interface, mac, number, ms, &lease)) {
-      number = 0;
-      if (!apply_lease(name, &lease, route)) say("%s: an address from DHCP cannot be set: %s", name, cause());
-      if (report >= 0 && write(report, &lease, sizeof lease) == (ssize_t)sizeof lease) close(report), report = -1;
-      uint64_t began = monotonic_ms();
-      ends = began + 1000u * (uint64_t)lease.seconds;
-      ms = 1000;
-      sleep_until(began + 500u * (uint64_t)lease.seconds); /* renewed at half its time, as usual */
-      continue;
+static bool same(const struct lease *a, const struct lease *b) {
+  return a->address.s_addr == b->address.s_addr && a->prefix == b->prefix && a->router.s_addr == b->router.s_addr && a->server.s_addr == b->server.s_addr && memcmp(a->names, b->names, sizeof a->names) == 0;
+}
+
+static void tell(int news, const char *name, const struct lease *lease) {
+  struct lease_news told = {.lease = *lease};
+  strncpy(told.name, name, IFNAMSIZ - 1);
+  if (write(news, &told, sizeof told) != (ssize_t)sizeof told) _exit(1);
+}
+
+static void __attribute__((noreturn)) serve(const char *name, const unsigned char mac[6], struct lease lease, int news) {
+  struct card_end end = {.interface = (int)if_nametoindex(name), .mac = mac};
+  uint64_t ends = monotonic_ms() + 1000u * (uint64_t)lease.seconds, ms = FIRST_TRY_MS;
+  for (;;) {
+    const struct lease before = lease;
+    getrandom(&end.number, sizeof end.number, 0);
+    enum outcome outcome = attempt(&end, ms, &lease);
+    uint64_t now = monotonic_ms();
+    if (outcome == GIVEN) {
+      if (!same(&before, &lease)) tell(news, name, &lease);
+      ends = now + 1000u * (uint64_t)lease.seconds;
+      ms = FIRST_TRY_MS;
+      sleep_until(now + 500u * (uint64_t)lease.seconds); /* renewed at half its time, as usual */
+    } else if (before.address.s_addr == 0) {
+      if (outcome == REFUSED) sleep_ms(FIRST_TRY_MS);
+      ms = ms * 2 > LONGEST_TRY_MS ? LONGEST_TRY_MS : ms * 2;
+    } else if (outcome == REFUSED || now >= ends) {
+      lease = (struct lease){0}; /* it is somebody else's now: begin anew */
+      tell(news, name, &lease);
+    } else {
+      uint64_t pause = (ends - now) / 2;
+      sleep_until(now + (pause > RENEWAL_PAUSE_MS ? RENEWAL_PAUSE_MS : pause));
     }
-    if (had && (lease.address.s_addr == 0 || monotonic_ms() >= ends)) {
-      lease = (struct lease){0};
-      apply_lease(name, &lease, false);
-    }
-    ms = ms * 2 > LONGEST_TRY_MS ? LONGEST_TRY_MS : ms * 2;
   }
 }
 
-const char *dhcp_begin(const char *name, const unsigned char mac[6], bool route, struct lease *lease) {
-  struct client *c = clients;
-  while (c < clients + MAX_NICS && c->pid != 0) c++;
-  int report[2];
-  if (c == clients + MAX_NICS || pipe2(report, O_CLOEXEC) != 0) return "no room for another DHCP client";
+pid_t dhcp_start(const char *name, const unsigned char mac[6], const struct lease *held, int news) {
+  const struct lease lease = *held;
   pid_t pid = fork();
-  if (pid == 0) {
-    sigset_t none;
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
-    dup2(report[1], 3);
-    close_range(4, ~0u, 0);
-    network_forget();
-    serve(name, mac, route, 3);
-  }
-  close(report[1]);
-  struct pollfd one = {report[0], POLLIN, 0};
-  bool given = pid > 0 && poll(&one, 1, MOST_WAIT_MS) == 1 && read(report[0], lease, sizeof *lease) == (ssize_t)sizeof *lease;
-  close(report[0]);
-  if (!given) {
-    if (pid > 0) kill(pid, SIGKILL);
-    return "no DHCP server has given the container an address";
-  }
-  strncpy(c->name, name, IFNAMSIZ - 1);
-  c->pid = pid;
-  return NULL;
+  if (pid != 0) return pid;
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, NULL);
+  dup2(news, 3);
+  close_range(4, ~0u, 0);
+  serve(name, mac, lease, 3);
 }
 
-void dhcp_end(const char *name) {
-  for (struct client *c = clients; c < clients + MAX_NICS; c++) {
-    if (c->pid == 0 || strcmp(c->name, name) != 0) continue;
-    kill(c->pid, SIGKILL);
-    *c = (struct client){0};
-  }
+void dhcp_release(const char *name, const unsigned char mac[6], const struct lease *lease) {
+  struct card_end end = {.interface = (int)if_nametoindex(name), .mac = mac};
+  getrandom(&end.number, sizeof end.number, 0);
+  if (lease->address.s_addr != 0 && lease->server.s_addr != 0 && open_end(&end)) send_message(&end, RELEASE, lease, true, true);
+  if (end.fd >= 0) close(end.fd);
 }

@@ -14,12 +14,15 @@
 #define REPLY 2
 #define SERVER_PORT 67
 #define CLIENT_PORT 68
-#define LONGEST_LEASE (7u * 24 * 3600)
+/* Longer ones are renewed as often: the host's switch forgets who has an address about a day after it was last given (LEASES in source-rules.ts). */
+#define LONGEST_LEASE (24u * 3600)
+#define SHORTEST_LEASE 10u
 
 static const uint8_t cookie[] = {99, 130, 83, 99};
 #define PAD 0
 #define MASK 1
 #define ROUTER 3
+#define NAMES 6
 #define LEASE_TIME 51
 #define KIND 53
 #define SERVER 54
@@ -34,6 +37,11 @@ static uint32_t prefix_of(uint32_t mask) {
 }
 
 static bool usable(uint32_t address) { return address >> 24 != 0 && address >> 24 != 127 && address >> 28 != 14 && address != 0xffffffffu; }
+
+static void read_names(const uint8_t *value, uint8_t size, struct lease *lease) {
+  for (uint8_t at = 0, count = 0; at + 4 <= size && count < MAX_LEASE_SERVERS; at += 4)
+    if (usable(number_of(value + at))) lease->names[count++].s_addr = htonl(number_of(value + at));
+}
 
 uint8_t dhcp_read(const uint8_t *packet, size_t length, uint32_t number, const unsigned char mac[6], struct lease *lease) {
   struct iphdr ip;
@@ -56,13 +64,14 @@ uint8_t dhcp_read(const uint8_t *packet, size_t length, uint32_t number, const u
     if (end - at < 2 || end - at < 2 + at[1]) return 0;
     const uint8_t option = at[0], size = at[1], *value = at + 2;
     if (option == KIND && size == 1) kind = *value;
-    if (option == MASK && size == 4) lease->prefix = prefix_of(number_of(value));
+    if (option == MASK && size == 4 && prefix_of(number_of(value)) > 0) lease->prefix = prefix_of(number_of(value));
     if (option == ROUTER && size >= 4 && usable(number_of(value))) lease->router.s_addr = htonl(number_of(value));
+    if (option == NAMES) read_names(value, size, lease);
     if (option == SERVER && size == 4) lease->server.s_addr = htonl(number_of(value));
     if (option == LEASE_TIME && size == 4) lease->seconds = number_of(value);
     at += 2 + size;
   }
-  if (lease->seconds < 60) lease->seconds = 60;
+  if (lease->seconds < SHORTEST_LEASE) lease->seconds = SHORTEST_LEASE;
   if (lease->seconds > LONGEST_LEASE) lease->seconds = LONGEST_LEASE;
   const bool gives = kind == 2 || kind == 5;
   return gives && !usable(ntohl(lease->address.s_addr)) ? 0 : kind;

@@ -9,6 +9,7 @@
 #include "container.h"
 #include "init.h"
 #include "instance.h"
+#include "leases.h"
 #include "messages.h"
 #include "network.h"
 #include "network_messages.h"
@@ -59,6 +60,7 @@ static void begin(void) {
   rehearse();
   forget_disks();
   prepare_nics();
+  resolver_prepare();
   platform_rpc_open(); /* the host takes it as the sign that a snapshot can be taken */
   become_instance();
   for each_container(c) log_begin(&c->log);
@@ -70,6 +72,7 @@ static void begin(void) {
 static void handle_command(enum rpc_command command) {
   if (command == RPC_RESUME) {
     look_at_clock();
+    leases_renew();
     return;
   }
   system_reboots(command == RPC_REBOOT);
@@ -94,7 +97,7 @@ static int timeout(void) {
 /* ---- what is polled ---- */
 
 #define MOST_POLLED 256
-enum { SIGNALS, RPC, CHANNEL, CARDS, MEMORY /* one for each container; sessions follow */ };
+enum { SIGNALS, RPC, CHANNEL, CARDS, LEASES, MEMORY /* one for each container; sessions follow */ };
 #define SESSIONS (MEMORY + MAX_CONTAINERS)
 
 static struct pollfd polls[MOST_POLLED];
@@ -118,6 +121,7 @@ static void watch_all(int signals) {
   watch(platform_rpc_fd(), POLLIN);
   watch(channel_fd(), (short)(POLLIN | (channel_wants_write() ? POLLOUT : 0)));
   watch(network_fd(), POLLIN);
+  watch(leases_fd(), POLLIN);
   for each_container(c) watch(container_runs(c) ? c->cgroup.events : -1, POLLPRI);
   for (struct session *s = sessions; s != NULL && count + 3 <= MOST_POLLED; s = s->next) {
     if (session_takes_output(s)) {
@@ -151,7 +155,8 @@ static void turn(int signals) {
   } else if (polls[RPC].revents & POLLHUP) {
     platform_rpc_check();
   }
-  if (polls[CARDS].revents || monotonic_ms() >= network_due()) network_look();
+  if (polls[LEASES].revents) leases_look();
+  if (polls[CARDS].revents || polls[LEASES].revents || monotonic_ms() >= network_due()) network_look();
   for (size_t i = 0; i < MAX_CONTAINERS; i++)
     if (polls[MEMORY + i].revents) container_check_memory(&containers[i]);
   for (nfds_t i = SESSIONS; i < count; i++)

@@ -1,6 +1,7 @@
 /* See network.h. A card has at most one address of each family, and the container one default route for each. */
 #include "network.h"
 #include "announce.h"
+#include "leases.h"
 #include "netlink.h"
 #include "packet_filter.h"
 #include "platform.h"
@@ -24,11 +25,6 @@ static int control_fd = -1;
 static int control(void) {
   if (control_fd < 0) control_fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
   return control_fd;
-}
-
-void network_forget(void) {
-  control_fd = -1;
-  netlink_forget();
 }
 
 static bool set_flags(const char *name, short flags) {
@@ -151,16 +147,6 @@ static bool route_by(int family, const char *gateway, int interface) {
   return default_route(family, gateway, interface, 0) || ((errno == ENETUNREACH || errno == EHOSTUNREACH) && default_route(family, gateway, interface, RTNH_F_ONLINK));
 }
 
-bool apply_lease(const char *name, const struct lease *lease, bool route) {
-  char address[INET_ADDRSTRLEN], router[INET_ADDRSTRLEN];
-  struct card card = {.address = address, .prefix = lease->prefix};
-  struct in_addr set;
-  inet_ntop(AF_INET, &lease->address, address, sizeof address);
-  inet_ntop(AF_INET, &lease->router, router, sizeof router);
-  if (!set_address4(name, &card, &set)) return false;
-  return !route || lease->router.s_addr == 0 || route_by(AF_INET, router, (int)if_nametoindex(name));
-}
-
 /* ---- which card has which address ---- */
 
 static struct known {
@@ -181,6 +167,13 @@ static void remember(const struct card *card) {
   snprintf(k->mac, sizeof k->mac, "%s", card->mac);
   keep_address(k->address, card->address, card->prefix);
   keep_address(k->address6, card->address6, card->prefix6);
+}
+
+/* IPv4 of a card that is known. */
+static void keep_leased(const char *mac, const char *address, uint32_t prefix) {
+  for (struct known *k = known; k < known + MAX_NICS; k++)
+    if (strcmp(k->mac, mac) == 0) keep_address(k->address, address, prefix);
+  report_addresses();
 }
 
 void report_addresses(void) {
@@ -212,19 +205,23 @@ static const char *set_sysctls(const char *name, char **sysctls) {
   return NULL;
 }
 
-static const char *get_lease(const char *name, const unsigned char mac[6], const struct card *card) {
-  char address[INET_ADDRSTRLEN];
-  struct lease lease;
-  struct card has = *card;
-  if (card->dhcp != DHCP_ADDRESS && card->dhcp != DHCP_ROUTE) return "damaged step";
-  dhcp_end(name);
-  const char *failed = dhcp_begin(name, mac, card->dhcp == DHCP_ROUTE, &lease);
-  if (failed != NULL) return failed;
-  inet_ntop(AF_INET, &lease.address, address, sizeof address);
-  has.address = address, has.prefix = lease.prefix;
-  remember(&has);
-  announce_address((int)if_nametoindex(name), mac, lease.address);
-  return NULL;
+static bool set_leased(const char *name, const char *address, uint32_t prefix) {
+  struct card card = {.address = (char *)address, .prefix = prefix};
+  struct in_addr set;
+  return *address == 0 ? set_address(SIOCSIFADDR, name, 0) : set_address4(name, &card, &set);
+}
+
+bool network_set_leased(const char *name, const char *mac, const unsigned char hardware[6], const struct lease *before, const struct lease *lease, bool route) {
+  char address[INET_ADDRSTRLEN] = "", router[INET_ADDRSTRLEN];
+  const int interface = (int)if_nametoindex(name);
+  const bool other = before->address.s_addr != lease->address.s_addr || before->prefix != lease->prefix;
+  if (lease->address.s_addr != 0) inet_ntop(AF_INET, &lease->address, address, sizeof address);
+  inet_ntop(AF_INET, &lease->router, router, sizeof router);
+  if (other && !set_leased(name, address, lease->prefix)) return false;
+  keep_leased(mac, address, lease->prefix);
+  if (*address == 0) return true; /* its routes have gone with it */
+  if (other) announce_address(interface, hardware, lease->address);
+  return !route || lease->router.s_addr == 0 || route_by(AF_INET, router, interface);
 }
 
 /* `fresh`: it was plugged in, and nothing has prepared it. */
@@ -250,7 +247,7 @@ static const char *set_up(const char *current, const struct card *card, bool fre
   if (card->address6[0] != 0) announce_address6(interface, mac, &address6);
   remember(card);
   failed = set_sysctls(name, card->sysctls);
-  return failed != NULL || card->dhcp == DHCP_NONE ? failed : get_lease(name, mac, card);
+  return failed != NULL || card->dhcp == DHCP_NONE ? failed : leases_begin(name, mac, card);
 failed:
   snprintf(problem, sizeof problem, "network interface %.16s: %s", name, cause());
   return problem;
@@ -294,7 +291,7 @@ const char *remove_nic(const char *mac, const uint8_t *filter, size_t length) {
     if (strcmp(k->mac, mac) == 0) *k = (struct known){0};
   report_addresses();
   if (!find_nic(mac, name)) return NULL;
-  dhcp_end(name);
+  leases_end(name);
   set_address(SIOCSIFADDR, name, 0);
   write_ipv6(name, "disable_ipv6", "1");
   clear_up(name);
@@ -304,7 +301,8 @@ const char *remove_nic(const char *mac, const uint8_t *filter, size_t length) {
 const char *set_default_route(const char *gateway, const char *mac, bool ipv6) {
   static char problem[128];
   char name[IFNAMSIZ] = "";
-  if (*gateway != 0 && !find_nic(mac, name)) return "the network card of the default route is not in the machine";
+  if (*mac != 0 && !find_nic(mac, name) && *gateway != 0) return "the network card of the default route is not in the machine";
+  if (!ipv6) leases_route(*name == 0 ? NULL : name);
   if (route_by(ipv6 ? AF_INET6 : AF_INET, gateway, *gateway == 0 ? 0 : (int)if_nametoindex(name))) return NULL;
   snprintf(problem, sizeof problem, "default route: %s", cause());
   return problem;

@@ -14,13 +14,14 @@ const char *configure_nic(uint32_t index, const struct card *card);
 const char *add_nic(const struct card *card, bool *missing);
 /* Takes the addresses of the card with this MAC, stops it and takes its filter away; it is no error if it is not there. */
 const char *remove_nic(const char *mac, const uint8_t *filter, size_t length);
-/* Where the default route leads and by which card (its MAC address); an empty gateway: there is none. NULL or what failed. */
+/*
+ * Where the default route leads and by which card (its MAC address); an empty gateway: there is none, until a card with that MAC address is
+ * told a router by DHCP. NULL or what failed.
+ */
 const char *set_default_route(const char *gateway, const char *mac, bool ipv6);
 
-/* Gives the card what a DHCP server gave, or takes its address, when the lease has none. */
-bool apply_lease(const char *name, const struct lease *lease, bool route);
-/* In a child that has closed everything. */
-void network_forget(void);
+/* Gives the card what a DHCP server gave, or takes its address, when the lease has none; and the default route, if that leads there. */
+bool network_set_leased(const char *name, const char *mac, const unsigned char hardware[6], const struct lease *before, const struct lease *lease, bool route);
 
 /* Tells the host which card has which address. */
 void report_addresses(void);

@@ -5,6 +5,7 @@
 #include "network_messages.h"
 #include "channel.h"
 #include "container.h"
+#include "leases.h"
 #include "netlink.h"
 #include "network.h"
 #include "resolver.h"
@@ -21,6 +22,7 @@
 static struct awaited {
   uint32_t request;
   uint64_t until;
+  bool leasing; /* it is there, and has yet to get its address */
   struct card card;
   uint8_t *filter; /* the card's, which was read from a message */
 } awaited[MAX_NICS];
@@ -50,9 +52,18 @@ void network_look(void) {
   while (links >= 0 && recv(links, news, sizeof news, 0) > 0) continue;
   for (size_t i = count; i-- > 0;) {
     struct awaited *one = &awaited[i];
-    bool missing;
-    const char *failed = add_nic(&one->card, &missing);
-    if (missing && monotonic_ms() < one->until) continue;
+    const char *failed = NULL;
+    if (!one->leasing) {
+      bool missing;
+      failed = add_nic(&one->card, &missing);
+      if (missing && monotonic_ms() < one->until) continue;
+      one->leasing = failed == NULL && one->card.dhcp != DHCP_NONE;
+      if (one->leasing) one->until = monotonic_ms() + LEASE_WAIT_MS;
+    }
+    if (one->leasing && leases_address(one->card.mac) == NULL) {
+      if (monotonic_ms() < one->until) continue;
+      failed = "no DHCP server has given the container an address on this network";
+    }
     answer(one->request, failed);
     card_free(&one->card);
     free(one->filter);
@@ -70,8 +81,8 @@ uint64_t network_due(void) {
 
 static void add(uint32_t id, struct reader *payload) {
   struct card card = card_read(payload);
-  if (payload->bad || count == MAX_NICS || card.dhcp != DHCP_NONE) {
-    answer(id, payload->bad ? "damaged request" : count == MAX_NICS ? "too many network cards" : "a running container cannot get an address by DHCP");
+  if (payload->bad || count == MAX_NICS) {
+    answer(id, payload->bad ? "damaged request" : "too many network cards");
     card_free(&card);
     return;
   }

@@ -2,6 +2,7 @@
 #include "packet_filter.h"
 #include "system.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <linux/netlink.h>
 #include <net/if.h>
@@ -50,6 +51,25 @@ static uint8_t *with_name(const char *name, const uint8_t *rules, size_t length)
   memcpy(bytes, rules, length);
   for (uint8_t *at = bytes; (at = memmem(at, (size_t)(end - at), known, sizeof known)) != NULL;) memcpy(at, wanted, sizeof wanted);
   return bytes;
+}
+
+/* Attributes of netlink begin at multiples of four bytes. */
+static void put_address(uint8_t *bytes, size_t length, const char *mark, struct in_addr address) {
+  struct in_addr wanted;
+  inet_pton(AF_INET, mark, &wanted);
+  for (size_t at = 0; at + 4 <= length; at += 4)
+    if (memcmp(bytes + at, &wanted, 4) == 0) memcpy(bytes + at, &address, 4);
+}
+
+const char *packet_filter_set_peers(const char *name, const uint8_t *rules, size_t length, struct in_addr first, struct in_addr last) {
+  uint8_t *bytes = malloc(length);
+  if (bytes == NULL) abort();
+  memcpy(bytes, rules, length);
+  put_address(bytes, length, FIRST_PEER, first);
+  put_address(bytes, length, LAST_PEER, last);
+  const char *failed = packet_filter_set(name, bytes, length);
+  free(bytes);
+  return failed;
 }
 
 const char *packet_filter_set(const char *name, const uint8_t *rules, size_t length) {

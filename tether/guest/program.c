@@ -2,6 +2,7 @@
 #include "program.h"
 #include "confine.h"
 #include "container.h"
+#include "leases.h"
 #include "network.h"
 #include "place.h"
 #include "resolver.h"
@@ -52,17 +53,25 @@ static const char *step_file(struct container *c, struct reader *r) {
   char *path = read_string(r);
   uint32_t mode = read_u32(r);
   char *content = read_string(r), *name = read_string(r), at[256];
+  const char *failed = leases_await(); /* its addresses are written in its hosts file */
+  if (failed != NULL) return failed;
   if (r->bad || program->file_count == MAX_FILES) return "too many files";
   if (*name == '/' || strstr(name, "..") != NULL || (size_t)snprintf(at, sizeof at, "%s/%s", c->files, name) >= sizeof at) return "bad name of a file";
   for (char *slash = at + strlen(c->files) + 1; (slash = strchr(slash, '/')) != NULL; *slash++ = '/') {
     *slash = 0;
     mkdir(at, 0755);
   }
+  bool hosts = strcmp(path, "/etc/hosts") == 0;
+  if (hosts) {
+    char *whole = leases_fill_in(content);
+    free(content);
+    content = whole;
+  }
   int fd = open(at, O_WRONLY | O_CREAT | O_CLOEXEC, mode);
   if (fd < 0 || !write_all(fd, content, strlen(content))) return "cannot write a file";
   fchmod(fd, mode);
   close(fd);
-  bool changes = strcmp(path, "/etc/hosts") == 0 || strcmp(path, "/etc/resolv.conf") == 0; /* with the container's networks */
+  bool changes = hosts || strcmp(path, "/etc/resolv.conf") == 0; /* with the container's networks */
   if (!changes) free(content);
   program->files[program->file_count++] = (struct bound_file){path, name, changes ? content : NULL};
   return NULL;
@@ -192,6 +201,8 @@ const char *program_load(struct container *c, const uint8_t *bytes, size_t lengt
     static const char *const names[] = {[STEP_ROOT] = "root", [STEP_HOSTNAME] = "hostname", [STEP_NIC] = "nic", [STEP_FILE] = "file", [STEP_SYSCTL] = "sysctl"};
     if (step < sizeof names / sizeof *names && names[step] != NULL) trace_mark(names[step]);
   }
+  const char *failed = leases_await();
+  if (failed != NULL) return failed;
   report_addresses();
   return c->program.loaded ? NULL : "the program has no process";
 }

@@ -7,6 +7,7 @@
  */
 #include "resolver.h"
 
+#include <errno.h>
 #include <linux/bpf.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -101,23 +102,34 @@ static bool attach(int group, int program, enum bpf_attach_type type, bool on) {
   return syscall(SYS_bpf, on ? BPF_PROG_ATTACH : BPF_PROG_DETACH, &attr, sizeof attr) == 0;
 }
 
-void resolver_redirect_end(int group, int programs[REDIRECTS]) {
+void resolver_close(int programs[REDIRECTS]) {
   for (int i = 0; i < REDIRECTS; i++) {
-    if (programs[i] < 0) continue;
-    attach(group, programs[i], hooks[i].type, false);
-    close(programs[i]);
+    if (programs[i] >= 0) close(programs[i]);
     programs[i] = -1;
   }
 }
 
-bool resolver_redirect(int group, uint16_t udp, uint16_t tcp, int programs[REDIRECTS]) {
+void resolver_programs(uint16_t udp, uint16_t tcp, int programs[REDIRECTS]) {
   const uint64_t cookie = own_namespace();
   for (int i = 0; i < REDIRECTS; i++) programs[i] = -1;
   for (int i = 0; i < REDIRECTS; i++) {
     programs[i] = load(&hooks[i], cookie, udp, tcp);
-    if (programs[i] >= 0 && attach(group, programs[i], hooks[i].type, true)) continue;
-    say("no redirection to the resolver: %s", cause());
+    if (programs[i] >= 0) continue;
+    resolver_close(programs);
+    return;
+  }
+}
+
+void resolver_redirect_end(int group, const int programs[REDIRECTS]) {
+  for (int i = 0; i < REDIRECTS; i++) attach(group, programs[i], hooks[i].type, false);
+}
+
+bool resolver_redirect(int group, const int programs[REDIRECTS]) {
+  for (int i = 0; i < REDIRECTS; i++) {
+    if (attach(group, programs[i], hooks[i].type, true)) continue;
+    int why = errno;
     resolver_redirect_end(group, programs);
+    errno = why;
     return false;
   }
   return true;

@@ -84,12 +84,17 @@ const BYTES: Readonly<Record<string, Uint8Array>> = {
 const STRINGS: Readonly<Record<string, string>> = {
   INIT_PATH,
   CARD_NAME: steps.CARD_NAME,
+  FIRST_PEER: steps.FIRST_PEER,
+  LAST_PEER: steps.LAST_PEER,
+  LEASED_SERVERS: steps.LEASED_SERVERS,
+  UNLESS_LEASED: steps.UNLESS_LEASED,
   BOOT_MODULES: steps.BOOT_MODULES,
   FILTER_MODULES: steps.FILTER_MODULES,
   PROGRAM_KEY: GuestInfo.program,
   SEED_KEY: GuestInfo.seed,
   STATUS_KEY: GuestInfo.status,
   ADDRESSES_KEY: GuestInfo.addresses,
+  LEASES_KEY: GuestInfo.leases,
   TIMELINE_KEY: GuestInfo.timeline,
   IP_KEY: GuestInfo.ip,
 };

@@ -4,8 +4,8 @@
  */
 import { isIPv6 } from 'node:net';
 import { Address4, Address6 } from 'ip-address';
-import type { NicFilter } from './spec.js';
-import { CARD_NAME } from './steps.js';
+import { LEASED_SUBNET, type NicFilter, type OpenPort } from './spec.js';
+import { CARD_NAME, FIRST_PEER, LAST_PEER } from './steps.js';
 
 /** What the guest replaces by the card's name, both padded with zeros to an interface name's 16 bytes. */
 const CARD = Buffer.alloc(16);
@@ -32,7 +32,7 @@ const NFTABLES = 10;
 
 const be32 = (value: number): Buffer => {
   const bytes = Buffer.alloc(4);
-  bytes.writeUInt32BE(value);
+  bytes.writeUInt32BE(value >>> 0);
   return bytes;
 };
 const be16 = (value: number): Buffer => be32(value).subarray(2);
@@ -90,18 +90,29 @@ const verdict = (code: number): Buffer =>
 const DROP = verdict(0);
 const ACCEPT = verdict(1);
 
+/** To that port of the machine itself. */
+const redirect = (port: number): Buffer[] => [
+  expression('immediate', attribute(1, REGISTER), nested(2, attribute(1, be16(port)))),
+  expression('redir', attribute(1, REGISTER)),
+];
+
 const protocol = (number: number): Buffer[] => [meta(Meta.protocol), compare(Compare.equal, Buffer.of(number))];
 const within = (first: Buffer, last: Buffer): Buffer[] => [
   compare(Compare.greaterOrEqual, first),
   compare(Compare.lessOrEqual, last),
 ];
-/** Established or related, as bits of the connection's state. */
-const ANSWERS = [
-  expression('ct', attribute(1, REGISTER), attribute(2, be32(0))),
-  mask(Buffer.from([6, 0, 0, 0])),
+/** NFT_CT_…: of the packet's connection. */
+const Connection = { state: 0, status: 2 } as const;
+const connection = (key: number, bits: number): Buffer[] => [
+  expression('ct', attribute(1, REGISTER), attribute(2, be32(key))),
+  mask(Buffer.from([bits, 0, 0, 0])),
   compare(Compare.notEqual, Buffer.alloc(4)),
   ACCEPT,
 ];
+/** Established or related. */
+const ANSWERS = connection(Connection.state, 6);
+/** It was redirected (IPS_DST_NAT). */
+const REDIRECTED = connection(Connection.status, 1 << 5);
 const ICMP = 1;
 const ICMPV6 = 58;
 const icmp = (number: number, first: number, last = first): Buffer[] => [
@@ -114,18 +125,19 @@ const icmp = (number: number, first: number, last = first): Buffer[] => [
 const NEIGHBOURS = [icmp(ICMPV6, 130, 132), icmp(ICMPV6, 135, 136)];
 const PINGS = [icmp(ICMP, 8), icmp(ICMPV6, 128)];
 
-function portRule({ protocol: name, first, last }: NicFilter['ports'][number]): Buffer[] {
+/** @param then what becomes of what comes there */
+function portRule({ protocol: name, first, last }: OpenPort, ...then: Buffer[]): Buffer[] {
   return [
     ...protocol(name === 'tcp' ? 6 : 17),
     payload(Header.transport, 2, 2),
     ...within(be16(first), be16(last)),
-    ACCEPT,
+    ...then,
   ];
 }
 
-/** From addresses of peers. @param peers CIDR, or `first-last` */
+/** From addresses of peers. @param peers CIDR, `first-last`, or {@link LEASED_SUBNET}, which the guest fills in */
 function peerRule(peers: string): Buffer[] {
-  const [first = '', last = first] = peers.split('-');
+  const [first = '', last = first] = peers === LEASED_SUBNET ? [FIRST_PEER, LAST_PEER] : peers.split('-');
   const ipv6 = isIPv6(first.split('/')[0]!);
   const parsed = (text: string): Address4 | Address6 => (ipv6 ? new Address6(text) : new Address4(text));
   const length = ipv6 ? 16 : 4;
@@ -144,23 +156,31 @@ function inward({ trust, ports, peers }: NicFilter): Buffer[][] {
   if (trust === 'closed') return [];
   const always = [ANSWERS, ...NEIGHBOURS];
   if (trust === 'peers') return [...always, ...peers.map(peerRule)];
-  return trust === 'published' ? [...always, ...PINGS, ...ports.map(portRule)] : always;
+  if (trust !== 'published') return always;
+  const [others, redirected] = [ports.filter(({ to }) => to === undefined), ports.some(({ to }) => to !== undefined)];
+  return [...always, ...PINGS, ...others.map((port) => portRule(port, ACCEPT)), ...(redirected ? [REDIRECTED] : [])];
 }
 
-/** Netfilter's hooks, by what packets do there. */
-const Hook = { in: 1, out: 3 } as const;
+/** Netfilter's hooks, by what packets do there; with their priority (NF_IP_PRI_…) and the kind of chain. */
+const Hook = {
+  arrive: { number: 0, priority: -100, type: 'nat' },
+  in: { number: 1, priority: 0, type: 'filter' },
+  out: { number: 3, priority: 0, type: 'filter' },
+} as const;
 
-function chain(name: string, hook: number, rules: Buffer[][]): Buffer[] {
+/** A chain for what passes the card. */
+function chain(name: keyof typeof Hook, rules: Buffer[][]): Buffer[] {
+  const { number, priority, type } = Hook[name];
   const table = attribute(1, CARD);
-  const other = [meta(hook === Hook.in ? Meta.inputName : Meta.outputName), compare(Compare.notEqual, CARD), ACCEPT];
+  const other = [meta(name === 'out' ? Meta.outputName : Meta.inputName), compare(Compare.notEqual, CARD), ACCEPT];
   return [
     message(Type.newChain, CREATE, [
       table,
       attribute(3, text(name)),
-      nested(4, attribute(1, be32(hook)), attribute(2, be32(0))),
-      attribute(7, text('filter')),
+      nested(4, attribute(1, be32(number)), attribute(2, be32(priority))),
+      attribute(7, text(type)),
     ]),
-    ...[other, ...rules, [DROP]].map((rule) =>
+    ...[other, ...rules].map((rule) =>
       message(Type.newRule, CREATE | APPEND, [table, attribute(2, text(name)), nested(4, ...rule)]),
     ),
   ];
@@ -184,11 +204,16 @@ export const noPacketFilter = (): Buffer => batch(emptied());
 
 /** The messages that make a card's filter; empty for a card that everything may pass. */
 export function packetFilter(filter: NicFilter | undefined): Buffer {
-  if (filter === undefined || filter.trust === 'open') return Buffer.alloc(0);
+  const redirects = (filter?.ports ?? []).flatMap((port) =>
+    port.to === undefined ? [] : [portRule(port, ...redirect(port.to))],
+  );
+  if (filter === undefined || (filter.trust === 'open' && redirects.length === 0)) return Buffer.alloc(0);
+  const { trust } = filter;
   return batch([
     ...emptied(),
     message(Type.newTable, CREATE, [attribute(1, CARD)]),
-    ...chain('in', Hook.in, inward(filter)),
-    ...(filter.trust === 'closed' ? chain('out', Hook.out, []) : []),
+    ...(redirects.length > 0 && trust !== 'closed' ? chain('arrive', redirects) : []),
+    ...(trust === 'open' ? [] : chain('in', [...inward(filter), [DROP]])),
+    ...(trust === 'closed' ? chain('out', [[DROP]]) : []),
   ]);
 }

@@ -55,8 +55,7 @@ export interface NicSpec {
   address6?: string;
   gateway6?: string;
   /**
-   * It gets its IPv4 address by DHCP, before the first process runs: `address` is ''. `route`: its default route too. Not for a card that is
-   * added to a running container.
+   * It gets its IPv4 address by DHCP, before the first process runs: `address` is ''. `route`: its default route too.
    */
   dhcp?: 'address' | 'route';
   mtu?: number;
@@ -75,16 +74,27 @@ export type AddedNic = Omit<NicSpec, 'index'>;
  */
 export interface NicFilter {
   trust: 'closed' | 'outbound' | 'peers' | 'published' | 'open';
-  /** Let in under `published`. */
-  ports: { protocol: 'tcp' | 'udp'; first: number; last: number }[];
-  /** The addresses of the peers, CIDR or `first-last`; under `peers`, everything from there comes in. */
+  /** Let in under `published`. What comes to a port with `to` gets to that one instead, which is not let in by that. */
+  ports: OpenPort[];
+  /** The addresses of the peers, CIDR, `first-last` or {@link LEASED_SUBNET}; under `peers`, everything from there comes in. */
   peers: string[];
 }
+
+/** A range of ports that others reach; `to`: a single one that stands for another. */
+export interface OpenPort {
+  protocol: 'tcp' | 'udp';
+  first: number;
+  last: number;
+  to?: number;
+}
+
+/** Among peers: the subnet of the card's address by DHCP. */
+export const LEASED_SUBNET = 'lease';
 
 /** Where a container's default routes lead. '': there is none. */
 export interface DefaultRoutes {
   gateway: string;
-  /** The card that it is reached by: its MAC address. */
+  /** The card that it is reached by: its MAC address. Without a gateway: one that will be told a router by DHCP. */
   mac: string;
   gateway6: string;
   mac6: string;
@@ -93,6 +103,7 @@ export interface DefaultRoutes {
 /** A file that does not become part of the container's disk: it is in memory, and bind-mounted over `path`. */
 export interface FileSpec {
   path: string;
+  /** In `/etc/hosts`, `dhcp:MAC` at the beginning of a line stands for the address that this card gets. */
   content: string;
   mode: number;
 }
@@ -151,7 +162,8 @@ export interface ProgramSpec {
   readOnlyPaths?: string[];
   nics: NicSpec[];
   /**
-   * The name servers that 127.0.0.11 passes questions on to, in order: `172.18.0.1`, `fd00::1`. Undefined or empty: nothing answers there.
+   * The name servers that 127.0.0.11 passes questions on to, in order: `172.18.0.1`, `fd00::1`; also `dhcp` for those that DHCP servers name,
+   * and `else:172.18.0.1` for one that counts only if they name none (`steps.ts`). Undefined or empty: nothing answers there.
    */
   nameServers?: string[];
   files: FileSpec[];

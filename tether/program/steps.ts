@@ -59,6 +59,12 @@ export const Dhcp = { none: 0, address: 1, route: 2 } as const;
 
 /** Stands for a card's name in settings and filters of a card whose name the guest knows. */
 export const CARD_NAME = 'IFNAME';
+/** Stand for the first and the last address of the subnet of a card that gets its address by DHCP. Nobody has them: RFC 1112, class E. */
+export const FIRST_PEER = '255.0.0.1';
+export const LAST_PEER = '255.0.0.2';
+/** Among name servers: those that DHCP servers have named; and before one that counts only if they name none. */
+export const LEASED_SERVERS = 'dhcp';
+export const UNLESS_LEASED = 'else:';
 /** Lists of modules in the boot image: those for the machine's devices, and those of the packet filter, which few containers have. */
 export const BOOT_MODULES = 'order';
 export const FILTER_MODULES = 'filter';

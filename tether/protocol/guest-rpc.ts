@@ -17,6 +17,8 @@ export const GuestInfo = {
   status: 'guestinfo.caisson.run.status',
   /** Written: `MAC=address/prefix` of each card, separated by commas. */
   addresses: 'guestinfo.caisson.run.addresses',
+  /** Written by a guest with cards that get their addresses by DHCP: `MAC=address/prefix,router` of each, separated by semicolons. */
+  leases: 'guestinfo.caisson.run.leases',
   /** Written, when the host asks for it: how long each part of the start took. */
   timeline: 'guestinfo.caisson.run.timeline',
   /** Written: the first address, without prefix. */

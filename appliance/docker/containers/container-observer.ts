@@ -24,8 +24,17 @@ export interface ObserverParts {
   names: Pick<Names, 'follow'>;
 }
 
-/** A container that was only made has no addresses yet. */
-const CHANGES_NAMES: ReadonlySet<ContainerEvent['type']> = new Set(['started', 'exited', 'startFailed', 'removed']);
+/**
+ * A container that was only made has no addresses yet. One that is starting has them, and is known by the time that it runs: nobody has to wait
+ * for that then.
+ */
+const CHANGES_NAMES: ReadonlySet<ContainerEvent['type']> = new Set([
+  'starting',
+  'started',
+  'exited',
+  'startFailed',
+  'removed',
+]);
 
 export class ContainerObserver {
   constructor(private readonly parts: ObserverParts) {}

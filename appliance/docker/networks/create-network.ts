@@ -1,6 +1,6 @@
 /** `docker network create`: from the request to what the port layer is asked for. Checks in Docker's order and words. Pure. */
 import { z } from 'zod';
-import type { NetworkRequest } from '../../../port-layer/index.js';
+import { type NetworkInfo, type NetworkRequest, PortLayerError } from '../../../port-layer/index.js';
 import { conflict, forbidden, invalid, notFound, unsupported } from '../../../src/common/errors.js';
 import { goType } from '../../../src/common/go-json.js';
 import { atLeast } from '../http/api-version.js';
@@ -45,45 +45,64 @@ const OTHER_DRIVERS: Record<string, string> = {
 const OPTION_IPV4 = 'com.docker.network.enable_ipv4';
 const OPTION_IPV6 = 'com.docker.network.enable_ipv6';
 
-/** @param taken whether a network has a name @throws invalid, forbidden, conflict, notFound in Docker's words; unsupported */
+/** @param find a network by its name @throws invalid, forbidden, conflict, notFound in Docker's words; unsupported */
 export function networkRequest(
   body: CreateNetworkBody,
   version: string,
-  taken: (name: string) => boolean,
+  find: (name: string) => NetworkInfo | undefined,
 ): NetworkRequest {
   const name = body.Name ?? '';
   const driver = body.Driver || 'bridge';
   if (PREDEFINED.includes(name)) throw forbidden(`operation is not permitted on predefined ${name} network `);
   if (driver === 'overlay') throw forbidden(NO_SWARM);
+  const own = configurationIn(body, version);
+  if (name.trim() === '') throw invalid('invalid name: name is empty');
+  if (find(name) !== undefined) throw conflict(`network with name ${name} already exists`);
+  checkConfigured(body, own);
+  const plain = { name, internal: body.Internal === true, attachable: body.Attachable === true };
+  // Whether such networks can be made is seen when one is.
+  if (body.ConfigOnly === true) return { ...plain, ...own, kind: 'config' };
+  checkDriver(driver);
+  if (body.Ingress === true) throw forbidden('Ingress network can only be global scope network');
+  const from = body.ConfigFrom?.Network ?? '';
+  const configuration = from === '' ? own : configurationOf(from, find(from));
+  checkScope(body.Scope ?? '');
+  return { ...plain, ...bridgeRequest(configuration, plain.internal), ...(from === '' ? {} : { configFrom: from }) };
+}
+
+/** What networks can have from another one, of kind `config`. */
+type Configuration = Pick<
+  NetworkRequest,
+  'pools' | 'ipv4' | 'ipv6' | 'labels' | 'options' | 'ipamOptions' | 'ipamDriver'
+>;
+
+function configurationIn({ IPAM, Labels, ...body }: CreateNetworkBody, version: string): Configuration {
   const options = { ...body.Options };
   // EnableIPv4 exists since 1.48.
   const ipv4 = family(options, OPTION_IPV4, atLeast(version, '1.48') ? body.EnableIPv4 : null, true);
   const ipv6 = family(options, OPTION_IPV6, body.EnableIPv6, false);
-  const pools = askedPools(body.IPAM, ipv6);
-  if (name.trim() === '') throw invalid('invalid name: name is empty');
-  if (taken(name)) throw conflict(`network with name ${name} already exists`);
-  checkKind(body, driver, ipv4, ipv6);
-  const internal = body.Internal === true;
-  const { icc, egress, mtu, ...rest } = driverOptions(options, internal);
-  checkIpamDriver(body.IPAM?.Driver ?? '', ipv4);
+  return {
+    ...{ pools: askedPools(IPAM, ipv6), ipv4, ipv6, labels: Labels ?? {}, options },
+    ...{ ipamOptions: IPAM?.Options ?? null, ipamDriver: IPAM?.Driver || 'default' },
+  };
+}
+
+/** @throws notFound in Docker's words */
+function configurationOf(name: string, network: NetworkInfo | undefined): Configuration {
+  if (network?.kind !== 'config') throw new PortLayerError('network.noConfiguration', { network: name });
+  const { asked = [], ipv4, ipv6, labels, options, ipamOptions, ipamDriver } = network;
+  return { pools: asked, ipv4, ipv6, labels, options, ipamOptions, ipamDriver };
+}
+
+/** What a configuration comes to. @throws invalid, forbidden, notFound in Docker's words; unsupported */
+function bridgeRequest(configuration: Configuration, internal: boolean) {
+  const { ipv4, ipv6, pools, ipamDriver = '' } = configuration;
+  const options = driverOptions(configuration.options, internal);
+  checkIpamDriver(ipamDriver, ipv4);
   if (!ipv4 && !ipv6) throw invalid('IPv4 or IPv6 must be enabled');
   checkBridgePools(pools, ipv6);
-  checkMtu({ icc, mtu, ...rest });
-  return {
-    name,
-    pools,
-    ipv4,
-    ipv6,
-    internal,
-    attachable: body.Attachable === true,
-    icc,
-    ...(egress === undefined ? {} : { egress }),
-    mtu,
-    labels: body.Labels ?? {},
-    options,
-    ipamOptions: body.IPAM?.Options ?? null,
-    ipamDriver: body.IPAM?.Driver || 'default',
-  };
+  checkMtu(options);
+  return { ...configuration, ...options };
 }
 
 /** Whether a kind of addresses is on: by its field, or by an option, which the field replaces. */
@@ -103,32 +122,30 @@ function family(
   return value;
 }
 
-/** Swarm, configuration networks and drivers. */
-function checkKind(body: CreateNetworkBody, driver: string, ipv4: boolean, ipv6: boolean): void {
-  const { Scope, Ingress, Internal, Attachable, ConfigOnly, ConfigFrom, Labels, IPAM, Options } = body;
-  const from = ConfigFrom?.Network ?? '';
+/** What does not go with a network that is a configuration, or is made from one. @throws forbidden in Docker's words */
+function checkConfigured(
+  body: CreateNetworkBody,
+  { labels, ipv4, ipv6, ipamDriver, ipamOptions, pools }: Configuration,
+): void {
+  const { Scope, Ingress, Internal, Attachable, ConfigOnly, ConfigFrom, Options } = body;
   if (ConfigOnly === true && (Ingress === true || Internal === true || Attachable === true || Boolean(Scope)))
     throw forbidden(
       'configuration network can only contain network specific fields. Network operator fields like [ ingress | internal | attachable | scope ] are not supported.',
     );
-  if (from !== '') {
-    if (ConfigOnly === true) throw forbidden('a configuration network cannot depend on another configuration network');
-    const given = [Labels, IPAM?.Options, IPAM?.Config].some((one) => Object.keys(one ?? {}).length > 0);
-    if (given || !ipv4 || ipv6 || !['', 'default'].includes(IPAM?.Driver ?? ''))
-      throw forbidden(
-        'user specified configurations are not supported if the network depends on a configuration network',
-      );
-    if (Object.keys(Options ?? {}).length > 0)
-      throw forbidden('network driver options are not supported if the network depends on a configuration network');
-  }
-  if (ConfigOnly === true)
-    throw unsupported('a network that is only a configuration (ConfigOnly) is not implemented: it is for swarms');
-  checkDriver(driver);
-  if (Ingress === true) throw forbidden('Ingress network can only be global scope network');
-  if (from !== '') throw notFound(`configuration network ${JSON.stringify(from)} does not exist`);
-  if (Scope === 'swarm') throw forbidden('cannot create a swarm scoped network when swarm is not active');
-  if (Scope !== undefined && Scope !== null && Scope !== '' && Scope !== 'local')
-    throw invalid(`invalid scope '${Scope}': networks are local`);
+  if (!ConfigFrom?.Network) return;
+  if (ConfigOnly === true) throw forbidden('a configuration network cannot depend on another configuration network');
+  const given = [labels, ipamOptions ?? {}, pools].some((one) => Object.keys(one).length > 0);
+  if (given || !ipv4 || ipv6 || ipamDriver !== 'default')
+    throw forbidden(
+      'user specified configurations are not supported if the network depends on a configuration network',
+    );
+  if (Object.keys(Options ?? {}).length > 0)
+    throw forbidden('network driver options are not supported if the network depends on a configuration network');
+}
+
+function checkScope(scope: string): void {
+  if (scope === 'swarm') throw forbidden('cannot create a swarm scoped network when swarm is not active');
+  if (scope !== '' && scope !== 'local') throw invalid(`invalid scope '${scope}': networks are local`);
 }
 
 function checkDriver(driver: string): void {

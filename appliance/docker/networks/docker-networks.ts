@@ -1,4 +1,4 @@
-/** The networks as Docker's users see them: the port layer's, and `none`. */
+/** The networks as Docker's users see them: the port layer's, `none` and `host`. */
 import type {
   ContainerInfo,
   ExecService,
@@ -7,7 +7,8 @@ import type {
   NetworkService,
 } from '../../../port-layer/index.js';
 import { isCode, PortLayerError } from '../../../port-layer/index.js';
-import { isOnNone, NONE, noneEndpointId, noneId, noneNetwork } from './none-network.js';
+import { hostNetwork } from './host-network.js';
+import { isOnNone, noneEndpointId, noneNetwork } from './none-network.js';
 
 export class DockerNetworks {
   constructor(
@@ -17,24 +18,29 @@ export class DockerNetworks {
   ) {}
 
   list(): NetworkInfo[] {
-    return [...this.networks.list(), this.none()];
+    return [...this.networks.list(), ...this.cardless()];
   }
 
   /** By id, name, or the beginning of an id that only one has. @throws notFound, invalid (ambiguous) in Docker's words */
   resolve(reference: string): NetworkInfo {
     // The port layer takes this word for the default network, as a container's NetworkMode does.
     if (reference === 'default') throw new PortLayerError('network.notFound', { network: reference });
-    const id = noneId(this.config);
-    if (reference === NONE || reference === id) return this.none();
+    const others = this.cardless();
+    const exact = others.find(({ id, name }) => reference === name || reference === id);
+    if (exact !== undefined) return exact;
+    const beginning = reference === '' ? [] : others.filter(({ id }) => id.startsWith(reference));
+    let matches = beginning.length;
     try {
-      return this.networks.resolve(reference);
+      const found = this.networks.resolve(reference);
+      if (matches === 0 || reference === found.name || reference === found.id) return found;
+      matches++;
     } catch (error) {
-      if (reference === '' || !id.startsWith(reference)) throw error;
-      if (isCode(error, 'network.notFound')) return this.none();
-      if (!isCode(error, 'network.ambiguous')) throw error;
-      const { prefix, matches, by } = error.subject;
-      throw new PortLayerError('network.ambiguous', { prefix, by, matches: matches + 1 });
+      if (matches === 0) throw error;
+      if (isCode(error, 'network.ambiguous')) matches += error.subject.matches;
+      else if (!isCode(error, 'network.notFound')) throw error;
+      else if (matches === 1) return beginning[0]!;
     }
+    throw new PortLayerError('network.ambiguous', { prefix: reference, matches, by: 'id' });
   }
 
   /** Undefined if there is none, or more than one. */
@@ -52,16 +58,14 @@ export class DockerNetworks {
 
   /** @throws notFound, forbidden in Docker's words */
   async remove(reference: string): Promise<void> {
-    // A machine of its own has no use for the network of its host, but nobody can remove that either.
-    if (reference === 'host') throw new PortLayerError('network.predefined', { network: reference, doing: 'remove' });
     const { id, name, predefined } = this.resolve(reference);
     if (predefined) throw new PortLayerError('network.predefined', { network: name, doing: 'remove' });
     await this.networks.remove(id);
   }
 
   /** How much of each subnet is in use. */
-  usage({ id, name }: NetworkInfo): ReturnType<NetworkService['usage']> {
-    return name === NONE ? [] : this.networks.usage(id);
+  usage({ id, pools }: NetworkInfo): ReturnType<NetworkService['usage']> {
+    return pools.length === 0 ? [] : this.networks.usage(id);
   }
 
   /** The endpoint of a container on `none`; '' unless it is there. */
@@ -69,7 +73,7 @@ export class DockerNetworks {
     return isOnNone(container) ? noneEndpointId(this.config, container.spec.id) : '';
   }
 
-  private none(): NetworkInfo {
-    return noneNetwork(this.config, this.exec.list());
+  private cardless(): NetworkInfo[] {
+    return [hostNetwork(this.config), noneNetwork(this.config, this.exec.list())];
   }
 }

@@ -5,6 +5,7 @@
 import type { NetworkInfo, NetworkWish } from '../../../port-layer/index.js';
 import { invalid, unsupported } from '../../../src/common/errors.js';
 import { contains, parseAddress, parseSubnet, type Subnet } from './addresses.js';
+import { checkEndpointRate } from './egress-rate.js';
 import type { EndpointRequest } from './endpoint-request.js';
 import { plainAddress } from './ipam-config.js';
 import { joined } from './problems.js';
@@ -41,6 +42,7 @@ export function checkEndpoint(name: string, network: NetworkInfo | undefined, en
   if (problems.length > 0) throw invalid(`invalid endpoint settings:\n${joined(problems)}`);
   if ((endpoint.IPAMConfig?.LinkLocalIPs ?? []).length > 0)
     throw unsupported(`${fieldOf(name)}.IPAMConfig.LinkLocalIPs (--link-local-ip) is not implemented`);
+  checkEndpointRate(name, network, endpoint.DriverOpts);
   // Without names there is nothing that a link could be.
   if (!isUserDefined(name) && (endpoint.Links ?? []).length > 0)
     throw unsupported(
@@ -139,6 +141,8 @@ function rangeProblems(network: NetworkInfo, { IPAMConfig }: EndpointRequest): s
   const subnets = asked.flatMap(({ subnet }) => parseSubnet(subnet ?? '') ?? []);
   const problem = (text: string | null | undefined, family: 4 | 6): string[] => {
     if (!text) return [];
+    if (network.kind === 'external' && network.pools.length === 0)
+      return [`Cannot set static IP (${text}) when default gateway is not set for network ${network.name}`];
     const fitting: Subnet[] = subnets.filter((subnet) => subnet.family === family);
     if (fitting.length === 0)
       return ['user specified IP address is supported only when connecting to networks with user configured subnets'];

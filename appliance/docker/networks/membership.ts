@@ -12,6 +12,7 @@ import type { ContainerPorts } from './container-ports.js';
 import type { DockerNetworks } from './docker-networks.js';
 import type { EndpointRequest } from './endpoint-request.js';
 import { checkEndpoint, checkMac, wishOf } from './endpoint-settings.js';
+import { HOST } from './host-network.js';
 import type { Names } from './names-feed.js';
 import { isOnNone, NONE } from './none-network.js';
 
@@ -39,10 +40,10 @@ export async function connect(
   const info = containerOf(parts, container);
   checkStays(info);
   const { id } = info.spec;
-  if (reference === 'host')
-    throw invalid('cannot connect container to host network - container must be created in host network mode');
   const wanted = dockerNetworks.resolve(reference);
   checkEndpoint(wanted.name, wanted, endpoint);
+  if (wanted.name === HOST)
+    throw invalid('cannot connect container to host network - container must be created in host network mode');
   const own = memberships(info);
   if (own.includes(wanted.name)) {
     // One that does not run keeps what it has, as in Docker.

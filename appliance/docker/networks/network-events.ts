@@ -6,6 +6,8 @@ const ACTIONS = { made: 'create', gone: 'destroy', connected: 'connect', disconn
 
 /** Publishes what happened to a network, whoever caused it. */
 export function publishNetworkChange(bus: Pick<EventBus, 'publish'>, change: NetworkChange): void {
+  // As in Docker, the end of a configuration is not told.
+  if (change.type === 'gone' && change.network.kind === 'config') return;
   publishNetwork(bus, change.network, ACTIONS[change.type], 'containerId' in change ? change.containerId : undefined);
 }
 

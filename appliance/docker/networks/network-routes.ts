@@ -10,7 +10,7 @@ import { atLeast } from '../http/api-version.js';
 import { body, filters, query, versionOf } from '../http/request.js';
 import { parseBool } from '../values/parse-bool.js';
 import { createNetworkSchema, networkRequest } from './create-network.js';
-import { EGRESS_OPTION } from './driver-options.js';
+import { EGRESS_OPTION, optionWarning } from './driver-options.js';
 import { endpointSchema } from './endpoint-request.js';
 import { connect, disconnect, type MembershipParts } from './membership.js';
 import { filterNetworks } from './network-filters.js';
@@ -55,16 +55,16 @@ export function networkRoutes(router: Router, parts: NetworkParts): void {
 
   router.post('/networks/create', async (request, response) => {
     const wanted = await body(request, createNetworkSchema);
-    const taken = (name: string): boolean => dockerNetworks.list().some((one) => one.name === name);
-    const asked = networkRequest(wanted, versionOf(request), taken);
+    const all = dockerNetworks.list();
+    const asked = networkRequest(wanted, versionOf(request), (name) => all.find((one) => one.name === name));
     if (asked.egress === 'relay' && parts.config.egress === 'none')
       throw forbidden(
         `${EGRESS_OPTION}=relay: nothing leaves the networks of this virtual container host (--egress none)`,
       );
-    const { id } = await dockerNetworks.create(asked);
+    const made = await dockerNetworks.create(asked);
     // The client's first container there finds its gateway.
     await gatewayNetworks.follow();
-    response.status(201).json({ Id: id, Warning: '' });
+    response.status(201).json({ Id: made.id, Warning: optionWarning(made) });
   });
 
   router.delete('/networks/*id', async (request, response) => {

@@ -24,8 +24,8 @@ export function networkView(network: NetworkInfo, whole: boolean): object {
     Internal: network.internal,
     Attachable: network.attachable,
     Ingress: network.ingress,
-    ConfigFrom: { Network: '' },
-    ConfigOnly: false,
+    ConfigFrom: { Network: network.configFrom ?? '' },
+    ConfigOnly: network.kind === 'config',
     Containers: whole ? containersView(network) : {},
     // Where it is, for those who look after vSphere. What a user has made is shown as it was asked for.
     Options:

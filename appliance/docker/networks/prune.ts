@@ -14,9 +14,11 @@ export async function pruneNetworks(
   progress: PruneProgress,
 ): Promise<string[]> {
   const deleted: string[] = [];
-  for (const { id, name, predefined, endpoints, createdAt, labels } of networks.list()) {
+  for (const { id, name, kind, predefined, endpoints, createdAt, labels } of networks.list()) {
     if (progress.over()) break;
-    if (predefined || endpoints.length > 0 || !allowed.allow(createdAt.getTime(), labels)) continue;
+    // A configuration is never in use, and never removed.
+    if (predefined || kind === 'config' || endpoints.length > 0 || !allowed.allow(createdAt.getTime(), labels))
+      continue;
     try {
       await networks.remove(id);
       deleted.push(name);

@@ -59,7 +59,7 @@ export class HostPolicy implements PolicyPlaces {
     for (const [id, { container, since }] of this.awaited) {
       const now = known.get(id);
       const arrived = container.endpoints.every(({ mac }) =>
-        now?.endpoints.some((one) => one.mac === mac && one.address + one.address6 !== ''),
+        now?.endpoints.some((one) => one.mac === mac && isPlaced(one)),
       );
       const waits = now !== undefined && ['created', 'exited', 'starting', 'running'].includes(now.state);
       if (arrived || !waits || Date.now() - since > AWAITED_MS) this.awaited.delete(id);
@@ -136,10 +136,14 @@ export class HostPolicy implements PolicyPlaces {
   }
 }
 
+/** Its card may be used: a container that does not run has no addresses, and one by DHCP comes later. */
+const isPlaced = ({ address, address6, external }: ContainerInfo['endpoints'][number]): boolean =>
+  address !== '' || address6 !== '' || external?.dhcp === true;
+
 /** None for a container without addresses. */
 function subjectOf(container: ContainerInfo): Subject[] {
   const { spec, endpoints } = container;
-  const placed = endpoints.filter(({ address, address6 }) => address !== '' || address6 !== '');
+  const placed = endpoints.filter(isPlaced);
   if (placed.length === 0) return [];
   return [
     {
@@ -148,7 +152,11 @@ function subjectOf(container: ContainerInfo): Subject[] {
       labels: recordOf(container).config.Labels ?? {},
       networks: placed.map(({ network }) => network),
       macs: placed.map(({ mac }) => mac.toLowerCase()),
-      addresses: placed.flatMap(({ address, address6 }) => [address, address6]).filter((one) => one !== ''),
+      // Which address DHCP has given is the guest's word: it counts for nothing here.
+      addresses: placed
+        .filter(({ external }) => external?.dhcp !== true)
+        .flatMap(({ address, address6 }) => [address, address6])
+        .filter((one) => one !== ''),
     },
   ];
 }

@@ -1,13 +1,14 @@
 /** What `/info` says of networks, the way out and proxies. */
 import { DEFAULT_EGRESS, DEFAULT_NETWORK, type VchConfig } from '../../../port-layer/config.js';
 import type { HostInfo } from '../../../port-layer/index.js';
+import { bitRateText } from '../../../src/common/bit-rate.js';
 import { maskedProxy, proxySettings } from '../../../src/common/proxies.js';
 
-type Sources = Pick<VchConfig, 'networks' | 'egress' | 'hostPorts' | 'allowNetworkCreate'>;
+type Sources = Pick<VchConfig, 'networks' | 'egress' | 'egressRate' | 'hostPorts' | 'allowNetworkCreate'>;
 
 /** Rows of `DriverStatus`. */
 export function networkStatus(config: Sources, host: Pick<HostInfo, 'api'>): [string, string][] {
-  const { networks, egress = DEFAULT_EGRESS, hostPorts = [] } = config;
+  const { networks, egress = DEFAULT_EGRESS, egressRate, hostPorts = [] } = config;
   const shared = networks[0].portGroup;
   const own = host.api !== 'VirtualCenter' || config.allowNetworkCreate === true;
   return [
@@ -17,6 +18,14 @@ export function networkStatus(config: Sources, host: Pick<HostInfo, 'api'>): [st
     ]),
     ['New networks', own ? 'have a port group each' : `share the port group ${shared}; only policy separates them`],
     ['Egress', egress === 'relay' ? 'relay: what this machine reaches' : 'none'],
+    ...(egressRate === undefined
+      ? []
+      : [
+          ['Egress rate', `${bitRateText(egressRate)} for each container, unless its network says otherwise`] as [
+            string,
+            string,
+          ],
+        ]),
     ...(hostPorts.length === 0
       ? []
       : [['Ports of the machine that containers reach', ranges(hostPorts)] as [string, string]]),

@@ -50,7 +50,7 @@ export async function infoView(sources: InfoSources, apiVersion: string): Promis
       ...(host.acceleration === '' ? [] : [['Acceleration', host.acceleration]]),
       ...(host.cage === '' ? [] : [['Cage', host.cage]]),
     ],
-    Plugins: { Volume: VOLUME_DRIVERS, Network: ['bridge', 'null'], Authorization: null, Log: LOG_DRIVERS },
+    Plugins: { Volume: VOLUME_DRIVERS, Network: ['bridge', 'host', 'null'], Authorization: null, Log: LOG_DRIVERS },
     MemoryLimit: true,
     SwapLimit: true,
     CpuCfsPeriod: true,

@@ -146,6 +146,13 @@ export const WORDS: Words = {
     `Container ${container} is paused, unpause the container before you ${doing} it`,
   'network.notConnected': null,
   'network.notMade': null,
+  'network.noConfiguration': ({ network }) => `configuration network ${JSON.stringify(network)} does not exist`,
+  'network.configurationInUse': ({ network }) =>
+    `error while removing network: configuration network ${JSON.stringify(network)} is in use`,
+  'network.onlyConfiguration': ({ starting }) =>
+    `${starting === true ? NOT_SET_UP : ''}cannot create endpoint on configuration-only network`,
+  'network.segmentTaken': ({ segment, id, other }) =>
+    `cannot create network ${id} (${segment}): conflicts with network ${other} (${segment}): networks have same bridge name`,
 
   'endpoint.noVm': null,
   'target.noDatacenter': null,

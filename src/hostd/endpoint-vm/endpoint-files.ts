@@ -91,6 +91,17 @@ export async function removeDirectories(vm: VmDefinition): Promise<void> {
   }
 }
 
+/** Removes the directory for channels of an endpoint that is removed itself. @param owner its user; a directory of somebody else stays */
+export async function removeChannels(vm: VmDefinition, owner: number): Promise<void> {
+  try {
+    const { channel } = endpointDirectories(vm);
+    const found = await lstat(channel).catch(() => null);
+    if (found?.isDirectory() === true && found.uid === owner) await rm(channel, { recursive: true, force: true });
+  } catch (error) {
+    log.warn({ err: messageOf(error), vm: vm.name }, 'what the endpoint left cannot be removed');
+  }
+}
+
 async function provide(
   path: string,
   vm: VmDefinition,

@@ -57,8 +57,8 @@ export interface EndpointProcesses {
   porter: ProcessIdentity;
 }
 
-/** @throws internal when one cannot be started */
-export async function startEndpoint(command: EndpointCommand): Promise<EndpointProcesses> {
+/** @param ended called when the endpoint has ended @throws internal when one cannot be started */
+export async function startEndpoint(command: EndpointCommand, ended: () => void): Promise<EndpointProcesses> {
   const { place, program, user, netns, allowed, output, beats, watch } = command;
   const { files, hangMs } = watch;
   const setup: PorterSetup = {
@@ -90,6 +90,7 @@ export async function startEndpoint(command: EndpointCommand): Promise<EndpointP
     { ...told, ...joined, ...command.env },
   );
   end.destroy();
+  endpoint.once('exit', ended);
   const [first, second] = await Promise.all([begun(endpoint, 'endpoint'), begun(porter, 'porter')]);
   return { endpoint: first, porter: second };
 }

@@ -14,6 +14,7 @@ import { isRunning } from '../../common/process-id.js';
 import { HANG_MS } from '../../common/watchdog.js';
 import type { RunningVm, VmDefinition, VmHooks, VmRuntime } from '../runtime.js';
 import type { VirtualSwitch } from '../switch/virtual-switch.js';
+import { removeChannels } from './endpoint-files.js';
 import { type EndpointIdentity, EndpointVm } from './endpoint-vm.js';
 import { type ProgramPlace, programPlace } from './program-place.js';
 import { VchUsers } from './vch-users.js';
@@ -81,6 +82,12 @@ export class EndpointRuntime implements VmRuntime {
     return this.powerOn(vm, hooks);
   }
 
+  /** Removes its directory for sockets, with what processes that were killed have left there. */
+  async forget(vm: VmDefinition): Promise<void> {
+    const user = await this.users.kept(vm.directory);
+    if (user !== null) await removeChannels(vm, user.endpoint);
+  }
+
   private async vm(vm: VmDefinition, hooks: VmHooks, netns: string): Promise<EndpointVm> {
     const directory = await this.directory();
     this.readable ??= programPlace(directory).catch((error: unknown) => {
@@ -95,7 +102,7 @@ export class EndpointRuntime implements VmRuntime {
       netns,
       hangMs: this.hangMs,
       plugCard: (nic) => this.virtualSwitch.plugEndpointCard(vm.moid, nic),
-      unplugCard: (nic) => this.virtualSwitch.unplugEndpointCard(vm.moid, nic),
+      unplugCard: async (nic) => this.virtualSwitch.unplugEndpointCard(vm.moid, nic),
       cleanUp: () => this.virtualSwitch.disconnectEndpoint(vm.moid),
     });
   }

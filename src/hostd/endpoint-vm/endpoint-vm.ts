@@ -16,12 +16,13 @@ import {
   startedAt,
   usage,
 } from '../../common/process-id.js';
+import { RestartPause } from '../../common/restart-pause.js';
 import { watchOver } from '../../common/watchdog.js';
 import { writeWhole } from '../../common/write-whole.js';
 import type { RunningVm, RuntimeDevice, RuntimeNic, VmDefinition, VmExit, VmHooks } from '../runtime.js';
 import { beatFiles, type OfEach, openBeats, removeBeats } from './endpoint-beats.js';
 import { endpointDirectories, endpointGrants, provideDirectories, removeDirectories } from './endpoint-files.js';
-import { startEndpoint } from './endpoint-processes.js';
+import { type EndpointCommand, startEndpoint } from './endpoint-processes.js';
 import { openedDirectory, type ProgramPlace } from './program-place.js';
 import type { VchUsers } from './vch-users.js';
 
@@ -33,8 +34,6 @@ const WATCH_MS = 200;
 const DOCKER_SOCKET = 'docker.sock';
 const FIRST_BACKOFF_MS = 1000;
 const MAX_BACKOFF_MS = 30_000;
-/** A process that ran this long starts with the shortest back-off again. */
-const STABLE_MS = 60_000;
 
 /** Where and how an endpoint VM runs. */
 export interface EndpointPlace {
@@ -70,7 +69,7 @@ export class EndpointVm implements RunningVm {
   private starting: Promise<void> = Promise.resolve();
   private stopped: Promise<void> | null = null;
   private released = false;
-  private backoff = FIRST_BACKOFF_MS;
+  private readonly pause = new RestartPause(FIRST_BACKOFF_MS, MAX_BACKOFF_MS);
   private readonly pidFile: string;
   private readonly keysFile: string;
   /** Where its spool directory is mounted, if it has to be. */
@@ -108,7 +107,7 @@ export class EndpointVm implements RunningVm {
     let beats: Awaited<ReturnType<typeof openBeats>> | null = null;
     try {
       beats = await openBeats(this.beats);
-      const { endpoint, porter } = await startEndpoint({
+      const command: EndpointCommand = {
         place: place.readable,
         program: place.program,
         mounts: spool.mounts,
@@ -123,7 +122,8 @@ export class EndpointVm implements RunningVm {
         beats: beats.descriptors,
         watch: { files: this.beats, hangMs: place.hangMs },
         env: { CAISSON_GUESTINFO: this.keysFile, CAISSON_VM_UUID: vm.uuid, [OWN_SPOOL]: spool.path },
-      });
+      };
+      const { endpoint, porter } = await startEndpoint(command, () => this.look());
       const identity = { ...endpoint, porter };
       await writeWhole(this.pidFile, JSON.stringify(identity));
       this.watch(identity);
@@ -143,13 +143,16 @@ export class EndpointVm implements RunningVm {
     this.identity = identity;
     this.startedAt = startedAt(identity);
     if (this.released) return;
-    this.watching = setInterval(() => {
-      if (!isRunning(identity)) this.died(identity);
-    }, WATCH_MS);
+    this.watching = setInterval(() => this.look(), WATCH_MS);
     this.watching.unref();
     this.watchOver('endpoint', identity);
     // The endpoint ends with it, and both are started again.
     if (identity.porter !== undefined) this.watchOver('porter', identity.porter);
+  }
+
+  /** Its end is noticed at once if this hostd has started it, otherwise by looking now and then. */
+  private look(): void {
+    if (this.watching !== null && this.identity !== null && !isRunning(this.identity)) this.died(this.identity);
   }
 
   private watchOver(part: 'endpoint' | 'porter', process: ProcessIdentity): void {
@@ -231,6 +234,7 @@ export class EndpointVm implements RunningVm {
 
   private stopTimers(): void {
     if (this.watching !== null) clearInterval(this.watching);
+    this.watching = null;
     if (this.restarting !== null) clearTimeout(this.restarting);
     for (const watchdog of this.watchdogs.splice(0)) watchdog.stop();
   }
@@ -267,19 +271,18 @@ export class EndpointVm implements RunningVm {
   private died(identity: EndpointIdentity): void {
     this.stopTimers();
     if (this.stopped !== null || this.released) return;
-    if (Date.now() - this.startedAt.getTime() > STABLE_MS) this.backoff = FIRST_BACKOFF_MS;
-    log.warn({ vm: this.vm.name, retryMs: this.backoff }, 'the endpoint ended unexpectedly and is restarted');
-    this.restart(identity);
+    const pause = this.pause.after(Date.now() - this.startedAt.getTime());
+    log.warn({ vm: this.vm.name, retryMs: pause }, 'the endpoint ended unexpectedly and is restarted');
+    this.restart(identity, pause);
   }
 
-  private restart(before: EndpointIdentity): void {
+  private restart(before: EndpointIdentity, pause: number): void {
     this.restarting = setTimeout(() => {
       this.starting = this.startAgain(before).catch((error: unknown) => {
         log.error({ err: error, vm: this.vm.name }, 'restarting the endpoint failed');
-        if (this.stopped === null && !this.released) this.restart(before);
+        if (this.stopped === null && !this.released) this.restart(before, this.pause.after(0));
       });
-    }, this.backoff);
-    this.backoff = Math.min(this.backoff * 2, MAX_BACKOFF_MS);
+    }, pause);
   }
 }
 

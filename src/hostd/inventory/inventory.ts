@@ -51,7 +51,7 @@ import { SearchIndex } from './search-index.js';
 /** What the inventory needs of the virtual switch. */
 export type HostSwitch = Pick<
   VirtualSwitch,
-  'addPortGroups' | 'removePortGroup' | 'setPolicy' | 'configurePortGroup' | 'allow' | 'flows'
+  'addPortGroups' | 'removePortGroup' | 'removeSpareBridges' | 'setPolicy' | 'configurePortGroup' | 'allow' | 'flows'
 >;
 
 const log = logger('inventory');
@@ -136,6 +136,7 @@ export class Inventory implements VmHost {
     const { pools, portGroups, owners, vms } = await this.file.load();
     this.pools.load(pools);
     await this.portGroups.open(portGroups, owners);
+    await this.virtualSwitch?.removeSpareBridges();
     await this.machines.load(vms);
     await this.restorePolicies();
   }

@@ -1,18 +1,17 @@
 /**
- * Keeps hostd running: starts it again on the same port when it ends or hangs, with a growing pause if that happens repeatedly. VMs and
+ * Keeps hostd running: starts it again on the same port when it ends or hangs, with a growing pause if it keeps ending soon. VMs and
  * endpoints keep running meanwhile, and the next hostd finds them. It works without systemd, which containers do not have.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import type { InstancePaths } from '../../common/paths.js';
 import { identify, isRunning, type ProcessIdentity, signal } from '../../common/process-id.js';
+import { RestartPause } from '../../common/restart-pause.js';
 import { HANG_MS, watchOver } from '../../common/watchdog.js';
 
 const LOOK_MS = 500;
 const FIRST_BACKOFF_MS = 1000;
 const MAX_BACKOFF_MS = 60_000;
-/** After a run of this length the pause is back at its shortest. */
-const STABLE_MS = 60_000;
 
 /** What it works on. */
 export interface Supervised {
@@ -46,11 +45,11 @@ export class Supervisor {
   private listen: string | null = null;
   private watching: { stop(): void } | null = null;
   private timer: NodeJS.Timeout | null = null;
-  private pause: number;
+  private readonly pause: RestartPause;
   private stopped = false;
 
   constructor(private readonly what: Supervised) {
-    this.pause = what.firstBackoffMs ?? FIRST_BACKOFF_MS;
+    this.pause = new RestartPause(what.firstBackoffMs ?? FIRST_BACKOFF_MS, MAX_BACKOFF_MS);
   }
 
   /** The process that it watches over. */
@@ -153,14 +152,13 @@ export class Supervisor {
     this.rest();
     if (this.listen === null) this.readFile();
     [this.hostd, this.child] = [null, null];
-    const { log, gaveUp, firstBackoffMs = FIRST_BACKOFF_MS } = this.what;
+    const { log, gaveUp } = this.what;
     if (this.listen === null) {
       gaveUp(code);
       return;
     }
-    if (performance.now() - this.since > STABLE_MS) this.pause = firstBackoffMs;
-    log('warn', `hostd has ended and is started again in ${this.pause / 1000} s`);
-    this.timer = setTimeout(() => this.spawn(), this.pause);
-    this.pause = Math.min(this.pause * 2, MAX_BACKOFF_MS);
+    const pause = this.pause.after(performance.now() - this.since);
+    log('warn', `hostd has ended and is started again ${pause === 0 ? 'at once' : `in ${pause / 1000} s`}`);
+    this.timer = setTimeout(() => this.spawn(), pause);
   }
 }

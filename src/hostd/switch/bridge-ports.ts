@@ -6,6 +6,7 @@
  */
 import { ipBatch, ipTry } from './ip.js';
 import type { PortTreatment } from './link-messages.js';
+import type { BridgeSettings } from './new-links.js';
 import type { SecurityPolicy } from './security-policy.js';
 
 /** How many entries the bridge of a learning port group may learn. */
@@ -43,10 +44,10 @@ export async function bridgeFeatures(namespace: string): Promise<BridgeFeatures>
   }
 }
 
-/** Options of a new bridge. */
-export function bridgeOptions({ maxLearned }: BridgeFeatures): string {
-  return `forward_delay 0 mcast_snooping 0${maxLearned ? ` fdb_max_learned ${MAX_LEARNED}` : ''}`;
-}
+/** How a bridge is to work. */
+export const bridgeSettings = ({ maxLearned }: BridgeFeatures): BridgeSettings => ({
+  maxLearned: maxLearned ? MAX_LEARNED : null,
+});
 
 /** True when the bridge learns from the cards of such a port group. */
 export const learns = ({ macChanges, forgedTransmits }: SecurityPolicy): boolean => macChanges && forgedTransmits;

@@ -8,17 +8,17 @@ import { isIP } from 'node:net';
 import { Address4, Address6 } from 'ip-address';
 import { attribute, CREATE, type Message, nest, REPLACE, text, u32 } from './netlink.js';
 
-const NEW_LINK = 16;
+export const NEW_LINK = 16;
 const GET_LINK = 18;
 const SET_LINK = 19;
 const NEW_NEIGHBOUR = 28;
 const DELETE_NEIGHBOUR = 29;
 
 const IFF_UP = 1;
-const IFLA_IFNAME = 3;
+export const IFLA_IFNAME = 3;
 const IFLA_MTU = 4;
 const IFLA_MASTER = 10;
-const IFLA_LINKINFO = 18;
+export const IFLA_LINKINFO = 18;
 const IFLA_AF_SPEC = 26;
 const INFO_SLAVE_KIND = 4;
 const INFO_SLAVE_DATA = 5;
@@ -43,7 +43,7 @@ const STATIC = 0x40 | 0x02;
 const PERMANENT = 0x80;
 
 /** struct ifinfomsg */
-function link(index: number, flags = 0, change = 0): Buffer {
+export function link(index: number, flags = 0, change = 0): Buffer {
   const body = Buffer.alloc(16);
   body.writeInt32LE(index, 4);
   body.writeUInt32LE(flags, 8);
@@ -61,8 +61,8 @@ function neighbour(family: number, index: number, state: number, flags: number):
   return body;
 }
 
-const byte = (value: boolean | number): Buffer => Buffer.of(Number(value));
-const mac = (address: string): Buffer => Buffer.from(address.replaceAll(':', ''), 'hex');
+export const byte = (value: boolean | number): Buffer => Buffer.of(Number(value));
+export const mac = (address: string): Buffer => Buffer.from(address.replaceAll(':', ''), 'hex');
 
 /** Asks for an interface; {@link indexOf} finds its number in the answer. */
 export function findLink(name: string): Message {
@@ -125,9 +125,13 @@ export function setMtu(index: number, mtu: number): Message {
   };
 }
 
-/** Switches an interface on. */
-export function bringUp(index: number): Message {
-  return { type: SET_LINK, body: link(index, IFF_UP, IFF_UP), what: 'bring up' };
+/** Switches an interface on. @param which its number or its name */
+export function bringUp(which: number | string): Message {
+  const body =
+    typeof which === 'number'
+      ? link(which, IFF_UP, IFF_UP)
+      : Buffer.concat([link(0, IFF_UP, IFF_UP), attribute(IFLA_IFNAME, text(which))]);
+  return { type: SET_LINK, body, what: typeof which === 'number' ? 'bring up' : `bring up ${which}` };
 }
 
 /** Keeps the kernel from giving an interface an IPv6 address. It fails on a kernel without IPv6, which gives none anyway. */

@@ -16,11 +16,14 @@ import { internal, timeout } from '../../common/errors.js';
  */
 const ANSWER_MS = 120_000;
 
+/** The descriptor by which a message names the second namespace of its request. */
+export const OTHER_NAMESPACE = 100;
+
 /**
- * A request is a line: the path of a network namespace, then either a protocol of netlink(7) and messages, or `tap` and the name of the tap
- * to make; path, messages and name are in hexadecimal. By the time the kernel has taken a message it has also answered it, so whatever can
- * be read then is the answer. The numbers are those of Linux on x86-64: setns(2), CLONE_NEWNET, MSG_DONTWAIT, TUNSETIFF with IFF_TAP,
- * IFF_NO_PI and IFF_TUN_EXCL, TUNSETPERSIST.
+ * A request is a line: the path of a network namespace, then either a protocol of netlink(7), messages and perhaps the path of a second
+ * namespace, or `tap` and the name of the tap to make; paths, messages and name are in hexadecimal. By the time the kernel has taken a message
+ * it has also answered it, so whatever can be read then is the answer. The numbers are those of Linux on x86-64: setns(2), CLONE_NEWNET,
+ * dup2(2), close(2), MSG_DONTWAIT, TUNSETIFF with IFF_TAP, IFF_NO_PI and IFF_TUN_EXCL, TUNSETPERSIST.
  */
 const PROGRAM = `
 use strict;
@@ -35,18 +38,25 @@ sub tap { my ($name) = @_;
   ioctl($tun, 0x400454ca, $request) or die "TUNSETIFF: $!\\n";
   ioctl($tun, 0x400454cb, 1) or die "TUNSETPERSIST: $!\\n";
 }
-sub ask { my ($protocol, $messages) = @_;
+sub ask { my ($protocol, $messages, $path) = @_;
+  if ($path ne "") {
+    open(my $other, "<", $path) or die "$path: $!\\n";
+    syscall(33, fileno $other, ${OTHER_NAMESPACE}) >= 0 or die "$path: $!\\n";
+  }
   socket(my $kernel, 16, 3, $protocol) or die "netlink: $!\\n";
-  defined send($kernel, $messages, 0) or die "netlink: $!\\n";
+  my $sent = send($kernel, $messages, 0);
+  my $problem = $!;
+  syscall(3, ${OTHER_NAMESPACE}) if $path ne "";
+  defined $sent or die "netlink: $problem\\n";
   my $answer = "";
   while (defined recv($kernel, my $part, 65536, 0x40)) { $answer .= $part }
   return unpack "H*", $answer;
 }
 while (defined(my $line = <STDIN>)) {
-  my ($path, $what, $text) = split /[ \\n]/, $line;
+  my ($path, $what, $text, $other) = split /[ \\n]/, $line;
   my $answer = eval {
     enter(pack "H*", $path);
-    $what eq "tap" ? tap(pack "H*", $text) && "" : ask($what, pack "H*", $text);
+    $what eq "tap" ? tap(pack "H*", $text) && "" : ask($what, pack("H*", $text), pack("H*", $other // ""));
   };
   my $problem = $@;
   $problem =~ s/\\s+/ /g;
@@ -66,9 +76,14 @@ export class NetlinkHelper {
   private helper: Helper | null = null;
   private readonly waiting: Waiting[] = [];
 
-  /** Sends messages and returns the kernel's answers. @param namespace its path @throws internal, timeout */
-  async ask(namespace: string, protocol: number, messages: Buffer): Promise<Buffer> {
-    return Buffer.from(await this.request(namespace, String(protocol), messages), 'hex');
+  /**
+   * Sends messages and returns the kernel's answers.
+   * @param namespace its path
+   * @param other path of the namespace that messages call {@link OTHER_NAMESPACE}
+   * @throws internal, timeout
+   */
+  async ask(namespace: string, protocol: number, messages: Buffer, other = ''): Promise<Buffer> {
+    return Buffer.from(await this.request(namespace, String(protocol), messages, other), 'hex');
   }
 
   /** Makes a tap that stays when nobody has it open. @throws internal, among other things if it exists already; timeout */
@@ -82,7 +97,7 @@ export class NetlinkHelper {
     if (this.waiting.length === 0) this.helper = null;
   }
 
-  private async request(namespace: string, what: string, content: Buffer): Promise<string> {
+  private async request(namespace: string, what: string, content: Buffer, other = ''): Promise<string> {
     this.helper ??= this.start();
     const { helper } = this;
     let timer: NodeJS.Timeout | undefined;
@@ -95,7 +110,8 @@ export class NetlinkHelper {
         }, ANSWER_MS);
         this.waiting.push({ resolve, reject });
         stayFor(helper, true);
-        helper.stdin.write(`${Buffer.from(namespace).toString('hex')} ${what} ${content.toString('hex')}\n`);
+        const line = [hex(namespace), what, content.toString('hex'), ...(other === '' ? [] : [hex(other)])];
+        helper.stdin.write(`${line.join(' ')}\n`);
       });
     } finally {
       clearTimeout(timer);
@@ -133,6 +149,8 @@ export class NetlinkHelper {
     return helper;
   }
 }
+
+const hex = (path: string): string => Buffer.from(path).toString('hex');
 
 /** The helper keeps this process alive only while there is a request. */
 function stayFor(helper: Helper, asked: boolean): void {

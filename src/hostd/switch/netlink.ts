@@ -17,6 +17,8 @@ const ACK = 4;
 export const CREATE = 0x400;
 /** Replaces the object if it exists. */
 export const REPLACE = 0x100;
+/** Fails if the object exists. */
+export const EXCLUSIVE = 0x200;
 const HEAD_BYTES = 16;
 const ERROR = 2;
 /** How many messages are sent at once: their answers must fit into a socket's buffer. */
@@ -75,6 +77,7 @@ export class Netlink {
    * Has the kernel carry out messages, one after the other.
    * @param namespace path of a network namespace
    * @param options.whole if one fails, none of them is carried out; the messages must include what the protocol needs for that
+   * @param options.other path of a second namespace, which messages call {@link OTHER_NAMESPACE}
    * @returns what the kernel answered to each, apart from acknowledgements
    * @throws internal naming the first that failed; later ones may have been carried out
    */
@@ -82,12 +85,12 @@ export class Netlink {
     namespace: string,
     protocol: number,
     messages: readonly Message[],
-    { whole = false } = {},
+    { whole = false, other }: { whole?: boolean; other?: string } = {},
   ): Promise<Buffer[][]> {
     const answers: Buffer[][] = [];
     const step = whole ? messages.length : AT_ONCE;
     for (let at = 0; at < messages.length; at += step)
-      answers.push(...(await this.send(namespace, protocol, messages.slice(at, at + step))));
+      answers.push(...(await this.send(namespace, protocol, messages.slice(at, at + step), other)));
     return answers;
   }
 
@@ -101,9 +104,14 @@ export class Netlink {
     this.helper.close();
   }
 
-  private async send(namespace: string, protocol: number, messages: readonly Message[]): Promise<Buffer[][]> {
+  private async send(
+    namespace: string,
+    protocol: number,
+    messages: readonly Message[],
+    other: string | undefined,
+  ): Promise<Buffer[][]> {
     const bytes = Buffer.concat(messages.map((message, index) => encode(message, index + 1)));
-    const received = decode(await this.helper.ask(namespace, protocol, bytes));
+    const received = decode(await this.helper.ask(namespace, protocol, bytes, other));
     return messages.map(({ what, soft, silent }, index) => {
       const own = received.filter(({ number }) => number === index + 1);
       const code = own.find(({ type }) => type === ERROR)?.body.readInt32LE(0) ?? (silent === true ? 0 : null);

@@ -38,8 +38,11 @@ const SETS = {
   askers: 'typeof iifname . @th,288,48;',
 } as const;
 
-/** The addresses that DHCP servers have given to cards. The kernel adds them when it sees such an answer; each renewal makes them last. */
-const LEASES = 'leases { typeof iifname . @th,192,32; flags dynamic,timeout; timeout 8d; size 65536; }';
+/**
+ * The addresses that DHCP servers have given to cards. The kernel adds them when it sees such an answer; each renewal makes them last, and a
+ * guest renews at least twice a day (LONGEST_LEASE in `tether/guest/dhcp_packet.c`).
+ */
+const LEASES = 'leased { typeof iifname . @th,192,32; flags dynamic,timeout; timeout 25h; size 65536; }';
 
 export type SetName = keyof typeof SETS;
 
@@ -61,7 +64,7 @@ const CHAINS: Record<string, string[]> = {
     // A probe for an address does not claim it.
     'arp operation request arp saddr ip 0.0.0.0 accept',
     'iifname . arp saddr ip @addresses4 accept',
-    'iifname . @nh,112,32 @leases accept',
+    'iifname . @nh,112,32 @leased accept',
     'drop',
   ],
   ip4_from_card: [
@@ -69,8 +72,11 @@ const CHAINS: Record<string, string[]> = {
     // What a DHCP client would take for an answer.
     'udp dport 68 drop',
     'meta l4proto != 255 iifname @anyaddress accept',
+    // Nobody asks a DHCP server in another's name: it could give away a neighbour's address, or take it back.
+    'udp dport 67 ip frag-off & 0x3fff != 0 drop',
+    'udp dport 67 iifname . @th,288,48 != @askers drop',
     'meta l4proto != 255 iifname . ip saddr @addresses4 accept',
-    'meta l4proto != 255 iifname . @nh,96,32 @leases accept',
+    'meta l4proto != 255 iifname . @nh,96,32 @leased accept',
     // A question for an address. An asker names itself at the place where the answer names whom it is for.
     'ip saddr 0.0.0.0 ip daddr 255.255.255.255 udp sport 68 udp dport 67 iifname . @th,288,48 @askers accept',
     'drop',
@@ -88,7 +94,7 @@ const CHAINS: Record<string, string[]> = {
   ],
   // An answer (2) for the card's own MAC address, with an address for it. No card can send one: see above.
   leases_to_card: [
-    'udp sport 67 udp dport 68 @th,64,8 2 @th,192,32 != 0 oifname . @th,288,48 @askers update @leases { oifname . @th,192,32 }',
+    'udp sport 67 udp dport 68 @th,64,8 2 @th,192,32 != 0 oifname . @th,288,48 @askers update @leased { oifname . @th,192,32 }',
   ],
   from_card: [
     'iifname @unchecked accept',

@@ -32,8 +32,6 @@ const ANSWERS = [
   'tcp flags & (syn | ack) != syn accept',
   'icmp type { echo-reply, destination-unreachable, time-exceeded, parameter-problem } accept',
   'icmpv6 type { destination-unreachable, packet-too-big, time-exceeded, parameter-problem, echo-reply } accept',
-  'udp sport 67 udp dport 68 accept',
-  'udp sport 547 udp dport 546 accept',
   // The first fragment decides: without it the others are nothing.
   'ip frag-off & 0x1fff != 0 accept',
   'frag frag-off != 0 accept',
@@ -42,9 +40,12 @@ const PINGS = ['icmp type echo-request accept', 'icmpv6 type echo-request accept
 
 /** What may come in, rule by rule; the rest is dropped. */
 function inward(port: string, { level, ports, peers, dynamic }: CardTrust): string[] {
-  if (level === 'closed') return [...(dynamic === true ? ['udp sport 67 udp dport 68 accept'] : []), 'drop'];
+  // Of a DHCP server, which may answer to everybody.
+  const lease = dynamic === true ? ['udp sport 67 udp dport 68 accept'] : [];
+  if (level === 'closed') return [...lease, 'drop'];
   const answers = [
     ...ANSWERS,
+    ...lease,
     `ip saddr . udp sport . ip daddr . udp dport @udp4_${port} accept`,
     `ip6 saddr . udp sport . ip6 daddr . udp dport @udp6_${port} accept`,
   ];

@@ -1,12 +1,14 @@
 /**
  * Port groups that are joined with an interface of the machine, because its administrator said so. The interface itself is not touched: the
  * switch gets a second one on top of it (macvlan, passthru), which takes all of its frames. It goes with the switch's namespace, or when the
- * administrator no longer says so; then the machine has its interface back as it was.
+ * administrator no longer says so; then the machine has its interface back as it was. When the machine's interface goes, the kernel removes
+ * ours with it; when it comes (back), or is brought up, it is joined again: looked for once a second, since uplinks are few and rare.
  *
  * Facts: ip-link(8). In passthru mode only one such interface can be on top of another, and the machine does not talk to it.
  */
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { messageOf, unavailable } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
 import type { Uplink } from '../uplinks.js';
@@ -28,10 +30,30 @@ export function uplinkPort(portGroup: string): string {
 }
 
 const IS_UPLINK = /^up[0-9a-f]{10}$/;
+const LOOK_MS = 1000;
+/** One that cannot be joined although it is there may be somebody else's for now: tried again after so many looks. */
+const PATIENCE = 10;
+/** IFF_UP of linux/if.h. */
+const UP = 1;
+
+/** Whom a port group's interface is given to. */
+type Joined = (port: string) => Promise<void>;
+
+/** A port group that is to be joined now. */
+interface Place {
+  uplink: Uplink;
+  joined: Joined;
+  /** The machine's interface when it was last tried, as {@link Uplinks.state} tells it. */
+  seen: string;
+  /** Looks since then. */
+  looks: number;
+  /** '' if it is joined. */
+  problem: string;
+}
 
 export class Uplinks {
-  /** What is missing, as text for a user. */
-  readonly problems: string[] = [];
+  private readonly places = new Map<string, Place>();
+  private timer: NodeJS.Timeout | undefined;
 
   /**
    * @param namespace the switch's
@@ -44,6 +66,11 @@ export class Uplinks {
     private readonly machine?: string,
   ) {}
 
+  /** What is missing, as text for a user. */
+  get problems(): string[] {
+    return [...this.places.values()].flatMap(({ problem }) => (problem === '' ? [] : problem));
+  }
+
   /** Removes what an earlier hostd joined and what is no longer wanted. */
   async open(): Promise<void> {
     await this.keep(this.wanted.map(({ portGroup }) => uplinkPort(portGroup)));
@@ -51,6 +78,8 @@ export class Uplinks {
 
   /** Gives all interfaces back, also if a process that is still in the switch's namespace keeps that alive. */
   async close(): Promise<void> {
+    clearTimeout(this.timer);
+    this.places.clear();
     await this.keep([]).catch(() => undefined);
   }
 
@@ -63,27 +92,70 @@ export class Uplinks {
     );
   }
 
-  /** True for a port group that is to be joined. */
-  has(portGroup: string): boolean {
-    return this.wanted.some((one) => one.portGroup === portGroup);
+  /**
+   * Joins a port group, if it is to be joined, now and whenever its interface comes back. What cannot be joined is reported.
+   * @param joined plugs the switch's interface, which is made first, into the port group's bridge
+   */
+  async provide(portGroup: string, joined: Joined): Promise<void> {
+    const uplink = this.wanted.find((one) => one.portGroup === portGroup);
+    if (uplink === undefined) return;
+    const place: Place = { uplink, joined, seen: '', looks: 0, problem: '' };
+    this.places.set(portGroup, place);
+    await this.join(place);
+    this.watch();
   }
 
-  /**
-   * Makes the switch's interface for a port group, not yet plugged into its bridge. One that an earlier hostd made stays.
-   * @returns its name; null if the port group is not to be joined, or cannot be, which is reported
-   */
-  async provide(portGroup: string): Promise<string | null> {
-    const uplink = this.wanted.find((one) => one.portGroup === portGroup);
-    if (uplink === undefined) return null;
-    try {
-      await this.make(uplink);
-      return uplinkPort(portGroup);
-    } catch (error) {
-      const problem = `Container networks: ${portGroup} is not joined with ${uplink.interface} (${messageOf(error).split('\n')[0]})`;
-      this.problems.push(problem);
-      log.error({ portGroup, interface: uplink.interface }, problem);
-      return null;
+  /** The port group is gone. @returns the interface that is to be removed with it */
+  forget(portGroup: string): string[] {
+    return this.places.delete(portGroup) ? [uplinkPort(portGroup)] : [];
+  }
+
+  private watch(): void {
+    this.timer ??= setTimeout(() => {
+      this.timer = undefined;
+      void this.look().finally(() => {
+        if (this.places.size > 0) this.watch();
+      });
+    }, LOOK_MS).unref();
+  }
+
+  private async look(): Promise<void> {
+    for (const place of this.places.values()) {
+      const seen = await this.state(place.uplink.interface).catch(() => place.seen);
+      place.looks++;
+      if (seen !== place.seen || (place.problem !== '' && seen !== '' && place.looks >= PATIENCE))
+        await this.join(place);
     }
+  }
+
+  private async join(place: Place): Promise<void> {
+    const { uplink, joined } = place;
+    const { portGroup, interface: name } = uplink;
+    const before = place.problem;
+    try {
+      place.looks = 0;
+      place.seen = await this.state(name);
+      await this.make(uplink);
+      await joined(uplinkPort(portGroup));
+      place.problem = '';
+      // Its port group may have been removed meanwhile.
+      if (this.places.get(portGroup) !== place) await ipTry(this.namespace, [`link delete ${uplinkPort(portGroup)}`]);
+      if (before !== '') log.info({ portGroup, interface: name }, 'a port group is joined with its interface now');
+    } catch (error) {
+      place.problem = `Container networks: ${portGroup} is not joined with ${name} (${messageOf(error).split('\n')[0]})`;
+      if (place.problem !== before) log.error({ portGroup, interface: name }, place.problem);
+    }
+  }
+
+  /** Which interface of that name the machine has, and whether it is up; '' if it has none. */
+  private async state(name: string): Promise<string> {
+    if (this.machine !== undefined) {
+      const below = (await this.show(['-n', this.machine])).find(({ ifname }) => ifname === name);
+      return below === undefined ? '' : `${below.ifindex} ${below.flags.includes('UP')}`;
+    }
+    const read = (file: string): Promise<string> => readFile(`/sys/class/net/${name}/${file}`, 'utf8');
+    const found = await Promise.all([read('ifindex'), read('flags')]).catch(() => null);
+    return found === null ? '' : `${found[0].trim()} ${(Number(found[1]) & UP) !== 0}`;
   }
 
   /** @throws unavailable, internal */

@@ -13,20 +13,21 @@ import { logger } from '../../common/log.js';
 import type { RuntimeNic } from '../runtime.js';
 import type { Uplink } from '../uplinks.js';
 import { interfaces, ipBatch, ipTry } from './ip.js';
-import { withoutAddress } from './link-messages.js';
+import { LeavingLinks } from './leaving-links.js';
+import { bringUp, withoutAddress } from './link-messages.js';
 import { deleteNamespace, ensureNamespace, NAMESPACES, removeLinks } from './namespaces.js';
 import { Netlink, ROUTE } from './netlink.js';
+import { bridgeLink, pairLink } from './new-links.js';
 import type { PolicyTables } from './policy-tables.js';
 import type { PortGroupSettings } from './port-group-settings.js';
 import { REJECT_ALL, type SecurityPolicy } from './security-policy.js';
-import { Uplinks, uplinkPort } from './uplinks.js';
+import { Uplinks } from './uplinks.js';
 import { type Plugging, type Port, Wiring } from './wiring.js';
 
 const log = logger('switch');
 
-/** Keeps the kernel from giving our end of a card an IPv6 address: the card belongs only to its VM. */
-const noAddress = (link: string): string[] =>
-  existsSync('/proc/sys/net/ipv6') ? [`link set ${link} addrgenmode none`] : [];
+/** A bridge's name, as {@link bridgeName} makes it. */
+const BRIDGE = /^br[0-9a-f]{10}$/;
 
 /** The switch of one instance. All calls may be repeated: what exists already stays. */
 export class VirtualSwitch {
@@ -39,6 +40,7 @@ export class VirtualSwitch {
   private opened: Promise<void> | null = null;
 
   private readonly uplinks: Uplinks;
+  private readonly leaving: LeavingLinks;
 
   /**
    * @param instance short name (`InstancePaths.instance`)
@@ -49,6 +51,7 @@ export class VirtualSwitch {
     this.namespace = `csn-${instance}`;
     this.wiring = new Wiring(this.namespace, this.netlink);
     this.uplinks = new Uplinks(this.namespace, uplinks, machine);
+    this.leaving = new LeavingLinks(this.namespace);
   }
 
   /** Path for `nsenter --net=`. */
@@ -93,24 +96,17 @@ export class VirtualSwitch {
     const fresh = [...groups].filter(([name]) => !this.bridges.has(name));
     if (fresh.length === 0) return;
     await this.open();
-    const options = this.wiring.bridgeOptions;
-    const there = new Set(await interfaces(this.namespace));
-    await ipBatch(
-      this.namespace,
-      fresh.flatMap(([name]) => {
-        const bridge = bridgeName(name);
-        return [
-          ...(there.has(bridge)
-            ? [`link set ${bridge} type bridge ${options}`]
-            : [`link add ${bridge} type bridge ${options}`, ...noAddress(bridge)]),
-          `link set ${bridge} up`,
-        ];
-      }),
-    );
+    const bridges = fresh.map(([name]) => bridgeName(name));
+    await this.leaving.gone((name) => bridges.includes(name));
+    const messages = bridges.flatMap((bridge) => [
+      bridgeLink(bridge, this.wiring.bridgeSettings),
+      withoutAddress(bridge),
+      bringUp(bridge),
+    ]);
+    await this.netlink.carryOut(this.path, ROUTE, messages);
     for (const [name, policy] of fresh) {
       await this.wiring.setPolicy(name, policy);
-      const uplink = await this.uplinks.provide(name);
-      if (uplink !== null) await this.wiring.addUplink(uplink, bridgeName(name));
+      await this.uplinks.provide(name, (uplink) => this.wiring.addUplink(uplink, bridgeName(name)));
       this.bridges.set(name, bridgeName(name));
     }
   }
@@ -131,12 +127,22 @@ export class VirtualSwitch {
     if (bridge === undefined) return;
     this.bridges.delete(name);
     this.wiring.forgetPortGroup(name);
-    const uplink = this.uplinks.has(name) ? [uplinkPort(name)] : [];
+    // The interface of the machine is free again when this resolves.
+    const uplink = this.uplinks.forget(name);
     await ipTry(
       this.namespace,
-      [...uplink, bridge].map((one) => `link delete ${one}`),
+      uplink.map((one) => `link delete ${one}`),
     );
     this.wiring.removeUplink(uplink);
+    this.leaving.begin(bridge);
+  }
+
+  /** Removes bridges that no port group has: an earlier hostd was killed while it removed them. */
+  async removeSpareBridges(): Promise<void> {
+    await this.open();
+    const wanted = new Set(this.bridges.values());
+    for (const name of await interfaces(this.namespace))
+      if (BRIDGE.test(name) && !wanted.has(name)) this.leaving.begin(name);
   }
 
   /**
@@ -151,13 +157,7 @@ export class VirtualSwitch {
       await this.makeTaps(ports.map(({ name }) => name));
       await this.wiring.add(moid, ports, plugging);
     };
-    try {
-      await add();
-    } catch {
-      // What an earlier hostd left may be in the way.
-      await this.unplugStale(moid);
-      await add();
-    }
+    await retried(add, () => this.unplugStale(moid));
     const taps = new Map(ports.map(({ name, nic }) => [nic.index, name]));
     this.ports.set(moid, [...taps.values()]);
     return taps;
@@ -207,15 +207,11 @@ export class VirtualSwitch {
     const [port] = portsOf(moid, [nic]);
     if (port === undefined) return null;
     const plugging = this.plugging([port]);
-    // A tap that a killed hostd left may be in the way.
-    await this.unplugCard(moid, nic.index);
-    try {
+    const add = async (): Promise<void> => {
       await this.makeTaps([port.name]);
       await this.wiring.addPort(moid, port, plugging);
-    } catch (error) {
-      await this.unplugCard(moid, nic.index);
-      throw error;
-    }
+    };
+    await retried(add, () => this.unplugCard(moid, nic.index));
     this.ports.set(moid, [...(this.ports.get(moid) ?? []), port.name]);
     return port.name;
   }
@@ -341,27 +337,35 @@ export class VirtualSwitch {
     if (port === undefined) return;
     const plugging = this.plugging([port]);
     const namespace = this.endpointNamespace(moid);
-    // One that a killed hostd left may be in the way.
-    await this.unplugEndpointCard(moid, nic);
-    this.ports.set(moid, [...(this.ports.get(moid) ?? []), port.name]);
-    try {
-      await this.makeEndpointCards(namespace, [port]);
-      await this.wiring.addEndpointCard(moid, namespace, port, plugging);
-    } catch (error) {
-      await this.unplugEndpointCard(moid, nic);
-      throw error;
-    }
+    // Its number, or an address that it is about to get, may be that of a card that is leaving.
+    await this.endpointCardsGone(moid);
+    await retried(
+      async () => {
+        this.ports.set(moid, [...new Set([...(this.ports.get(moid) ?? []), port.name])]);
+        await this.makeEndpointCards(namespace, [port]);
+        await this.wiring.addEndpointCard(moid, namespace, port, plugging);
+      },
+      async () => {
+        this.unplugEndpointCard(moid, nic);
+        await this.endpointCardsGone(moid);
+      },
+    );
   }
 
-  /** Takes a card from a running endpoint VM. It is no error if the VM has lost it already. @throws internal if it stays */
-  async unplugEndpointCard(moid: string, nic: RuntimeNic): Promise<void> {
+  /** Takes a card from a running endpoint VM; nobody waits for the kernel. It is no error if the VM has lost it already. */
+  unplugEndpointCard(moid: string, nic: RuntimeNic): void {
     const name = portName(moid, nic.index);
     this.wiring.removeEndpointCard(moid, nic, name);
-    await removeLinks(this.namespace, [name]);
+    this.leaving.begin(name);
     this.ports.set(
       moid,
       (this.ports.get(moid) ?? []).filter((one) => one !== name),
     );
+  }
+
+  private endpointCardsGone(moid: string): Promise<void> {
+    const prefix = portName(moid, '');
+    return this.leaving.gone((name) => name.startsWith(prefix));
   }
 
   /** Removes an endpoint VM's namespace and cards. */
@@ -375,6 +379,7 @@ export class VirtualSwitch {
   /** Removes everything of this instance. */
   async remove(): Promise<void> {
     if (!existsSync(NAMESPACES)) return;
+    await this.leaving.gone();
     if (existsSync(this.path)) await this.uplinks.close();
     for (const name of readdirSync(NAMESPACES)) {
       if (name === this.namespace || name.startsWith(`${this.namespace}-`)) await deleteNamespace(name);
@@ -392,15 +397,14 @@ export class VirtualSwitch {
 
   /** Makes pairs of interfaces: one end is the card in the endpoint's namespace, the other is the switch's port, not yet plugged in. */
   private async makeEndpointCards(namespace: string, ports: readonly Port[]): Promise<void> {
-    const outer = ports.flatMap((port) => [
-      `link add ${port.name} type veth peer name eth${port.nic.index} netns ${namespace}`,
-      ...noAddress(port.name),
+    const messages = ports.flatMap(({ name, nic: { index, mac } }) => [
+      pairLink(name, { name: `eth${index}`, mac }),
+      withoutAddress(name),
     ]);
-    await ipBatch(this.namespace, outer);
-    await ipBatch(
-      namespace,
-      ports.map(({ nic }) => `link set eth${nic.index} address ${nic.mac} up`),
-    );
+    const other = `${NAMESPACES}/${namespace}`;
+    await this.netlink.carryOut(this.path, ROUTE, messages, { other });
+    const inner = ports.map(({ nic: { index } }) => bringUp(`eth${index}`));
+    await this.netlink.carryOut(other, ROUTE, inner);
   }
 
   /** Makes taps that nobody has open and that are down. */
@@ -434,4 +438,22 @@ function portName(moid: string, index: number | ''): string {
 
 function portsOf(moid: string, nics: readonly RuntimeNic[]): Port[] {
   return nics.filter((nic) => nic.connected).map((nic) => ({ name: portName(moid, nic.index), nic }));
+}
+
+/**
+ * Adds something. What an earlier hostd left may be in the way, which is rare: only if it does not work is that removed, and it is tried again.
+ * @throws what the second try throws, when nothing is left of it
+ */
+async function retried(add: () => Promise<void>, remove: () => Promise<void>): Promise<void> {
+  try {
+    await add();
+  } catch {
+    await remove();
+    try {
+      await add();
+    } catch (error) {
+      await remove();
+      throw error;
+    }
+  }
 }

@@ -5,13 +5,14 @@
 import { messageOf } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
 import type { RuntimeNic } from '../runtime.js';
-import { type BridgeFeatures, bridgeFeatures, bridgeOptions, learns, treatment } from './bridge-ports.js';
+import { type BridgeFeatures, bridgeFeatures, bridgeSettings, learns, treatment } from './bridge-ports.js';
 import { gatewayText } from './gateway-rules.js';
 import { interfaces, ipBatch, nft } from './ip.js';
 import { bringUp, findLink, indexOf, joinBridge, renameLink, setMtu, staticEntry, treatPort } from './link-messages.js';
 import { deafen, NAMESPACES } from './namespaces.js';
 import { Neighbours } from './neighbours.js';
 import { type Netlink, ROUTE } from './netlink.js';
+import type { BridgeSettings } from './new-links.js';
 import { PolicyTables } from './policy-tables.js';
 import { ORDINARY, type PortGroupSettings } from './port-group-settings.js';
 import { REJECT_ALL, type SecurityPolicy } from './security-policy.js';
@@ -118,9 +119,9 @@ export class Wiring {
     this.checks.forget(names);
   }
 
-  /** Options of a new bridge. */
-  get bridgeOptions(): string {
-    return bridgeOptions(this.features);
+  /** How the switch's bridges work. */
+  get bridgeSettings(): BridgeSettings {
+    return bridgeSettings(this.features);
   }
 
   /** Sets what the cards of a port group may do, plugged-in ones included. @throws internal */

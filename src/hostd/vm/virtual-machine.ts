@@ -3,6 +3,7 @@ import { rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { logger } from '../../common/log.js';
 import { Saver } from '../../common/saver.js';
+import { MAX_GATEWAY_CARDS } from '../../porter/messages.js';
 import {
   type ManagedObjectReference,
   propertyNames,
@@ -39,8 +40,6 @@ import type { VmHost } from './vm-host.js';
 const log = logger('vm');
 /** As in vSphere. */
 const MAX_CARDS = 10;
-/** An endpoint has one on each of its networks. */
-const MAX_ENDPOINT_CARDS = 256;
 
 /** A VM. Operations on one VM run one after the other. */
 export class VirtualMachine extends ManagedObject implements Machine, PoweredVm {
@@ -248,7 +247,7 @@ export class VirtualMachine extends ManagedObject implements Machine, PoweredVm 
       portGroups: this.host.portGroups.seen(),
       defaultDiskFile: (index) =>
         datastore.pathOf(join(this.directory, `${base}${index === 0 ? '' : `_${index}`}.vmdk`)),
-      maxCards: isEndpointConfig(next.extraConfig) ? MAX_ENDPOINT_CARDS : MAX_CARDS,
+      maxCards: isEndpointConfig(next.extraConfig) ? MAX_GATEWAY_CARDS : MAX_CARDS,
     });
     const { hardware, create, removedFiles: removed } = changed;
     checkEndpointDevices(this, this.config, before, hardware);
@@ -298,6 +297,7 @@ export class VirtualMachine extends ManagedObject implements Machine, PoweredVm 
         return true;
       };
       const { extraConfig } = this.config;
+      if (isEndpointConfig(extraConfig)) await this.host.runtime.forget?.(this.definition());
       // If there is no space to write the inventory, there will be once the VM's files are gone.
       const again = await this.unregister(context.userName).then(() => false, full);
       const vch = extraConfig.get(OWNER_KEY);

@@ -96,6 +96,7 @@ const char *add_nic(const struct card *card, bool *missing) {
   *missing = world_chance() % 4 == 0;
   return *missing || all == 1 ? "cannot" : NULL;
 }
+const char *leases_address(const char *mac) { return strlen(mac) > 20 || world_chance() % 2 == 0 ? NULL : "10.9.0.2"; }
 const char *remove_nic(const char *mac, const uint8_t *filter, size_t length) {
   (void)strlen(mac);
   return length > 0 && filter[length - 1] == 0 ? "cannot" : NULL;

@@ -42,6 +42,7 @@ bool write_all(int to, const void *data, size_t length) { return world_write(to,
 const char *mount_root(const struct container *c, uint32_t bus, uint32_t unit, bool read_only) { return (void)c, (void)bus, (void)unit, (void)read_only, "none"; }
 void unmount_root(struct container *c) { (void)c; }
 int cgroup_of_rehearsals(void) { return 7; }
+void resolver_rehearse(const struct container *c) { (void)c; }
 void program_rehearsed(struct program *program) { (void)program; }
 struct started process_start(struct container *c, const struct process *p, bool is_first) { return (void)c, (void)p, (void)is_first, (struct started){.pid = -1}; }
 

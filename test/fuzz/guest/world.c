@@ -74,11 +74,12 @@ int world_file(void) { return world_number() == 0 ? 100 : -1; }
 static char *strings[65536];
 static size_t string_count;
 
-char *world_string(struct reader *r) {
-  char *s = read_string(r);
+char *world_keep(char *s) {
   if (string_count < sizeof strings / sizeof *strings) strings[string_count++] = s;
   return s;
 }
+
+char *world_string(struct reader *r) { return world_keep(read_string(r)); }
 
 void world_free(void *p) {
   for (size_t i = 0; i < string_count; i++) {

@@ -52,6 +52,7 @@ ssize_t world_write(int fd, const void *data, size_t length);
 int world_poll(struct pollfd *polls, nfds_t count, int timeout);
 /* Strings that a request or a program leaves allocated until its process ends; freed here after the run. */
 struct reader;
+char *world_keep(char *s); /* the same for a string that was not read */
 char *world_string(struct reader *r);
 void world_free(void *p);
 void world_free_all(void);

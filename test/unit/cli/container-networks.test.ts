@@ -69,7 +69,6 @@ it.each([
   [['--', 'a:x', '--', 'b:x'], 'two networks are named "x"'],
   [['--', 'a:x', '--', 'a:y'], '"a" is given twice'],
   [['---dns', 'a:192.0.2.1'], "--container-network-dns 'a:192.0.2.1' does not begin with a port group"],
-  [['--', 'a:x'], 'DHCP are not implemented'],
   [['--', 'a:x', '---dns', 'a:one'], "'one' is not an address"],
   [['--', 'a:x', '---firewall', 'a:some'], "'some' is none of closed, outbound, peers, published, open"],
   [['--', 'a:x', '---gateway', 'a:10.0.0.1'], 'ADDRESS/PREFIX'],

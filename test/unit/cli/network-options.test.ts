@@ -12,7 +12,16 @@ it('given options apply, the others keep their earlier value, and each can be pu
   expect(networkSettings(given())).toEqual({});
   const first = networkSettings(
     given(
-      ...['--egress', 'none', '--allow-host-ports', '9002,8080,9000-9001', '--allow-host-ports', '8080'],
+      ...[
+        '--egress',
+        'none',
+        '--egress-rate',
+        '10mbit',
+        '--allow-host-ports',
+        '9002,8080,9000-9001',
+        '--allow-host-ports',
+        '8080',
+      ],
       ...['--default-address-pool', 'base=10.20.1.2/16,size=24', '--default-address-pool', 'base=fd00:1::/48,size=64'],
       ...[
         '--allow-network-create',
@@ -26,6 +35,7 @@ it('given options apply, the others keep their earlier value, and each can be pu
   );
   expect(first).toEqual({
     egress: 'none',
+    egressRate: 10_000_000,
     hostPorts: [8080, 9000, 9001, 9002],
     addressPools: [
       { base: '10.20.0.0/16', size: 24 },
@@ -38,7 +48,16 @@ it('given options apply, the others keep their earlier value, and each can be pu
   expect(vchConfigSchema.parse({ ...VCH_CONFIG, networks: [network], ...first })).toMatchObject(first);
   expect(networkSettings(given(), first)).toEqual(first);
   const back = given(
-    ...['--egress', 'relay', '--allow-host-ports', 'none', '--default-address-pool', 'default'],
+    ...[
+      '--egress',
+      'relay',
+      '--egress-rate',
+      'none',
+      '--allow-host-ports',
+      'none',
+      '--default-address-pool',
+      'default',
+    ],
     ...['--allow-network-create', 'no', '--http-proxy', 'none', '--no-proxy', 'none'],
   );
   expect(networkSettings(back, first)).toEqual({ egress: 'relay' });
@@ -46,6 +65,7 @@ it('given options apply, the others keep their earlier value, and each can be pu
 
 it('refuses what is malformed, and says which option it was', () => {
   expect(() => given('--egress', 'some')).toThrow("--egress 'some' is neither relay nor none");
+  expect(() => networkSettings(given('--egress-rate', '10mb'))).toThrow("--egress-rate '10mb' is no rate");
   expect(() => given('--allow-network-create', 'maybe')).toThrow('neither yes nor no');
   for (const ports of ['0', '65536', '9-8', 'http', '1-', '', '8080,none'])
     expect(() => networkSettings(given('--allow-host-ports', ports)), ports).toThrow(

@@ -223,10 +223,11 @@ describe('the engine', () => {
     });
   });
 
-  it('has the networks bridge and none, no volumes and no plugins', async () => {
+  it('has the networks bridge, host and none, no volumes and no plugins', async () => {
     const { json: networks } = await engine.call('GET', '/networks');
     expect(networks).toMatchObject([
       { Name: 'bridge', Driver: 'bridge', Scope: 'local', IPAM: { Config: [{ Subnet: '172.16.0.0/16' }] } },
+      { Name: 'host', Driver: 'host', Scope: 'local', Containers: {} },
       { Name: 'none', Driver: 'null', Scope: 'local', IPAM: { Config: null } },
     ]);
     expect((await engine.call('GET', '/networks/bridge')).json.Id).toBe(networks[0].Id);

@@ -13,10 +13,11 @@ it('says whether new networks are apart, and what containers reach', () => {
     ['New networks', 'have a port group each'],
     ['Egress', 'relay: what this machine reaches'],
   ]);
-  const locked = { networks, egress: 'none' as const, hostPorts: [8080, 9000, 9001, 9002] };
+  const locked = { networks, egress: 'none' as const, egressRate: 10_000_000, hostPorts: [8080, 9000, 9001, 9002] };
   expect(networkStatus(locked, { api: 'VirtualCenter' }).slice(2)).toEqual([
     ['New networks', 'share the port group vch-bridge; only policy separates them'],
     ['Egress', 'none'],
+    ['Egress rate', '10mbit for each container, unless its network says otherwise'],
     ['Ports of the machine that containers reach', '8080,9000-9002'],
   ]);
   expect(networkStatus({ networks, allowNetworkCreate: true }, { api: 'VirtualCenter' })[2]?.[1]).toBe(

@@ -26,8 +26,8 @@ const join = (network: string, body: object, version = '1.56') =>
 const leave = (network: string, body: object) => engine.call('POST', `/networks/${network}/disconnect`, body);
 
 beforeEach(async () => {
-  for (const { Id, Name, Driver } of (await engine.call('GET', '/networks')).json)
-    if (Driver === 'bridge' && Name !== 'bridge') await engine.call('DELETE', `/networks/${Id}`);
+  for (const { Id, Name } of (await engine.call('GET', '/networks')).json.reverse())
+    if (!['bridge', 'none', 'host'].includes(Name)) await engine.call('DELETE', `/networks/${Id}`);
 });
 
 describe('making a network', () => {
@@ -48,7 +48,6 @@ describe('making a network', () => {
 
   it.each([
     [{ Name: 'n', Driver: 'macvlan' }, 501, "networks of the driver 'macvlan' are not implemented"],
-    [{ Name: 'n', ConfigOnly: true }, 501, 'ConfigOnly'],
     [{ Name: 'n', Scope: 'global' }, 400, "invalid scope 'global'"],
     [
       { Name: 'n', Options: { 'com.docker.network.bridge.gateway_mode_ipv4': 'routed' } },
@@ -62,8 +61,10 @@ describe('making a network', () => {
       'trusted_host_interfaces',
     ],
     [{ Name: 'n', Options: { 'com.docker.network.host_ipv4': '1.2.3.4' } }, 501, 'host_ipv4=1.2.3.4'],
-    [{ Name: 'n', Options: { 'com.docker.network.container_iface_prefix': 'cnt' } }, 501, 'container_iface_prefix=cnt'],
+    [{ Name: 'n', Options: { 'com.docker.network.container_iface_prefix': 'c t' } }, 400, 'container_iface_prefix'],
     [{ Name: 'n', Options: { 'caisson.egress': 'zz' } }, 400, 'failed to parse caisson.egress value: zz'],
+    [{ Name: 'n', Options: { 'caisson.egress-rate': '10mb' } }, 400, "caisson.egress-rate '10mb' is no rate"],
+    [{ Name: 'n', Internal: true, Options: { 'caisson.egress-rate': '10mbit' } }, 400, 'has no way out'],
     [{ Name: 'n', Options: { 'com.docker.network.driver.mtu': '70000' } }, 400, 'invalid MTU number: 70000'],
   ])('%j: %i', async (body, status, message) => {
     const answer = await create(body);
@@ -102,6 +103,46 @@ describe('making a network', () => {
   });
 });
 
+describe('a network that is only a configuration', () => {
+  const IPAM = { Config: [{ Subnet: '10.1.0.0/16' }] };
+  const config = {
+    Name: 'c',
+    ConfigOnly: true,
+    Labels: { l: '1' },
+    Options: { 'com.docker.network.driver.mtu': '1400' },
+  };
+
+  it('is what others are made from, and stays as long as they do', async () => {
+    await create({ ...config, IPAM });
+    expect(await shown('c')).toMatchObject({ Driver: 'null', ConfigOnly: true, Labels: { l: '1' }, IPAM });
+    await create({ Name: 'n', ConfigFrom: { Network: 'c' } });
+    const { Labels, Options } = config;
+    expect(await shown('n')).toMatchObject({ Driver: 'bridge', ConfigFrom: { Network: 'c' }, Labels, Options, IPAM });
+    expect(engine.portLayer.network.resolve('n')).toMatchObject({ mtu: 1400 });
+    expect((await engine.call('DELETE', '/networks/c')).json.message).toMatch(/configuration network "c" is in use/);
+    expect((await engine.call('POST', '/networks/prune')).json).toEqual({ NetworksDeleted: ['n'] });
+    expect((await engine.call('DELETE', '/networks/c')).status).toBe(204);
+  });
+
+  it('its options are judged when a network is made from it', async () => {
+    await create({ ...config, Options: { 'com.docker.network.bridge.enable_icc': 'zz' } });
+    const { status, json } = await create({ Name: 'n', ConfigFrom: { Network: 'c' } });
+    expect([status, json.message]).toEqual([400, expect.stringContaining('enable_icc value: zz')]);
+  });
+});
+
+it('an answer warns of options that mean less than in Docker', async () => {
+  const Options = { 'com.docker.network.bridge.name': 'br-x', 'com.docker.network.nosuch': '1', foo: 'bar' };
+  const { Warning } = (await create({ Name: 'n', Options })).json;
+  expect(Warning).toContain(
+    "bridge.name=br-x: no interface of this machine has that name; the network is the port group 'test-br-x'",
+  );
+  expect(Warning).toContain('nosuch: there is no such option');
+  expect(Warning).not.toContain('foo');
+  const again = await create({ Name: 'm', Options });
+  expect([again.status, again.json.message]).toEqual([403, expect.stringContaining('networks have same bridge name')]);
+});
+
 it('subnets that were asked for are shown before one that was chosen', async () => {
   await create({ Name: 'n', EnableIPv6: true, IPAM: { Config: [{ Subnet: '2001:db8::/64' }] } });
   const [asked, chosen] = ((await shown('n')).IPAM as { Config: { Subnet: string }[] }).Config;
@@ -124,11 +165,11 @@ describe('filters', () => {
     [{ name: ['^b'], type: ['custom'] }, ['b']],
     [{ name: ['aa', '^b$'] }, ['aa', 'b']],
     [{ label: ['l', 'k=v'] }, ['aa']],
-    [{ driver: ['null', 'host'] }, ['none']],
-    [{ type: ['builtin'] }, ['bridge', 'none']],
+    [{ driver: ['null', 'host'] }, ['host', 'none']],
+    [{ type: ['builtin'] }, ['bridge', 'host', 'none']],
     [{ type: ['custom', 'builtin'], name: ['^b$', 'none'] }, ['b', 'none']],
     [{ dangling: ['true'] }, ['aa', 'ab', 'b']],
-    [{ dangling: ['0'] }, ['bridge', 'none']],
+    [{ dangling: ['0'] }, ['bridge', 'host', 'none']],
     [{ scope: ['swarm'] }, []],
     [{ name: ['(a+)+$'] }, ['aa']],
     [{ type: ['zz'] }, "invalid filter: 'type'='zz'"],

@@ -230,7 +230,7 @@ describe('the card’s address', () => {
     expect(spec({}, endpoint('02-42-ac-11-00-99')).networks[0]?.mac).toBe('02:42:ac:11:00:99');
     const networks = [{ name: 'bridge', portGroup: 'pg' }];
     const config = { networks, imageStore: { datastore: 'd', path: '' }, channelDir: '/c', id: 'i' };
-    const cards = containerVmSpec(config as never, made, 'parent.vmdk', () => 'pg').deviceChange!.map(
+    const cards = containerVmSpec(config as never, made, 'parent.vmdk', () => ({ portGroup: 'pg' })).deviceChange!.map(
       ({ device }) => device,
     );
     expect(cards).toContainEqual(expect.objectContaining({ addressType: 'manual', macAddress: '02:42:ac:11:00:98' }));

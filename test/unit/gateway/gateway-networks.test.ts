@@ -20,11 +20,13 @@ const net = (card: number, more: Partial<ServedNetwork> = {}): ServedNetwork => 
   egress: 'relay',
   internal: false,
   mtu: 0,
+  rate: 0,
   ...more,
 });
 
 it.each<[string, Partial<ServedNetwork>, object | null]>([
-  ['a plain one', {}, { addresses: ['172.18.0.1/16'], egress: true, internal: false, mtu: 0 }],
+  ['a plain one', {}, { addresses: ['172.18.0.1/16'], egress: true, internal: false, mtu: 0, rate: 0 }],
+  ['with a rate, in bits', { rate: 10_001 }, { rate: 1251 }],
   ['without a way out', { egress: 'none', mtu: 1400 }, { addresses: ['172.18.0.1/16'], egress: false, mtu: 1400 }],
   ['an internal one', { internal: true }, { egress: false, internal: true }],
   [

@@ -146,6 +146,12 @@ describe('the table', () => {
 
 describe('effects', () => {
   it.each<[string, ContainerLife, ContainerEvent, string[]]>([
+    [
+      'its addresses are known before its machine is powered on',
+      LIVES.preparing,
+      { type: 'power', startedAt: began, endpoints: [] },
+      ['tell starting'],
+    ],
     ['a start is told of once its process runs', LIVES.powering, { type: 'started', pid: 9 }, ['tell started']],
     ['the machine is expected to go off', LIVES.running, { type: 'ended', exit: reported }, ['expectOff']],
     [

@@ -7,6 +7,7 @@ import { interfaceNames, programSpec } from '../../../port-layer/exec/program-sp
 import { addressesValue, containerVmSpec } from '../../../port-layer/exec/vm-spec.js';
 import { cardsFor, cardsOf, mainEndpoint } from '../../../port-layer/network/endpoints.js';
 import { Networks } from '../../../port-layer/network/networks.js';
+import { backingOf } from '../../../src/vim25/index.js';
 import { sayingAsDocker } from '../../support/docker-words.js';
 import { VCH_CONFIG } from '../../support/vch-config.js';
 
@@ -70,7 +71,7 @@ describe('the configuration', () => {
 
 describe('addresses', () => {
   it('are allocated on each network, to the cards in the order of the networks', () => {
-    const endpoints = networks().bind(on('a', 'back', 'bridge'), MACS);
+    const endpoints = networks().places.bind(on('a', 'back', 'bridge'), MACS);
     expect(endpoints).toMatchObject([
       { network: 'back', mac: MACS[0], address: '10.1.2.2', prefixLength: 29, gateway: '10.1.2.1' },
       { network: 'bridge', mac: MACS[1], address: '172.16.0.2', prefixLength: 16, gateway: '172.16.0.1' },
@@ -80,39 +81,41 @@ describe('addresses', () => {
 
   it('are released on all networks', () => {
     const all = networks();
-    const take = (id: string) => all.bind(on(id, 'bridge', 'back'), MACS);
+    const take = (id: string) => all.places.bind(on(id, 'bridge', 'back'), MACS);
     const taken = ['a', 'b', 'c', 'd', 'e'].map(take);
     expect(sayingAsDocker(() => take('f'))).toThrow('no available IPv4 addresses');
     // Its address on the other network had been allocated by then.
-    all.release('f');
-    all.release('a');
+    all.places.release('f');
+    all.places.release('a');
     expect(take('g')[1]?.address).toBe(taken[0]![1]!.address);
   });
 
   it('of a running container are claimed on each network, independently of the others', () => {
     const all = networks();
-    const found = networks().bind(on('a', 'bridge', 'back'), MACS);
-    all.claim(on('x'), [found[0]!]);
+    const found = networks().places.bind(on('a', 'bridge', 'back'), MACS);
+    all.places.claim(on('x'), [found[0]!]);
     expect(
-      sayingAsDocker(() => all.claim(on('a'), [{ ...found[1]!, network: 'gone', networkId: '' }, ...found])),
+      sayingAsDocker(() => all.places.claim(on('a'), [{ ...found[1]!, network: 'gone', networkId: '' }, ...found])),
     ).toThrow('network gone not found');
-    expect(sayingAsDocker(() => all.claim(on('y'), [found[1]!]))).toThrow('Address already in use');
-    expect(sayingAsDocker(() => all.claim(on('y'), [found[0]!]))).toThrow('Address already in use');
+    expect(sayingAsDocker(() => all.places.claim(on('y'), [found[1]!]))).toThrow('Address already in use');
+    expect(sayingAsDocker(() => all.places.claim(on('y'), [found[0]!]))).toThrow('Address already in use');
   });
 
   it('are allocated on no network when one does not exist', () => {
     const all = networks();
-    expect(sayingAsDocker(() => all.bind(on('a', 'bridge', 'nosuch'), MACS))).toThrow('network nosuch not found');
-    expect(all.bind(on('b', 'bridge'), MACS)[0]?.address).toBe('172.16.0.2');
+    expect(sayingAsDocker(() => all.places.bind(on('a', 'bridge', 'nosuch'), MACS))).toThrow(
+      'network nosuch not found',
+    );
+    expect(all.places.bind(on('b', 'bridge'), MACS)[0]?.address).toBe('172.16.0.2');
   });
 
   it('are not given twice on one network, nor on more networks than a VM can have cards', () => {
-    expect(sayingAsDocker(() => networks().settle(on('a', 'back', 'bridge', 'back')))).toThrow(
+    expect(sayingAsDocker(() => networks().places.settle(on('a', 'back', 'bridge', 'back')))).toThrow(
       'network back is given twice',
     );
     const many = Array.from({ length: 11 }, (_, n) => `n${n}`);
-    expect(sayingAsDocker(() => networks().settle(on('a', ...many)))).toThrow('more than 10 networks');
-    expect(() => networks().settle(on('a', ...many.slice(1)))).not.toThrow();
+    expect(sayingAsDocker(() => networks().places.settle(on('a', ...many)))).toThrow('more than 10 networks');
+    expect(() => networks().places.settle(on('a', ...many.slice(1)))).not.toThrow();
   });
 });
 
@@ -130,7 +133,12 @@ it('lists the containers of each network', () => {
   const shown = new Networks(CONFIG, {
     all: () =>
       [
-        { id: 'a', running: true, spec: { name: 'n' }, endpoints: networks().bind(on('a', 'back', 'bridge'), MACS) },
+        {
+          id: 'a',
+          running: true,
+          spec: { name: 'n' },
+          endpoints: networks().places.bind(on('a', 'back', 'bridge'), MACS),
+        },
       ] as never,
   }).list();
   expect(shown.map(({ endpoints }) => endpoints.map(({ mac, containerName }) => [mac, containerName]))).toEqual([
@@ -141,11 +149,11 @@ it('lists the containers of each network', () => {
 
 describe('a VM on two networks', () => {
   const spec = on('a', 'back', 'bridge');
-  const endpoints = networks().bind(spec, MACS);
+  const endpoints = networks().places.bind(spec, MACS);
 
   it('has a card on each port group', () => {
     const cards = containerVmSpec(CONFIG, spec, 'parent.vmdk', (wish) =>
-      networks().portGroupOf(wish),
+      networks().places.attachmentOf(wish),
     ).deviceChange!.map(({ device }) => device);
     const groups = cards.flatMap((device) =>
       device.$type === 'VirtualVmxnet3' ? [(device.backing as { deviceName: string }).deviceName] : [],
@@ -156,7 +164,7 @@ describe('a VM on two networks', () => {
 
   it('has distinct keys for all devices, on the largest number of networks', () => {
     const many = on('a', ...Array.from({ length: 10 }, (_, n) => `n${n}`));
-    const keys = containerVmSpec(CONFIG, many, 'parent.vmdk', () => 'front').deviceChange!.map(
+    const keys = containerVmSpec(CONFIG, many, 'parent.vmdk', () => ({ portGroup: 'front' })).deviceChange!.map(
       ({ device }) => device.key,
     );
     expect(new Set(keys).size).toBe(keys.length);
@@ -199,6 +207,22 @@ describe('the cards of a VM', () => {
       first,
       second,
     ]);
+  });
+
+  it('on a distributed switch are known by the key of their port group', () => {
+    const port = { portgroupKey: 'dvportgroup-1', switchUuid: '50 2f' };
+    const there = { portGroup: 'LAN', distributed: port };
+    const made = backingOf(there);
+    expect(made).toEqual({ $type: 'VirtualEthernetCardDistributedVirtualPortBackingInfo', port });
+    // What a vCenter shows of it has more in it, and no name.
+    const shown = { ...made, port: { ...port, portKey: '12', connectionCookie: 3 } };
+    const [read] = cardsOf([
+      { key: 4000, macAddress: MACS[0], backing: shown },
+      { key: 4001, macAddress: MACS[1] },
+    ]);
+    expect(read).toEqual({ key: 4000, mac: MACS[0], portGroup: '', distributed: port });
+    const wanted = [{ portGroup: 'LAN' }, { portGroup: 'renamed since', distributed: port }];
+    expect(cardsFor(wanted, [read!, second]).map((one) => one?.key)).toEqual([4001, 4000]);
   });
 
   it.each([

@@ -37,7 +37,7 @@ it('a network has its level, published by default, and its ranges or its subnet 
   });
   expect(outerTrust(ranges!)).toEqual({ trust: 'peers', peers: ['10.0.0.8-10.0.0.9', '10.0.0.64/26'], dhcp: false });
   expect(outerTrust(whole!)).toEqual({ trust: 'closed', peers: ['10.0.1.0/24'], dhcp: false });
-  expect(outerTrust(dhcp!)).toEqual({ trust: 'open', peers: [], dhcp: true });
+  expect(outerTrust(dhcp!)).toEqual({ trust: 'open', peers: ['lease'], dhcp: true });
 });
 
 describe('a card', () => {

@@ -6,6 +6,7 @@ import type { NetworkStore } from '../../../port-layer/network/network-store.js'
 import { readNetworks } from '../../../port-layer/network/network-store.js';
 import { Networks } from '../../../port-layer/network/networks.js';
 import type { NetworkChange } from '../../../port-layer/network/types.js';
+import { segmentOf } from '../../../src/vim25/index.js';
 import { sayingAsDocker } from '../../support/docker-words.js';
 import { VCH_CONFIG } from '../../support/vch-config.js';
 
@@ -19,24 +20,24 @@ const CONFIG = vchConfigSchema.parse({
 class MemoryStore implements NetworkStore {
   text = '[]';
   failing: Error | null = null;
-  private cards = new Map([['front', 'eth0']]);
+  private cards = new Map([[segmentOf({ portGroup: 'front' }), 'eth0']]);
   private next = 1;
 
   load() {
     return Promise.resolve({ networks: readNetworks(this.text), interfaces: this.cards });
   }
 
-  add(network: NetworkSpec, all: readonly NetworkSpec[]): Promise<string> {
+  add(network: NetworkSpec, others: readonly NetworkSpec[]): Promise<{ network: NetworkSpec; interface: string }> {
     if (this.failing !== null) return Promise.reject(this.failing);
-    this.text = JSON.stringify(all);
-    this.cards.set(network.portGroup, `eth${this.next++}`);
-    return Promise.resolve(this.cards.get(network.portGroup)!);
+    this.text = JSON.stringify([...others, network]);
+    this.cards.set(segmentOf(network), `eth${this.next++}`);
+    return Promise.resolve({ network, interface: this.cards.get(segmentOf(network))! });
   }
 
-  remove({ portGroup }: NetworkSpec, all: readonly NetworkSpec[]): Promise<void> {
+  remove(network: NetworkSpec, others: readonly NetworkSpec[]): Promise<void> {
     if (this.failing !== null) return Promise.reject(this.failing);
-    this.text = JSON.stringify(all);
-    this.cards.delete(portGroup);
+    this.text = JSON.stringify(others);
+    this.cards.delete(segmentOf(network));
     return Promise.resolve();
   }
 
@@ -102,7 +103,10 @@ describe('a network', () => {
     const { id } = await networks.create(wanted('n'));
     store.failing = new Error('no');
     await expect(networks.remove('n')).rejects.toThrow('no');
-    expect(networks.bind(on('c', { network: 'n' }), [''])[0]).toMatchObject({ networkId: id, address: '172.17.0.2' });
+    expect(networks.places.bind(on('c', { network: 'n' }), [''])[0]).toMatchObject({
+      networkId: id,
+      address: '172.17.0.2',
+    });
   });
 
   it('of the configuration can neither be removed nor made again', async () => {
@@ -115,13 +119,13 @@ describe('a network', () => {
     const running = { id: 'c', running: false, spec: { name: 'web' }, endpoints: [] };
     const networks = await engine(new MemoryStore(), [running]);
     await networks.create(wanted('n'));
-    networks.bind(on('c', { network: 'n' }), ['']);
+    networks.places.bind(on('c', { network: 'n' }), ['']);
     await expect(networks.remove('n')).rejects.toMatchObject({ subject: { holders: [{ name: 'web', id: 'c' }] } });
-    networks.rest('c');
+    networks.places.rest('c');
     const going = networks.remove('n');
     await Promise.resolve();
     await going;
-    expect(sayingAsDocker(() => networks.bind(on('c', { network: 'n' }), ['']))).toThrow('network n not found');
+    expect(sayingAsDocker(() => networks.places.bind(on('c', { network: 'n' }), ['']))).toThrow('network n not found');
   });
 
   it('that is kept in a damaged form is left out', () => {
@@ -135,12 +139,12 @@ describe('a container', () => {
   it('goes by the id of its network from its first start on: one made anew under the name is another', async () => {
     const networks = await engine();
     const { id } = await networks.create(wanted('n'));
-    const [wish] = networks.identified(on('c', { network: 'n' }).networks);
+    const [wish] = networks.places.identified(on('c', { network: 'n' }).networks);
     expect(wish).toMatchObject({ network: 'n', networkId: id });
-    expect(networks.identified(on('c', { network: 'bridge' }).networks)[0]).not.toHaveProperty('networkId');
+    expect(networks.places.identified(on('c', { network: 'bridge' }).networks)[0]).not.toHaveProperty('networkId');
     await networks.remove('n');
     await networks.create(wanted('n'));
-    expect(sayingAsDocker(() => networks.bind({ id: 'c', networks: [wish!] }, ['']))).toThrow(
+    expect(sayingAsDocker(() => networks.places.bind({ id: 'c', networks: [wish!] }, ['']))).toThrow(
       `network ${id} not found`,
     );
   });
@@ -149,8 +153,10 @@ describe('a container', () => {
     const networks = await engine();
     const { id } = await networks.create(wanted('n'));
     for (const network of ['n', id, id.slice(0, 8)])
-      expect(networks.settle(on('c', { network })).networks[0]?.network).toBe('n');
-    expect(sayingAsDocker(() => networks.settle(on('c', { network: 'n' }, { network: id })))).toThrow('given twice');
+      expect(networks.places.settle(on('c', { network })).networks[0]?.network).toBe('n');
+    expect(sayingAsDocker(() => networks.places.settle(on('c', { network: 'n' }, { network: id })))).toThrow(
+      'given twice',
+    );
   });
 
   it('keeps its address when it is stopped, and when the endpoint is restarted', async () => {
@@ -158,14 +164,14 @@ describe('a container', () => {
     const networks = await engine(store);
     await networks.create(wanted('n', { ipv6: true }));
     const spec = on('c', { network: 'n' });
-    const first = networks.bind(spec, ['m']);
-    networks.rest('c');
-    networks.bind(on('other', { network: 'n' }), ['']);
-    expect(networks.bind(spec, ['m'])[0]?.address).toBe(first[0]?.address);
+    const first = networks.places.bind(spec, ['m']);
+    networks.places.rest('c');
+    networks.places.bind(on('other', { network: 'n' }), ['']);
+    expect(networks.places.bind(spec, ['m'])[0]?.address).toBe(first[0]?.address);
     const again = await engine(store);
-    again.recall(spec, first);
-    expect(again.bind(on('third', { network: 'n' }), [''])[0]?.address).not.toBe(first[0]?.address);
-    const { address, address6, gateway6 } = again.bind(spec, ['m'])[0]!;
+    again.places.recall(spec, first);
+    expect(again.places.bind(on('third', { network: 'n' }), [''])[0]?.address).not.toBe(first[0]?.address);
+    const { address, address6, gateway6 } = again.places.bind(spec, ['m'])[0]!;
     expect([address, address6]).toEqual([first[0]?.address, first[0]?.address6]);
     expect(gateway6).toMatch(/::1$/);
   });
@@ -174,24 +180,26 @@ describe('a container', () => {
     const networks = await engine();
     const { id } = await networks.create(wanted('n', { pools: [{ subnet: '10.5.0.0/24' }] }));
     const spec = on('c', { network: 'bridge' }, { network: 'n', ipv4: '10.5.0.9' });
-    const [bridge] = networks.bind(spec, ['', '']);
-    networks.leave('c', id);
-    expect(networks.bind(on('d', { network: 'n', ipv4: '10.5.0.9' }), [''])[0]?.address).toBe('10.5.0.9');
+    const [bridge] = networks.places.bind(spec, ['', '']);
+    networks.places.leave('c', id);
+    expect(networks.places.bind(on('d', { network: 'n', ipv4: '10.5.0.9' }), [''])[0]?.address).toBe('10.5.0.9');
     expect(
-      sayingAsDocker(() => networks.join('e', { ...on('', { network: 'n', ipv4: '10.5.0.9' }).networks[0]! }, '')),
+      sayingAsDocker(() =>
+        networks.places.join('e', { ...on('', { network: 'n', ipv4: '10.5.0.9' }).networks[0]! }, ''),
+      ),
     ).toThrow('Address already in use');
     expect(networks.usage('bridge')[0]?.used).toBe(4n);
-    expect(networks.bind(on('c', { network: 'bridge' }), [''])[0]?.address).toBe(bridge?.address);
+    expect(networks.places.bind(on('c', { network: 'bridge' }), [''])[0]?.address).toBe(bridge?.address);
   });
 
   it('has no gateway on an internal network, and asks its names there', async () => {
     const networks = await engine();
     await networks.create(wanted('n', { internal: true }));
-    expect(networks.bind(on('c', { network: 'n' }), [''])[0]).toMatchObject({
+    expect(networks.places.bind(on('c', { network: 'n' }), [''])[0]).toMatchObject({
       internal: true,
       gateway: '',
       nameServers: ['172.17.0.1'],
     });
-    expect(networks.bind(on('d', { network: 'bridge' }), [''])[0]?.nameServers).toEqual([]);
+    expect(networks.places.bind(on('d', { network: 'bridge' }), [''])[0]?.nameServers).toEqual([]);
   });
 });

@@ -1,8 +1,10 @@
 import { expect, it } from 'vitest';
-import { parseRequest } from '../../../src/porter/parse-request.js';
+import { parseRequest, requestNumber } from '../../../src/porter/parse-request.js';
 
 const eth0 = { interface: 'eth0', address: '172.16.0.1/16' };
 const eth1 = { interface: 'eth1', address: 'fd00::1/64' };
+const cards = (count: number): unknown[] =>
+  Array.from({ length: count }, (_, n) => ({ ...eth0, interface: `eth${n}` }));
 const publish = { kind: 'publish', request: 1, id: 2, protocol: 'tcp', host: '::1', port: 443 };
 
 const network = {
@@ -13,6 +15,7 @@ const network = {
   egress: true,
   internal: false,
   mtu: 0,
+  rate: 0,
 };
 const forward = {
   kind: 'forward',
@@ -38,7 +41,8 @@ it.each([
   publish,
   network,
   { ...network, addresses: [], egress: false, internal: true, mtu: 1500 },
-  { kind: 'network-gone', request: 5, interface: 'eth3' },
+  { ...network, interface: 'eth10' },
+  { kind: 'network-gone', request: 5, interface: 'eth255' },
   forward,
   { ...forward, inner: { address: '127.0.0.1', port: 0 } },
   names,
@@ -48,10 +52,13 @@ it.each([
   },
   { kind: 'reported', id: 3 },
   { kind: 'counters', request: 6 },
+  { kind: 'rate', address: 'fd00::2', rate: 1_250_000 },
+  { kind: 'forget', address: '10.0.0.2' },
   { kind: 'serve', request: 1, place: { socket: true } },
   { kind: 'serve', request: 1, place: { host: 'localhost', port: 0 } },
   { kind: 'gateway', request: 3, networks: [eth0] },
   { kind: 'gateway', request: 3, networks: [eth0, eth1] },
+  { kind: 'gateway', request: 3, networks: cards(256) },
   { kind: 'target', id: 1, address: '172.16.0.2', port: 80 },
   { kind: 'close', id: 1 },
 ])('%j is read', (request) => {
@@ -71,7 +78,7 @@ it.each([
   { kind: 'gateway', request: 1, address: '172.16.0.1/16' },
   { kind: 'gateway', request: 1, networks: [] },
   { kind: 'gateway', request: 1, networks: [eth0, eth0] },
-  { kind: 'gateway', request: 1, networks: Array.from({ length: 11 }, (_, n) => ({ ...eth0, interface: `eth${n}` })) },
+  { kind: 'gateway', request: 1, networks: cards(257) },
   ...['lo', 'eth', 'eth0 up', '-eth0', 7].map((name) => ({
     kind: 'gateway',
     request: 1,
@@ -92,7 +99,9 @@ it.each([
   { kind: 'target', id: 1, address: '', port: 1 },
   { kind: 'close', id: '1' },
   ...[
-    { interface: 'eth10' },
+    { interface: 'eth01' },
+    { interface: 'eth256' },
+    { interface: 'eth99999999999' },
     { interface: 'lo' },
     { addresses: '10.0.0.1/8' },
     { addresses: ['10.0.0.1'] },
@@ -101,6 +110,7 @@ it.each([
     { egress: 1 },
     { internal: undefined },
     { mtu: -1 },
+    { rate: -1 },
     { mtu: 70_000 },
     { request: 'x' },
   ].map((wrong) => ({ ...network, ...wrong })),
@@ -111,6 +121,11 @@ it.each([
   { ...forward, inner: null },
   { ...forward, inner: { address: '127.0.0.1', port: 70_000 } },
   { kind: 'counters' },
+  { kind: 'rate', address: 'fd00::2' },
+  { kind: 'rate', address: '10.0.0.2 1', rate: 1 },
+  { kind: 'rate', address: '10.0.0.2', rate: -1 },
+  { kind: 'rate', address: '10.0.0.2', rate: 1e15 },
+  { kind: 'forget', address: 'eth0' },
   { kind: 'reported' },
   { ...names, request: undefined },
   ...[
@@ -131,4 +146,14 @@ it.each([
   ].map((wrong) => ({ ...names, change: wrong })),
 ])('%j is refused', (request) => {
   expect(parseRequest(request)).toBeNull();
+});
+
+it.each([
+  [{ kind: 'exec', request: 7 }, 7],
+  [{ request: 0 }, 0],
+  [{ kind: 'exec' }, null],
+  [{ request: '7' }, null],
+  [null, null],
+])('whoever sent %j waits for the answer %j', (raw, expected) => {
+  expect(requestNumber(raw)).toBe(expected);
 });

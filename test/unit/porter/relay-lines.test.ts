@@ -27,6 +27,7 @@ const card = (number: number, egress: boolean) => ({
   egress,
   internal: false,
   mtu: 0,
+  rate: 0,
 });
 
 it('only cards with a way out are led to the relay, and no network inside is outside', () => {

@@ -38,6 +38,28 @@ it.each<[title: string, filter: Partial<NicFilter> & Pick<NicFilter, 'trust'>, w
     { trust: 'outbound', ports: [{ protocol: 'tcp', first: 80, last: 80 }] },
     [...AFRESH, 'chain', ...rules(5), 'end'],
   ],
+  [
+    'open, with a port that leads to another',
+    { trust: 'open', ports: [{ protocol: 'tcp', first: 8001, last: 8001, to: 80 }] },
+    [...AFRESH, 'chain', ...rules(2), 'end'],
+  ],
+  [
+    'published, with two ports that lead to others',
+    {
+      trust: 'published',
+      ports: [
+        { protocol: 'tcp', first: 8001, last: 8001, to: 80 },
+        { protocol: 'udp', first: 54, last: 54, to: 53 },
+        { protocol: 'tcp', first: 81, last: 81 },
+      ],
+    },
+    [...AFRESH, 'chain', ...rules(3), 'chain', ...rules(9), 'end'],
+  ],
+  [
+    'closed, whatever leads to others',
+    { trust: 'closed', ports: [{ protocol: 'tcp', first: 8001, last: 8001, to: 80 }] },
+    [...AFRESH, 'chain', ...rules(2), 'chain', ...rules(2), 'end'],
+  ],
   ['peers', { trust: 'peers', peers: ['10.0.0.0/8', 'fd00::/64'] }, [...AFRESH, 'chain', ...rules(7), 'end']],
   [
     'published',

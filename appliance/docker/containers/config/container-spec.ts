@@ -7,6 +7,7 @@ import { newId } from '../../../../src/common/ids.js';
 import { wantedPorts } from '../../../gateway/index.js';
 import type { Image } from '../../../image/index.js';
 import { logKeeping } from '../../logging/log-options.js';
+import { openPorts } from '../../networks/own-ports.js';
 import { annotationsOf, type Link } from '../container-record.js';
 import { checkHostOptions } from './check-host-options.js';
 import type { CreateBody } from './create-body.js';
@@ -73,9 +74,8 @@ export function containerSpec(request: CreateBody, image: Image, name: string, c
     if (status.is === 'works' && 'apply' in status && value !== undefined && value !== null) status.apply(spec, value);
   }
   // Those of --publish-all are not among them: on a container network, only what was named is open.
-  const ports = wantedPorts(host.PortBindings ?? {}, [], false);
-  if (ports.length > 0)
-    spec.openPorts = ports.map(({ protocol, containerPort: port }) => ({ protocol, first: port, last: port }));
+  const ports = openPorts(wantedPorts(host.PortBindings ?? {}, [], false));
+  if (ports.length > 0) spec.openPorts = ports;
   const { links = [] } = context;
   spec.annotations = annotationsOf({
     config,

@@ -3,6 +3,7 @@ import type { NetworkInfo, NetworkWish } from '../../../../port-layer/index.js';
 import { invalid, unsupported } from '../../../../src/common/errors.js';
 import type { EndpointRequest } from '../../networks/endpoint-request.js';
 import { checkEndpoint, checkMac, wishOf } from '../../networks/endpoint-settings.js';
+import { HOST } from '../../networks/host-network.js';
 import { joined } from '../../networks/problems.js';
 import { dockerMessage } from '../../words/docker-message.js';
 import type { CreateBody } from './create-body.js';
@@ -23,7 +24,12 @@ export function mainEndpoint(request: CreateBody) {
  */
 export function checkNetworks(request: CreateBody, find: FindNetwork): void {
   checkNetworkMode(request);
-  const problems = endpointsOf(request, mainNetwork(request)).flatMap(([name, endpoint]) => {
+  const main = mainNetwork(request);
+  const endpoints = endpointsOf(request, main);
+  // By its id, or beside others.
+  for (const name of [main, ...endpoints.map(([key]) => key)])
+    if (find(name)?.driver === HOST) throw noOtherNetwork('host');
+  const problems = endpoints.flatMap(([name, endpoint]) => {
     if (endpoint === null) return [`invalid config for network ${name}: EndpointsConfig is nil`];
     try {
       checkEndpoint(name, find(name), endpoint);
@@ -102,8 +108,8 @@ export function checkNetworkMode({ HostConfig: host, Hostname, ExposedPorts }: C
       throw invalid('conflicting options: port publishing and the container type network mode');
     if (some(ExposedPorts)) throw invalid('conflicting options: port exposing and the container type network mode');
   }
-  if (shared || mode === 'host')
-    throw unsupported(
-      `HostConfig.NetworkMode '${mode}' is not implemented: a virtual machine has a network stack of its own`,
-    );
+  if (shared || mode === 'host') throw noOtherNetwork(mode);
 }
+
+const noOtherNetwork = (mode: string): Error =>
+  unsupported(`HostConfig.NetworkMode '${mode}' is not implemented: a virtual machine has a network stack of its own`);
