@@ -5,13 +5,13 @@ import { invalid } from '../../../src/common/errors.js';
 import { commitReference, type ImageService, layerProgress, ProgressMeter, parsePlatform } from '../../image/index.js';
 import { dockerConfigSchema } from '../containers/config/docker-config.js';
 import { uncompressed } from '../http/archive-compression.js';
+import { imageName } from '../http/image-name.js';
+import { MessageStream } from '../http/message-stream.js';
+import { platformParameter } from '../http/platform-parameter.js';
 import { flag, hangup, query } from '../http/request.js';
 import { sendTar } from '../http/send-tar.js';
 import { ENGINE_VERSION } from '../system/version.js';
 import { applyChanges } from './commit-changes.js';
-import { imageName } from './image-name.js';
-import { MessageStream } from './message-stream.js';
-import { platformParameter } from './platform-parameter.js';
 
 type Images = Pick<ImageService, 'load' | 'save' | 'import' | 'download'>;
 

@@ -16,14 +16,14 @@ import {
   type RegistryAuth,
 } from '../../image/index.js';
 import { atLeast } from '../http/api-version.js';
+import { imageName } from '../http/image-name.js';
+import { MessageStream } from '../http/message-stream.js';
+import { platformParameter } from '../http/platform-parameter.js';
 import { body, filters, flag, hangup, query, versionOf } from '../http/request.js';
 import { importRoute } from './archive-routes.js';
 import type { ContainerImages } from './container-images.js';
 import { checkImageFilters, filterImages } from './image-filters.js';
-import { imageName } from './image-name.js';
 import { imageHistory, imageRow, imageView, sharedSizes } from './image-view.js';
-import { MessageStream } from './message-stream.js';
-import { platformParameter } from './platform-parameter.js';
 
 const authSchema = goType(
   'registry.AuthConfig',

@@ -2,10 +2,9 @@
  * Saves images to an archive (`docker save`), in the form that Docker writes since 25: an OCI image layout (image-spec image-layout.md)
  * that also has the `manifest.json` and `repositories` which earlier versions read (moby `image/tarexport/save.go`).
  */
-import type { LayerStore } from '../../../port-layer/index.js';
+import { type LayerStore, TAR_END, tarHeader, tarPadding } from '../../../port-layer/index.js';
 import { CaissonError, notFound } from '../../../src/common/errors.js';
 import { sha256 } from '../../../src/common/ids.js';
-import { TAR_END, tarHeader, tarPadding } from '../../../src/disk/index.js';
 import type { ImageStore } from '../image-store.js';
 import { formatPlatform, type Platform, platformMatch, platformOf } from '../platform.js';
 import { canonicalString, familiarName, familiarString, parseAnyReference, type Reference } from '../reference.js';

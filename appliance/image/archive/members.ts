@@ -8,9 +8,8 @@ import { mkdir, open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { finished } from 'node:stream/promises';
-import { type Grow, withoutRoom } from '../../../port-layer/index.js';
+import { type Grow, type TarEntry, TarReader, withoutRoom } from '../../../port-layer/index.js';
 import { invalid, notFound } from '../../../src/common/errors.js';
-import { type TarEntry, TarReader } from '../../../src/disk/index.js';
 
 /** An image of 125 layers has some 400 entries. */
 const MAX_ENTRIES = 100_000;

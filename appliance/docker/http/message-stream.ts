@@ -1,9 +1,9 @@
 /** Docker's stream of JSON messages (moby `pkg/jsonmessage`), as pull, load and import answer with. */
 import type { Request, Response } from 'express';
 import type { ProgressMessage } from '../../image/index.js';
-import { atLeast } from '../http/api-version.js';
-import { versionOf } from '../http/request.js';
 import { dockerMessage } from '../words/docker-message.js';
+import { atLeast } from './api-version.js';
+import { versionOf } from './request.js';
 
 /** A message: progress, or a text to be printed as it is. */
 export type StreamMessage = ProgressMessage & { stream?: string };

@@ -4,8 +4,8 @@ import { z } from 'zod';
 import { invalid } from '../../../src/common/errors.js';
 import { GoJsonError, goType, readGoJson } from '../../../src/common/go-json.js';
 import { type Platform, platformOf } from '../../image/index.js';
-import { atLeast } from '../http/api-version.js';
-import { query, versionOf } from '../http/request.js';
+import { atLeast } from './api-version.js';
+import { query, versionOf } from './request.js';
 
 const platformSchema = goType(
   'v1.Platform',
