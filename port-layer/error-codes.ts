@@ -362,6 +362,10 @@ export const CODES = {
       `the segment of the network '${s.network}' is called ${s.segment} already`,
   ),
   /** The host does not let the endpoint make port groups. */
+  'network.noRelay': code(
+    'unsupported',
+    (_: Nothing) => 'this host is not the gateway of networks, so nothing relays for them',
+  ),
   'network.notMade': code(
     'unavailable',
     (s: { network: string; reason: string }) => `the network '${s.network}' cannot be made: ${s.reason}`,

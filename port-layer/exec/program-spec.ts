@@ -3,6 +3,7 @@ import { shortId } from '../../src/common/ids.js';
 import {
   type FileSpec,
   INIT_PATH,
+  type NicFilter,
   type NicSpec,
   type ProcessSpec,
   type ProgramSpec,
@@ -83,20 +84,37 @@ export function cardSettings(
   all: readonly NetworkEndpoint[],
   openPorts: ContainerSpec['openPorts'] = [],
 ): Omit<NicSpec, 'index' | 'name' | 'mac'> {
-  const { address, prefixLength, gateway, address6, prefixLength6, gateway6, mtu, sysctls, external } = endpoint;
+  const { address, prefixLength, gateway, address6, prefixLength6, gateway6, mtu, sysctls } = endpoint;
+  const { external } = endpoint;
+  const filter = filterOf(endpoint, openPorts);
   const leased = leasedWayOut(all);
   return {
     address: address === '' || isLeased(endpoint) ? '' : `${address}/${prefixLength}`,
     ...(leased === undefined && endpoint === wayOut4(all) ? { gateway } : {}),
     ...(external?.dhcp === true ? { dhcp: endpoint === leased ? 'route' : 'address' } : {}),
-    ...(external === undefined || (external.trust === 'open' && openPorts.every(({ to }) => to === undefined))
-      ? {}
-      : { filter: { trust: external.trust, ports: openPorts, peers: external.peers } }),
+    ...(filter === undefined ? {} : { filter }),
     ...(address6 === '' ? {} : { address6: `${address6}/${prefixLength6}` }),
     ...(endpoint === wayOut6(all) ? { gateway6 } : {}),
     ...(mtu === 0 ? {} : { mtu }),
     ...(sysctls === undefined ? {} : { sysctls }),
   };
+}
+
+/** What may pass a card; undefined: everything. */
+function filterOf(
+  { external, guard, mac, address, address6 }: NetworkEndpoint,
+  ports: NicFilter['ports'],
+): NicFilter | undefined {
+  const own = { mac, addresses: [address, address6].filter((one) => one !== '') };
+  if (guard !== undefined)
+    return { trust: 'peers', ports: [], peers: guard.from, ...(guard.to === undefined ? {} : { to: guard.to }), own };
+  if (external === undefined) return undefined;
+  const { trust, peers, dhcp, alone = false } = external;
+  if (trust === 'open' && ports.every(({ to }) => to === undefined)) return undefined;
+  const filter: NicFilter = { trust, ports, peers };
+  // An address that is told by DHCP is not known here.
+  if (!alone || dhcp || trust === 'open') return filter;
+  return { ...filter, own: trust === 'closed' ? { mac, addresses: [] } : own };
 }
 
 /** The network whose router, told by DHCP, is the default route: nothing is known of it here but that it comes first. */

@@ -32,6 +32,8 @@ import {
 } from './hostd-process.js';
 import { keepUplinks, keptUplinks } from './kept-uplinks.js';
 import { checkHostSettings, type NetworkOptions, networkOptions, networkSettings } from './network-options.js';
+import { positiveInteger } from './positive-integer.js';
+import { type SizeOptions, sizeOptions, sizeSettings } from './size-options.js';
 import type { Login } from './target.js';
 import {
   createVch,
@@ -43,18 +45,9 @@ import {
   separateLogin,
 } from './vch.js';
 import { keepVchLogin } from './vch-login.js';
-import {
-  checkName,
-  parseBridgeRange,
-  parseDockerAddress,
-  plainTcpWarning,
-  positiveInteger,
-  RESERVE_HELP,
-  storageOf,
-  storageReserve,
-} from './vch-options.js';
+import { checkName, parseBridgeRange, parseDockerAddress, plainTcpWarning } from './vch-options.js';
 
-interface StartOptions extends GrantOptions, NetworkOptions {
+interface StartOptions extends GrantOptions, NetworkOptions, SizeOptions {
   name: string;
   dockerAddress?: string;
   insecureTcp: boolean;
@@ -62,10 +55,6 @@ interface StartOptions extends GrantOptions, NetworkOptions {
   stateDir: string;
   registryMirror: string[];
   insecureRegistry: string[];
-  containerCpus: number;
-  containerMemory: number;
-  storageReserve?: string;
-  imageQuota?: number;
   bridgeNetworkRange: string;
   warmPool?: string;
   accel?: string;
@@ -74,7 +63,7 @@ interface StartOptions extends GrantOptions, NetworkOptions {
   foreground: boolean;
 }
 
-const program = networkOptions(grantOptions(new Command('npm start --')))
+const program = sizeOptions(networkOptions(grantOptions(new Command('npm start --'))))
   .description(
     'Sets this machine up, starts the embedded host with a virtual container host, and says how to point docker at it.\nEverything runs on in the background: `npm stop` stops it (containers go on running), `npm stop -- --remove` removes it all.',
   )
@@ -83,8 +72,6 @@ const program = networkOptions(grantOptions(new Command('npm start --')))
     '--docker-address <host:port|none>',
     'where the Docker API listens besides its unix socket, without TLS: every user of this machine is root in all containers then (default: as before, at first none)',
   )
-  .option('--storage-reserve <part|size>', RESERVE_HELP, storageReserve)
-  .option('--image-quota <GiB>', 'what all images may take', positiveInteger('--image-quota'))
   .option('--insecure-tcp', 'let --docker-address be one that other machines reach, without TLS', false)
   .option('--hostd-address <host:port>', 'where the embedded vSphere host listens', '127.0.0.1:8989')
   .option('--state-dir <directory>', 'where images and containers are kept', DEFAULT_STATE_DIR)
@@ -99,18 +86,6 @@ const program = networkOptions(grantOptions(new Command('npm start --')))
     'registry that may be spoken to without TLS (may be repeated)',
     collect,
     [],
-  )
-  .option(
-    '--container-cpus <n>',
-    'virtual CPUs of a container that asks for none',
-    positiveInteger('--container-cpus'),
-    2,
-  )
-  .option(
-    '--container-memory <MiB>',
-    'memory of a container that asks for none',
-    positiveInteger('--container-memory'),
-    2048,
   )
   .option('--bridge-network-range <cidr>', "addresses of the containers' network", '172.16.0.0/16')
   .option(
@@ -207,8 +182,7 @@ async function provideVch(
     const wanted = {
       login: { url: login.url, user: login.user, password: login.password, thumbprint: login.thumbprint },
       registry: { mirrors: options.registryMirror, insecure: options.insecureRegistry, certificateAuthorities: [] },
-      storage: storageOf(options),
-      container: { cpus: options.containerCpus, memoryMiB: options.containerMemory, baseImageSizeGiB: 32 },
+      ...sizeSettings(options, 32),
     };
     const all = await listVchs(client);
     for (const vch of all) if (vch.name !== options.name) await separateLogin(client, vch, wanted.login);

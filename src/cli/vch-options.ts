@@ -1,12 +1,12 @@
 /** The options of `vic-machine create`, checked and turned into what a virtual container host needs. */
 import { isIPv4, isIPv6 } from 'node:net';
 import { Address4 } from 'ip-address';
-import { parseReserve, type VchConfig } from '../../port-layer/config.js';
 import { invalid } from '../common/errors.js';
+import type { SizeOptions } from './size-options.js';
 import type { OpsUser } from './vch-login.js';
 
 /** As commander returns them. */
-export interface CreateOptions {
+export interface CreateOptions extends SizeOptions {
   name: string;
   imageStore: string;
   computeResource?: string;
@@ -21,34 +21,12 @@ export interface CreateOptions {
   registryMirror: string[];
   insecureRegistry: string[];
   registryCa: string[];
-  containerCpus: number;
-  containerMemory: number;
   baseImageSize: number;
-  storageReserve?: string;
-  imageQuota?: number;
   channelDir?: string;
   opsUser?: string;
   opsPassword?: string;
   opsGrantPerms?: boolean;
   timeout: number;
-}
-
-export const RESERVE_HELP =
-  'room that images, volumes and copies leave free, such as 5% or 2GiB (default 5%, at most 2GiB)';
-
-/** For an option. @throws invalid */
-export function storageReserve(text: string): string {
-  parseReserve(text);
-  return text;
-}
-
-/** The part of the configuration that these options determine. */
-export function storageOf(options: Pick<CreateOptions, 'storageReserve' | 'imageQuota'>): VchConfig['storage'] {
-  const { storageReserve: reserve, imageQuota: imageQuotaGiB } = options;
-  return {
-    ...(reserve === undefined ? {} : { reserve }),
-    ...(imageQuotaGiB === undefined ? {} : { imageQuotaGiB }),
-  };
 }
 
 /**
@@ -142,16 +120,6 @@ export function plainTcpWarning(address: { host: string; port: number }, insiste
       '  --docker-address 127.0.0.1:<port> is for users of this machine alone\n' +
       '  --insecure-tcp lets everybody in all the same',
   );
-}
-
-/** Number parser for commander. */
-export function positiveInteger(name: string) {
-  return (text: string): number => {
-    const value = Number(text);
-    if (!Number.isSafeInteger(value) || value <= 0)
-      throw invalid(`${name} takes a positive whole number, not '${text}'`);
-    return value;
-  };
 }
 
 /** Which kind of TLS the options ask for. @throws invalid for contradictions */

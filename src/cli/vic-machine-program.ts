@@ -1,4 +1,5 @@
 /** vic-machine: creates, lists, inspects and deletes virtual container hosts on a vSphere target (or the embedded host). */
+
 import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -16,6 +17,8 @@ import { type GrantOptions, grantOptions, hostGrants } from './host-grants.js';
 import { type NetworkOptions, networkOptions, networkSettings } from './network-options.js';
 import { PASSWORD_VARIABLE, SEEN_WARNING } from './password.js';
 import { policyCommands } from './policy-commands.js';
+import { positiveInteger } from './positive-integer.js';
+import { sizeOptions, sizeSettings } from './size-options.js';
 import { connectTarget, type Login, parseTarget, resolveLogin, type TargetOptions } from './target.js';
 import { createVch, deleteVch, findVch, listVchs, type Vch } from './vch.js';
 import {
@@ -26,10 +29,6 @@ import {
   parseImageStore,
   parseOpsUser,
   plainTcpWarning,
-  positiveInteger,
-  RESERVE_HELP,
-  storageOf,
-  storageReserve,
   tlsMode,
 } from './vch-options.js';
 
@@ -177,7 +176,7 @@ const program = new Command('vic-machine')
   .showHelpAfterError()
   .exitOverride();
 
-networkOptions(grantOptions(targetCommand(program, 'create', 'create a virtual container host')))
+sizeOptions(networkOptions(grantOptions(targetCommand(program, 'create', 'create a virtual container host'))))
   .option('--force', "accept the target's certificate whatever it is")
   .option('--name <name>', 'name of the virtual container host, at most 31 characters (required)')
   .option('--image-store <[ds://]datastore[/path]>', 'where images and containers are kept (required)')
@@ -198,21 +197,7 @@ networkOptions(grantOptions(targetCommand(program, 'create', 'create a virtual c
     [],
   )
   .option('--registry-ca <file.pem>', 'certificate authority trusted for registries (may be repeated)', collect, [])
-  .option(
-    '--container-cpus <n>',
-    'virtual CPUs of a container that asks for none',
-    positiveInteger('--container-cpus'),
-    2,
-  )
-  .option(
-    '--container-memory <MiB>',
-    'memory of a container that asks for none',
-    positiveInteger('--container-memory'),
-    2048,
-  )
   .option('--base-image-size <GiB>', "size of a container's disk", positiveInteger('--base-image-size'), 32)
-  .option('--storage-reserve <part|size>', RESERVE_HELP, storageReserve)
-  .option('--image-quota <GiB>', 'what all images may take', positiveInteger('--image-quota'))
   .option('--channel-dir <directory>', "directory of channel sockets on the embedded host's machine")
   .option(
     '--ops-user <name>',
@@ -255,14 +240,9 @@ networkOptions(grantOptions(targetCommand(program, 'create', 'create a virtual c
           networks: [{ name: DEFAULT_NETWORK, portGroup: options.bridgeNetwork, subnet }],
           listen: [listen],
           registry,
-          container: {
-            cpus: options.containerCpus,
-            memoryMiB: options.containerMemory,
-            baseImageSizeGiB: options.baseImageSize,
-          },
+          ...sizeSettings(options, options.baseImageSize),
           ...grants,
           settings,
-          storage: storageOf(options),
           channelDir: options.channelDir ?? join(instancePaths(DEFAULT_STATE_DIR).runDir, 'vch', name),
         },
         progress,

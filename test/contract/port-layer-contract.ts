@@ -17,6 +17,7 @@ import type {
 } from '../../port-layer/index.js';
 import type { ErrorKind } from '../../src/common/errors.js';
 import { newId } from '../../src/common/ids.js';
+import { containerSpec, processSpec } from '../support/specs.js';
 
 /** A port layer to test. */
 export interface Subject {
@@ -41,46 +42,27 @@ export function portLayerContract(open: () => Promise<Subject>): void {
   });
   afterAll(async () => subject?.close());
 
-  const sh = (script: string): ProcessSpec => ({
-    args: ['/bin/sh', '-c', script],
-    env: ['PATH=/bin:/usr/bin'],
-    cwd: '/',
-    user: '',
-    additionalGroups: [],
-    tty: false,
-    openStdin: true,
-    rlimits: [],
-  });
+  const sh = (script: string): ProcessSpec =>
+    processSpec(['/bin/sh', '-c', script], { env: ['PATH=/bin:/usr/bin'], openStdin: true });
 
   /** Creates a container. @returns its id */
   const create = async (name: string, process: ProcessSpec, more: Partial<ContainerSpec> = {}): Promise<string> => {
     const { layer } = subject;
-    const { spec } = await portLayer.exec.create({
-      version: 1,
-      id: newId(),
-      name,
-      createdAt: new Date().toISOString(),
-      layer,
-      imageId: layer ?? `sha256:${'0'.repeat(64)}`,
-      imageName: 'busybox',
-      cpus: 1,
-      memoryMiB: 128,
-      hostname: name,
-      domainname: '',
-      process,
-      stopSignal: 15,
-      stopTimeoutSeconds: 1,
-      readOnlyRoot: false,
-      shmSize: 0,
-      sysctls: {},
-      dns: null,
-      extraHosts: [],
-      files: [],
-      networks: [{ network: 'bridge', aliases: [] }],
-      autoRemove: false,
-      annotations: { kept: 'yes' },
-      ...more,
-    });
+    const { spec } = await portLayer.exec.create(
+      containerSpec(newId(), {
+        name,
+        layer,
+        imageId: layer ?? `sha256:${'0'.repeat(64)}`,
+        imageName: 'busybox',
+        memoryMiB: 128,
+        hostname: name,
+        process,
+        stopTimeoutSeconds: 1,
+        networks: [{ network: 'bridge', aliases: [] }],
+        annotations: { kept: 'yes' },
+        ...more,
+      }),
+    );
     return spec.id;
   };
 

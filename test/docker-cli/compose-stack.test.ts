@@ -37,6 +37,8 @@ services:
   api:
     image: services
     command: /start-api
+    # Its server, as process 1, would ignore the signal to stop.
+    init: true
     depends_on: {db: {condition: service_healthy}, cache: {condition: service_healthy}}
     networks: {front: {}, back: {}}
     healthcheck: {test: ["CMD", "bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/8000"], <<: *health}

@@ -6,8 +6,8 @@ import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { ContainerChannel } from '../../port-layer/interaction/container-channel.js';
 import type { RunningVm } from '../../src/hostd/runtime.js';
-import { encodeProcess } from '../../tether/program/compile.js';
 import type { TetherConnection } from '../../tether/protocol/connection.js';
+import { openChannel, sh } from '../support/guest-shell.js';
 import { HostileGuest } from '../support/hostile-guest.js';
 import { type LabGuest, until, VmLab } from '../support/vm-lab.js';
 
@@ -23,9 +23,7 @@ beforeAll(async () => {
   const { backing } = guest.definition.serials[0]!;
   if (backing.kind !== 'unixClient') throw new Error('the lab gives VMs a channel');
   path = backing.path;
-  channel = new ContainerChannel(path);
-  await channel.listen();
-  channel.release();
+  channel = await openChannel(guest);
   vm = await lab.powerOn(guest);
   await until(() => guest.status.startsWith('started'), 'it has started');
 });
@@ -36,22 +34,7 @@ afterAll(async () => {
 
 /** Runs something in the guest. */
 async function works(): Promise<void> {
-  const { output, started } = await channel.exec(
-    encodeProcess({
-      args: ['/bin/echo', 'here'],
-      env: [],
-      cwd: '/',
-      user: '',
-      additionalGroups: [],
-      tty: false,
-      openStdin: false,
-      rlimits: [],
-    }),
-  );
-  let said = '';
-  await started;
-  for await (const { data } of output) said += String(data);
-  expect(said).toBe('here\n');
+  expect(await sh(channel, 'echo here')).toBe('here\n');
 }
 
 it('is on no command line, and is closed to others', async () => {
@@ -73,9 +56,7 @@ it('accepts no second peer while its VM lives', async () => {
 
 it('is reconnected to a new endpoint, and after the guest was hung up on', async () => {
   await channel.close(true);
-  channel = new ContainerChannel(path);
-  await channel.listen();
-  channel.release();
+  channel = await openChannel(guest);
   await works();
   // As after a protocol violation.
   const { connection } = channel as unknown as { connection: TetherConnection };
@@ -88,9 +69,7 @@ it('is reconnected to a new endpoint, and after the guest was hung up on', async
 it('is reconnected after a restart of hostd, to an endpoint that appeared meanwhile', async () => {
   vm.release();
   await channel.close(true);
-  channel = new ContainerChannel(path);
-  await channel.listen();
-  channel.release();
+  channel = await openChannel(guest);
   vm = (await lab.adoptAfterRestart(vm, guest))!;
   expect(vm).not.toBeNull();
   await works();

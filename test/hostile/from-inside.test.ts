@@ -185,8 +185,8 @@ describe('a neighbour', () => {
       (await docker('exec', 'neighbour', 'ping', '-c', '5', '-i', '0.2', '-w', '20', neighbour.gateway)).match(
         /\d+ packets received/,
       )?.[0] ?? '';
-    const [sent, received] = await Promise.all([attack('storm', '2000'), echoes()]);
-    console.log(`a storm of ${sent} broadcasts in 2 s`);
+    const [sent, received] = await Promise.all([attack('storm', '1500'), echoes()]);
+    console.log(`a storm of ${sent} broadcasts in 1.5 s`);
     expect(Number(sent)).toBeGreaterThan(100);
     expect(received).toBe('5 packets received');
   });
@@ -249,10 +249,10 @@ describe('somebody on another network', () => {
   it('is not reached by changing the own address, route or MAC address', async () => {
     const network = stranger.ip.replace(/\d+$/, '');
     const tries = [
-      'ip route add $IP dev eth0; ping -c 2 -W 1 $IP; ip route del $IP dev eth0',
-      'ip route add $IP via $GATEWAY; ping -c 2 -W 1 $IP; ip route del $IP via $GATEWAY',
-      'ip addr add $OTHER/24 dev eth0; ping -c 2 -W 1 -I $OTHER $IP; ip addr del $OTHER/24 dev eth0',
-      'ip link set eth0 address $MAC; ping -c 2 -W 1 $IP; ip link set eth0 address $OWN',
+      'ip route add $IP dev eth0; ping -c 1 -W 1 $IP; ip route del $IP dev eth0',
+      'ip route add $IP via $GATEWAY; ping -c 1 -W 1 $IP; ip route del $IP via $GATEWAY',
+      'ip addr add $OTHER/24 dev eth0; ping -c 1 -W 1 -I $OTHER $IP; ip addr del $OTHER/24 dev eth0',
+      'ip link set eth0 address $MAC; ping -c 1 -W 1 $IP; ip link set eth0 address $OWN',
     ].map((one) => `${one} >/dev/null 2>&1`);
     const values = {
       IP: stranger.ip,

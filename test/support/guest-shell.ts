@@ -5,9 +5,11 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { ContainerChannel } from '../../port-layer/interaction/container-channel.js';
+import type { RunningVm } from '../../src/hostd/runtime.js';
 import { encodeProcess } from '../../tether/program/compile.js';
 import type { ProcessSpec } from '../../tether/program/spec.js';
-import { type LabGuest, PORT_GROUP, type VmLab } from './vm-lab.js';
+import { processSpec } from './specs.js';
+import { type LabGuest, type LabVm, PORT_GROUP, type VmLab } from './vm-lab.js';
 
 /** Listens for the VM; call before it is powered on, or at any time later: it calls again each second. */
 export async function openChannel(guest: LabGuest): Promise<ContainerChannel> {
@@ -19,6 +21,22 @@ export async function openChannel(guest: LabGuest): Promise<ContainerChannel> {
   return channel;
 }
 
+/** A VM whose first process goes on, with its channel. */
+export interface OpenGuest {
+  guest: LabGuest;
+  vm: RunningVm;
+  channel: ContainerChannel;
+}
+
+/** Powers on such a VM, whose script ends with `echo up; exec sleep 100000` if it is not given. Resolves when that has been printed. */
+export async function startGuest(lab: VmLab, options: LabVm): Promise<OpenGuest> {
+  const guest = await lab.define({ script: 'echo up; exec sleep 100000', ...options });
+  const channel = await openChannel(guest);
+  const vm = await lab.powerOn(guest);
+  await guest.printed(/up/);
+  return { guest, vm, channel };
+}
+
 /** What a command prints in the container, both outputs together. */
 export async function sh(
   channel: ContainerChannel,
@@ -26,10 +44,7 @@ export async function sh(
   user = '',
   more: Partial<ProcessSpec> = {},
 ): Promise<string> {
-  const process = encodeProcess({
-    ...{ args: ['/bin/sh', '-c', `{ ${script}\n} 2>&1`], env: ['PATH=/bin'], cwd: '/', user, additionalGroups: [] },
-    ...{ tty: false, openStdin: false, rlimits: [], ...more },
-  });
+  const process = encodeProcess(processSpec(['/bin/sh', '-c', `{ ${script}\n} 2>&1`], { user, ...more }));
   const { output, started } = await channel.exec(process);
   await started;
   let printed = '';
@@ -47,10 +62,8 @@ export async function buildTool(directory: string): Promise<string> {
 
 /** Puts a program into the container as `/bin/tool`. */
 export async function putTool(channel: ContainerChannel, path: string): Promise<void> {
-  const process = encodeProcess({
-    ...{ args: ['/bin/sh', '-c', 'cat > /bin/tool; chmod 755 /bin/tool'], env: ['PATH=/bin'], cwd: '/', user: '' },
-    ...{ additionalGroups: [], tty: false, openStdin: true, rlimits: [] },
-  });
+  const args = ['/bin/sh', '-c', 'cat > /bin/tool; chmod 755 /bin/tool'];
+  const process = encodeProcess(processSpec(args, { openStdin: true }));
   const { session, output, started } = await channel.exec(process);
   await started;
   channel.stdin(session)!.end(await readFile(path));

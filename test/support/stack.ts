@@ -3,6 +3,7 @@
  * with vic-machine, and a registry with the test images as its mirror. Can run beside a running `npm start`.
  */
 import { spawn } from 'node:child_process';
+import { randomInt } from 'node:crypto';
 import { mkdtempSync, readdirSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -57,16 +58,22 @@ export function run(
   });
 }
 
-/** A currently free TCP port. */
-export function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
+/** Ports that no kernel takes by itself, for connections and for listeners that do not care: those begin at 32768. */
+const CHOSEN_PORTS = { first: 20_000, count: 10_000 };
+
+/** A currently free TCP port, which nobody takes until the test does. */
+export async function freePort(): Promise<number> {
+  for (;;) {
+    const port = CHOSEN_PORTS.first + randomInt(CHOSEN_PORTS.count);
     const server = createServer();
-    server.once('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const { port } = server.address() as { port: number };
-      server.close(() => resolve(port));
+    const free = await new Promise<boolean>((resolve) => {
+      server.once('error', () => resolve(false));
+      server.listen(port, () => resolve(true));
     });
-  });
+    if (!free) continue;
+    await new Promise((resolve) => server.close(resolve));
+    return port;
+  }
 }
 
 /** A running engine. */

@@ -16,6 +16,7 @@ import type { NicSpec, ProgramSpec } from '../../tether/program/spec.js';
 import { LogParser } from '../../tether/protocol/log.js';
 import { expectNoneRefused, refusedSoFar } from './refused-calls.js';
 import { TarBuilder } from './registry/tar-builder.js';
+import { processSpec, programSpec } from './specs.js';
 
 export const PORT_GROUP = 'lab bridge';
 
@@ -107,11 +108,7 @@ export class LabGuest implements VmHooks {
 
   /** Everything that its processes have printed so far. */
   async output(): Promise<string> {
-    const bytes = await readFile(join(this.definition.directory, 'output.log')).catch(() => Buffer.alloc(0));
-    return new LogParser()
-      .push(bytes)
-      .map((record) => record.data.toString())
-      .join('');
+    return outputIn(this.definition.directory);
   }
 
   /** Resolves when its output matches. */
@@ -127,6 +124,15 @@ export class LabGuest implements VmHooks {
     );
     return output;
   }
+}
+
+/** What the processes of the VM in a directory have printed so far. */
+export async function outputIn(directory: string): Promise<string> {
+  const bytes = await readFile(join(directory, 'output.log')).catch(() => Buffer.alloc(0));
+  return new LogParser()
+    .push(bytes)
+    .map(({ data }) => data.toString())
+    .join('');
 }
 
 /** Waits for a condition. @throws Error naming `what` after 100 s */
@@ -184,31 +190,15 @@ export class VmLab {
     const nics = options.address === undefined ? [] : [{ index: 0, mac, portGroup: PORT_GROUP, connected: true }];
     const extraConfig = new Map<string, string>();
     if (options.script !== undefined) {
-      const program = compileProgram({
-        containerId: name,
-        hostname: name,
-        domainname: '',
-        rootDisk: { bus: 0, unit: 0 },
-        readOnlyRoot: false,
-        nics: nics.map(({ index }) => ({ index, name: 'eth0', mac, address: options.address!, ...options.nic })),
-        files: [],
-        sysctls: {},
-        shmSize: 2 ** 30,
-        process: {
-          args: ['/bin/sh', '-c', options.script],
-          env: ['PATH=/bin'],
-          cwd: '/',
-          user: '',
-          additionalGroups: [],
-          tty: false,
-          openStdin: false,
-          rlimits: [],
-        },
-        stopSignal: 15,
-        stopTimeoutSeconds: 1,
-        gateTimeoutMs: 0,
-        ...options.program,
-      });
+      const program = compileProgram(
+        programSpec(processSpec(['/bin/sh', '-c', options.script]), {
+          containerId: name,
+          hostname: name,
+          nics: nics.map(({ index }) => ({ index, name: 'eth0', mac, address: options.address!, ...options.nic })),
+          shmSize: 2 ** 30,
+          ...options.program,
+        }),
+      );
       extraConfig.set('guestinfo.caisson.program', program.toString('base64'));
     }
     return new LabGuest({

@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { ContainerChannel } from '../../port-layer/interaction/container-channel.js';
 import type { RunningVm } from '../../src/hostd/runtime.js';
-import { openChannel, sh } from '../support/guest-shell.js';
+import { sh, startGuest } from '../support/guest-shell.js';
 import { type LabGuest, until, VmLab } from '../support/vm-lab.js';
 
 const OTHER = 'lab other';
@@ -50,8 +50,15 @@ beforeAll(async () => {
   const first = await lab.define({ script: 'true', address: '10.9.0.9/24' });
   await lab.powerOn(first);
   await first.exit();
-  guest = await lab.define({
-    script: 'echo up; exec sleep 100000',
+  await until(async () => {
+    const [before] = spares();
+    if (before === undefined) return false;
+    const used = cpu(before);
+    await sleep(300);
+    return spares()[0] === before && cpu(before) === used;
+  }, 'a spare VM waits');
+  const waiting = spares();
+  ({ guest, vm, channel } = await startGuest(lab, {
     address: '10.9.0.2/24',
     nic: {
       address6: 'fd00:9::2/64',
@@ -66,18 +73,8 @@ beforeAll(async () => {
         { path: '/etc/resolv.conf', content: RESOLV, mode: 0o644 },
       ],
     },
-  });
-  channel = await openChannel(guest);
-  await until(async () => {
-    const [before] = spares();
-    if (before === undefined) return false;
-    const used = cpu(before);
-    await sleep(300);
-    return spares()[0] === before && cpu(before) === used;
-  }, 'a spare VM waits');
-  vm = await lab.powerOn(guest);
-  expect(spares()).toContain(vm.pid);
-  await guest.printed(/up/);
+  }));
+  expect(waiting).toContain(vm.pid);
   missing = channel.addNic({ name: '', mac: MISSING, address: '10.7.0.2/24' }).then(
     () => null,
     (error: unknown) => error,

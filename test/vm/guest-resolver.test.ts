@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { ContainerChannel } from '../../port-layer/interaction/container-channel.js';
-import { buildTool, neighbour, openChannel, putTool, sh } from '../support/guest-shell.js';
+import { buildTool, neighbour, putTool, sh, startGuest } from '../support/guest-shell.js';
 import { VmLab } from '../support/vm-lab.js';
 
 const GATEWAY = '10.9.0.1';
@@ -29,17 +29,13 @@ beforeAll(async () => {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   await once(server.stdout!, 'data');
-  const guest = await lab.define({
-    script: 'echo up; exec sleep 100000',
+  ({ channel } = await startGuest(lab, {
     address: '10.9.0.2/24',
     program: {
       nameServers: [GATEWAY],
       files: [{ path: '/etc/resolv.conf', content: 'nameserver 127.0.0.11\noptions ndots:0\n', mode: 0o644 }],
     },
-  });
-  channel = await openChannel(guest);
-  await lab.powerOn(guest);
-  await guest.printed(/up/);
+  }));
   tools = await mkdtemp(join(tmpdir(), 'caisson-tool-'));
   await putTool(channel, await buildTool(tools));
 });

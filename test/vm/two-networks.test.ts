@@ -5,22 +5,21 @@
  */
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { type ContainerSpec, openPortLayer, type PortLayer } from '../../port-layer/index.js';
+import { openPortLayer, type PortLayer } from '../../port-layer/index.js';
 import { startHostdProcess } from '../../src/cli/hostd-process.js';
 import { removeEngine } from '../../src/cli/stop-engine.js';
 import { createVch, powerOffVch, type Vch } from '../../src/cli/vch.js';
 import { newId } from '../../src/common/ids.js';
 import { instancePaths } from '../../src/common/paths.js';
 import { VimClient } from '../../src/vim25/index.js';
-import { LogParser } from '../../tether/protocol/log.js';
 import { expectNoneRefused, refusedSoFar } from '../support/refused-calls.js';
+import { containerSpec, processSpec } from '../support/specs.js';
 import { freePort } from '../support/stack.js';
-import { busyboxTar, until } from '../support/vm-lab.js';
+import { busyboxTar, outputIn, until } from '../support/vm-lab.js';
 
 const LAYER = `sha256:${'1'.repeat(64)}`;
 const FRONT = '172.16.0';
@@ -66,34 +65,16 @@ afterAll(async () => {
 
 /** Creates and starts a container. @returns its id */
 async function run(name: string, networks: string[], script: string, annotations = {}): Promise<string> {
-  const spec: ContainerSpec = {
-    version: 1,
-    id: newId(),
+  const spec = containerSpec(newId(), {
     name,
-    createdAt: new Date().toISOString(),
     layer: LAYER,
     imageId: LAYER,
-    imageName: 'busybox',
-    cpus: 1,
-    memoryMiB: 256,
     hostname: name,
-    domainname: '',
-    process: {
-      ...{ args: ['/bin/sh', '-c', script], env: ['PATH=/bin'], cwd: '/', user: '', additionalGroups: [] },
-      ...{ tty: false, openStdin: false, rlimits: [] },
-    },
-    stopSignal: 15,
+    process: processSpec(['/bin/sh', '-c', script]),
     stopTimeoutSeconds: 1,
-    readOnlyRoot: false,
-    shmSize: 0,
-    sysctls: {},
-    dns: null,
-    extraHosts: [],
-    files: [],
     networks: networks.map((network) => ({ network, aliases: [] })),
-    autoRemove: false,
     annotations: { 'docker.config': '{}', 'docker.hostConfig': '{}', ...annotations },
-  };
+  });
   await portLayer!.exec.create(spec);
   await portLayer!.exec.start(spec.id);
   return spec.id;
@@ -105,11 +86,7 @@ async function printed(id: string, wanted: RegExp): Promise<string> {
   let output = '';
   await until(
     async () => {
-      const bytes = await readFile(join(paths.datastoreDir, id, 'output.log')).catch(() => Buffer.alloc(0));
-      output = new LogParser()
-        .push(bytes)
-        .map(({ data }) => data.toString())
-        .join('');
+      output = await outputIn(join(paths.datastoreDir, id));
       return wanted.test(output);
     },
     `the container prints ${wanted}`,

@@ -145,6 +145,7 @@ export const WORDS: Words = {
   'network.paused': ({ container, doing }) =>
     `Container ${container} is paused, unpause the container before you ${doing} it`,
   'network.notConnected': null,
+  'network.noRelay': null,
   'network.notMade': null,
   'network.noConfiguration': ({ network }) => `configuration network ${JSON.stringify(network)} does not exist`,
   'network.configurationInUse': ({ network }) =>

@@ -21,7 +21,7 @@ import { bridgeLink, pairLink } from './new-links.js';
 import type { PolicyTables } from './policy-tables.js';
 import type { PortGroupSettings } from './port-group-settings.js';
 import { REJECT_ALL, type SecurityPolicy } from './security-policy.js';
-import { Uplinks } from './uplinks.js';
+import { removedUplink, Uplinks } from './uplinks.js';
 import { type Plugging, type Port, Wiring } from './wiring.js';
 
 const log = logger('switch');
@@ -131,7 +131,7 @@ export class VirtualSwitch {
     const uplink = this.uplinks.forget(name);
     await ipTry(
       this.namespace,
-      uplink.map((one) => `link delete ${one}`),
+      uplink.flatMap((one) => removedUplink(one)),
     );
     this.wiring.removeUplink(uplink);
     this.leaving.begin(bridge);

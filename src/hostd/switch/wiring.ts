@@ -108,9 +108,10 @@ export class Wiring {
    */
   async addUplink(name: string, bridge: string): Promise<void> {
     await ipBatch(this.namespace, [
+      // Up first: see `removedUplink`.
+      `link set ${name} up`,
       `link set ${name} master ${bridge}`,
       `link set ${name} type bridge_slave learning on flood on isolated off`,
-      `link set ${name} up`,
     ]);
     await this.checks.allow(name, { mac: '', addresses: undefined, unchecked: true });
   }

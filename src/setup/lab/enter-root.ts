@@ -7,6 +7,12 @@ import { copyFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type DebianRoot, projectInRoot } from './debian-root.js';
 
+/**
+ * In which a QEMU's launcher marks its user as taken (`USERS_FILE` of `src/hostd/qemu/launcher/launcher.h`). Limits of users hold for the whole
+ * machine, so that no two VMs may have the same, in whatever root they run.
+ */
+const USERS = '/run/caisson.users';
+
 /** Run by sh as the first process of the namespaces: `$1` is the root, the rest the command. */
 const ENTER = `set -e
 root=$1; shift
@@ -16,6 +22,7 @@ mount --rbind /dev "$root/dev"
 mount -t proc proc "$root/proc"
 mount -t sysfs sys "$root/sys" 2>/dev/null || mount --rbind /sys "$root/sys"
 mount -t tmpfs run "$root/run"
+: >> ${USERS} && : > "$root${USERS}" && mount --bind ${USERS} "$root${USERS}"
 mkdir -p "$root/.outside"
 cd "$root"
 pivot_root . .outside

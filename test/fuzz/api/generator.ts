@@ -1,5 +1,7 @@
 /** Requests that no client would send: seeded, so that a failed case can be repeated by its number. */
 
+import { randomOf } from '../../support/random.js';
+
 /** A case. */
 export interface FuzzCase {
   number: number;
@@ -298,20 +300,10 @@ const VERSIONS = [
   ...['/v1.23', '/v1.99', '/v0', '/v1..5', '/v9999999999999999999', '/v1.x', '/v', '//v1.51'],
 ];
 
-/** Numbers in [0, 1) from a seed (mulberry32). */
-export function numbers(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
-
 /** The case with a given number: always the same for the same routes. */
 export function fuzzCase(number: number, routes: readonly FuzzRoute[], targets: FuzzTargets): FuzzCase {
-  const random = numbers(number * 2_654_435_761);
+  const whole = randomOf(number * 2_654_435_761);
+  const random = (): number => whole(2 ** 32) / 2 ** 32;
   const pick: Pick = (list) => list[Math.floor(random() * list.length)]!;
   const chance = (probability: number): boolean => random() < probability;
   const route = routes[number % routes.length]!;

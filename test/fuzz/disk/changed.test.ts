@@ -1,5 +1,6 @@
 /** Random archives unpacked one after the other into the disk of a stopped container, compared with a model. */
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { randomOf } from '../../support/random.js';
 import { CONTAINER_ID, stoppedContainer } from '../../support/stopped-container.js';
 import {
   type Entry,
@@ -25,15 +26,6 @@ beforeEach(async () => {
 });
 afterEach(() => remove());
 
-/** Numbers from a seed. */
-function generator(seed: number): (limit: number) => number {
-  let state = seed;
-  return (limit) => {
-    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
-    return Math.floor((state / 2 ** 32) * limit);
-  };
-}
-
 /** Applies an entry to the model; false when a part of the path is not a directory. */
 function place(model: Map<string, Node>, path: string, node: Node): boolean {
   const parts = path.split('/');
@@ -47,7 +39,7 @@ function place(model: Map<string, Node>, path: string, node: Node): boolean {
 }
 
 test.each([1, 2, 3, 4])('seed %i', async (seed) => {
-  const random = generator(seed);
+  const random = randomOf(seed);
   const stack = new Stack(directory, undefined, `seed-${seed}-`);
   const layer = [
     ...Array.from({ length: 300 }, (_, i) => ({ name: `a/many-${i}`, content: `${i}` })),

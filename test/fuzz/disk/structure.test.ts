@@ -6,6 +6,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { MemoryBlocks } from '../../../src/disk/index.js';
 import { costOf, HostileExt4, MOST_LAG_MS, makeExt4, walk } from '../../support/hostile-ext4.js';
+import { type Random, randomOf } from '../../support/random.js';
 import { temporaryDirectory } from '../../unit/disk/support.js';
 
 const DIRECTORIES = 40;
@@ -20,16 +21,6 @@ beforeAll(async () => {
   base = await makeExt4(directory.path, DIRECTORIES);
 });
 afterAll(() => directory.remove());
-
-type Random = (limit: number) => number;
-
-function generator(seed: number): Random {
-  let state = Math.imul(seed, 0x9e3779b1);
-  return (limit) => {
-    state = (Math.imul(state ^ (state >>> 15), 0x2c1b3c6d) + 0x6d2b79f5) >>> 0;
-    return Math.floor(((state ^ (state >>> 13)) >>> 0) % limit);
-  };
-}
 
 /** Ways to lie; each changes one structure. */
 const LIES: ((hostile: HostileExt4, random: Random) => void)[] = [
@@ -97,7 +88,7 @@ const LIES: ((hostile: HostileExt4, random: Random) => void)[] = [
 
 test(`${IMAGES} filesystems, from seed ${FIRST_SEED} on`, async () => {
   for (let seed = FIRST_SEED; seed < FIRST_SEED + IMAGES; seed++) {
-    const random = generator(seed);
+    const random = randomOf(seed);
     const hostile = new HostileExt4(base);
     const lies = Array.from({ length: 1 + random(4) }, () => LIES[random(LIES.length)]!);
     const told: string[] = [];

@@ -7,6 +7,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { Ext4Filesystem, VmdkChain } from '../../../src/disk/index.js';
 import { costOf, MOST_LAG_MS, walk } from '../../support/hostile-ext4.js';
 import { BASE, HostileVmdks, makeVmdks, TOP, type VmdkFiles } from '../../support/hostile-vmdk.js';
+import { type Random, randomOf } from '../../support/random.js';
 import { temporaryDirectory } from '../../unit/disk/support.js';
 
 /** Number of chains in this run; FUZZ_IMAGES sets more, FUZZ_SEED the first seed. */
@@ -22,16 +23,6 @@ beforeAll(async () => {
   base = await makeVmdks(directory.path);
 });
 afterAll(() => directory.remove());
-
-type Random = (limit: number) => number;
-
-function generator(seed: number): Random {
-  let state = Math.imul(seed, 0x9e3779b1);
-  return (limit) => {
-    state = (Math.imul(state ^ (state >>> 15), 0x2c1b3c6d) + 0x6d2b79f5) >>> 0;
-    return Math.floor(((state ^ (state >>> 13)) >>> 0) % limit);
-  };
-}
 
 const pick = <T>(random: Random, ...values: T[]): T => values[random(values.length)]!;
 
@@ -177,7 +168,7 @@ test('the intact chain is read completely', async () => {
 
 test(`${IMAGES} chains, from seed ${FIRST_SEED} on`, async () => {
   for (let seed = FIRST_SEED; seed < FIRST_SEED + IMAGES; seed++) {
-    const random = generator(seed);
+    const random = randomOf(seed);
     const hostile = new HostileVmdks(base);
     const told: string[] = [];
     for (let left = 1 + random(3); left > 0; left--) {

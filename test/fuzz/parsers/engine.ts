@@ -7,7 +7,8 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { CaissonError, messageOf } from '../../../src/common/errors.js';
-import { MAX_INPUT, mutate, type Random, randomOf } from './mutate.js';
+import { type Random, randomOf } from '../../support/random.js';
+import { MAX_INPUT, mutate } from './mutate.js';
 
 /** A parser, and what is known about its inputs. */
 export interface Target {

@@ -1,7 +1,6 @@
 /** Inputs for parsers, made from other inputs. */
 
-/** An integer from 0 to below the limit. */
-export type Random = (limit: number) => number;
+import type { Random } from '../../support/random.js';
 
 export const MAX_INPUT = 16_384;
 const NUMBERS = [
@@ -28,17 +27,6 @@ const NUMBERS = [
   0x7fffffff,
   0xffffffff,
 ];
-
-/** The same numbers for the same seed (mulberry32, in the public domain). */
-export function randomOf(seed: number): Random {
-  let state = seed >>> 0;
-  return (limit) => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) % limit;
-  };
-}
 
 /** An input from a pool, changed in one to six places. */
 export function mutate(pool: readonly Buffer[], tokens: readonly (string | Buffer)[], random: Random): Buffer {

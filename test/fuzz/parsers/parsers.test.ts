@@ -2,8 +2,8 @@
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, it } from 'vitest';
+import { randomOf } from '../../support/random.js';
 import { fuzz, outcomeOf, readCorpus } from './engine.js';
-import { randomOf } from './mutate.js';
 import { parserTargets } from './targets.js';
 
 const RUNS = Number(process.env.FUZZ_RUNS ?? 3000);

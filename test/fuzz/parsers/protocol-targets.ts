@@ -11,8 +11,9 @@ import { encodeRecord, FileRecordParser, FileReply } from '../../../tether/proto
 import { encodeFrame, FrameParser, Message, PREAMBLE } from '../../../tether/protocol/frames.js';
 import { LogParser, MARK, RUN_HEADER } from '../../../tether/protocol/log.js';
 import { ObservationParser } from '../../../tether/protocol/observation.js';
+import type { Random } from '../../support/random.js';
 import type { Target } from './engine.js';
-import { pieces, type Random } from './mutate.js';
+import { pieces } from './mutate.js';
 
 /** A parser's result for the whole input and for pieces; both must give the same refusal or the same result. */
 function inPieces<T>(make: () => { push(bytes: Buffer): T[]; finish?(): T[] }, input: Buffer, random: Random): T[] {

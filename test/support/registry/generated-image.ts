@@ -17,6 +17,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
+import { type Random, randomOf } from '../random.js';
 import { type BuiltImage, digestOf, zstdCompress } from './image-builder.js';
 
 /** By path without a leading slash: `d`, `l <target>`, or `f <size> <sha256>`. */
@@ -59,16 +60,15 @@ const MANIFEST_TYPES = {
 };
 const MIB = 2 ** 20;
 
-/** Numbers from a seed (mulberry32), the same each time. */
+/** Numbers and choices from a seed, the same each time. */
 class Chance {
-  constructor(private state: number) {}
   /** An integer with 0 ≤ n < limit. */
-  below(limit: number): number {
-    this.state = (this.state + 0x6d2b79f5) | 0;
-    let t = Math.imul(this.state ^ (this.state >>> 15), 1 | this.state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return Math.floor((((t ^ (t >>> 14)) >>> 0) / 2 ** 32) * limit);
+  readonly below: Random;
+
+  constructor(seed: number) {
+    this.below = randomOf(seed);
   }
+
   of<T>(list: readonly T[]): T {
     return list[this.below(list.length)]!;
   }

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { Command } from 'commander';
 import { afterAll, describe, expect, it } from 'vitest';
 import { applyConfigFile, collect } from '../../../src/cli/config-file.js';
+import { positiveInteger } from '../../../src/cli/positive-integer.js';
 import { parseTarget } from '../../../src/cli/target.js';
 import {
   checkName,
@@ -11,7 +12,6 @@ import {
   parseDockerAddress,
   parseImageStore,
   plainTcpWarning,
-  positiveInteger,
   tlsMode,
 } from '../../../src/cli/vch-options.js';
 

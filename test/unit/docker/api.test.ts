@@ -204,6 +204,36 @@ describe('the engine', () => {
     expect(json.Warnings).toEqual(['WARNING: Container networks: senders are not checked']);
   });
 
+  it('on a vCenter says that containers are not found by name, and what keeps networks apart', async () => {
+    const { network } = engine.portLayer;
+    const made = await engine.call('POST', '/networks/create', { Name: 'apart' });
+    network.ownHost = false;
+    try {
+      const on = (NetworkMode: string) => ({ Image: 'busybox', HostConfig: { NetworkMode } });
+      const named = await engine.call('POST', '/containers/create', on('apart'));
+      const warning =
+        'Containers on network apart do not find each other by name: this vSphere host has no name server for them';
+      expect([made.status, named.status, named.json.Warnings]).toEqual([201, 201, [warning]]);
+      const rate = { 'caisson.egress-rate': '10mbit' };
+      const refusals = await Promise.all([
+        engine.call('POST', '/networks/create', { Name: 'slow', Options: rate }),
+        engine.call('POST', '/containers/create', {
+          ...on('apart'),
+          NetworkingConfig: { EndpointsConfig: { apart: { DriverOpts: rate } } },
+        }),
+      ]);
+      expect(refusals.map(({ status }) => status)).toEqual([501, 501]);
+      const plain = await engine.call('POST', '/containers/create', on('bridge'));
+      expect(plain.json.Warnings).toEqual([]);
+      const { DriverStatus } = (await engine.call('GET', '/info')).json as { DriverStatus: [string, string][] };
+      expect(new Map(DriverStatus).get('New networks')).toMatch(/^share the port group .*; packet filters/);
+      for (const { json } of [named, plain]) await engine.call('DELETE', `/containers/${json.Id}`);
+    } finally {
+      network.ownHost = true;
+      await engine.call('DELETE', '/networks/apart');
+    }
+  });
+
   it('tells how much of their quota images take', async () => {
     expect((await engine.call('GET', '/info')).text).not.toContain('Space of images');
     engine.portLayer.room = new StorageReserve({}, storageLimits({ imageQuotaGiB: 2 }), () => 5e8);

@@ -5,6 +5,7 @@ import { basename, join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import type { ContainerFiles } from '../../../port-layer/files/container-files.js';
 import { compileProgram } from '../../../tether/program/compile.js';
+import { processSpec, programSpec } from '../../support/specs.js';
 import { CONTAINER_ID as ID, stoppedContainer } from '../../support/stopped-container.js';
 import { type Entry, fsck, readAll, Stack, streamOf, tarOf, temporaryDirectory } from '../disk/support.js';
 
@@ -123,28 +124,8 @@ it('is made once: what is written there later stays, and counts as a change', as
 });
 
 it('is a step of the first start only', () => {
-  const process = {
-    args: ['x'],
-    env: [],
-    cwd: '/',
-    user: '',
-    additionalGroups: [],
-    tty: false,
-    openStdin: false,
-    rlimits: [],
-  };
-  const spec = { containerId: ID, hostname: 'h', domainname: '', rootDisk: { bus: 0, unit: 0 }, readOnlyRoot: false };
-  const rest = {
-    nics: [],
-    files: [],
-    sysctls: {},
-    shmSize: 0,
-    stopSignal: 15,
-    stopTimeoutSeconds: 10,
-    gateTimeoutMs: 0,
-  };
   const step = Buffer.from('1e0800000040e2010000000000', 'hex');
-  const program = { ...spec, ...rest, process };
+  const program = programSpec(processSpec(['x']));
   expect(compileProgram({ ...program, initLayer: 123_456 }).includes(step)).toBe(true);
   expect(compileProgram(program).includes(step)).toBe(false);
 });

@@ -5,50 +5,17 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { vchConfigSchema } from '../../../port-layer/config.js';
 import { ContainerCache } from '../../../port-layer/exec/container-cache.js';
-import type { ContainerSpec } from '../../../port-layer/exec/container-spec.js';
 import { Containers } from '../../../port-layer/exec/containers.js';
 import type { ContainerInfo } from '../../../port-layer/exec/types.js';
 import { Networks } from '../../../port-layer/network/networks.js';
 import type { Layers } from '../../../port-layer/storage/layers.js';
 import { VolumeUse } from '../../../port-layer/storage/volume-use.js';
 import { FakeVmHost } from '../../support/fake-vm-host.js';
+import { containerSpec } from '../../support/specs.js';
 import { VCH_CONFIG } from '../../support/vch-config.js';
 
 const ID = 'a'.repeat(64);
-const SPEC: ContainerSpec = {
-  version: 1,
-  id: ID,
-  name: 'box',
-  createdAt: '2026-01-01T00:00:00Z',
-  layer: null,
-  imageId: '',
-  imageName: 'x',
-  cpus: 1,
-  memoryMiB: 512,
-  hostname: 'h',
-  domainname: '',
-  process: {
-    args: ['sh'],
-    env: [],
-    cwd: '/',
-    user: '',
-    additionalGroups: [],
-    tty: false,
-    openStdin: false,
-    rlimits: [],
-  },
-  stopSignal: 15,
-  stopTimeoutSeconds: 10,
-  readOnlyRoot: false,
-  shmSize: 0,
-  sysctls: {},
-  dns: null,
-  extraHosts: [],
-  files: [],
-  networks: [],
-  autoRemove: false,
-  annotations: {},
-};
+const SPEC = containerSpec(ID, { name: 'box' });
 
 let channelDir: string;
 const open: Containers[] = [];
@@ -152,8 +119,11 @@ it('a VM that an administrator powers on counts as running until it is off', asy
   await containers.start(ID);
   const next = containers.wait(ID, 'next-exit');
   host.powerOn(`started ${Date.now()}000000 4`);
+  host.calls.length = 0;
   host.tell(containers);
   await expect.poll(() => containers.resolve(ID).state).toBe('running');
+  // Another endpoint knows of the run what this one has recorded.
+  await expect.poll(() => host.calls).toContain('ReconfigVM_Task');
   const before = containers.resolve(ID).startedAt;
   const later = await endpoint(host, true);
   expect(later.resolve(ID)).toMatchObject({ state: 'running', startedAt: before });

@@ -9,6 +9,7 @@ import { cardsFor, cardsOf, mainEndpoint } from '../../../port-layer/network/end
 import { Networks } from '../../../port-layer/network/networks.js';
 import { backingOf } from '../../../src/vim25/index.js';
 import { sayingAsDocker } from '../../support/docker-words.js';
+import { containerSpec } from '../../support/specs.js';
 import { VCH_CONFIG } from '../../support/vch-config.js';
 
 const FRONT = { name: 'bridge', portGroup: 'front', subnet: '172.16.0.0/16' };
@@ -17,31 +18,8 @@ const COMMON = { ...VCH_CONFIG, channelDir: '/run/x' };
 const CONFIG = vchConfigSchema.parse({ ...COMMON, networks: [FRONT, BACK] });
 const MACS = ['00:0c:29:00:00:01', '00:0c:29:00:00:02'];
 
-const on = (id: string, ...networks: string[]): ContainerSpec => ({
-  version: 1,
-  id,
-  name: id,
-  createdAt: '2026-01-01T00:00:00Z',
-  layer: null,
-  imageId: '',
-  imageName: 'x',
-  cpus: 1,
-  memoryMiB: 512,
-  hostname: 'h',
-  domainname: '',
-  process: { args: ['sh'], env: [], cwd: '/', user: '', terminal: false } as never,
-  stopSignal: 15,
-  stopTimeoutSeconds: 10,
-  readOnlyRoot: false,
-  shmSize: 0,
-  sysctls: {},
-  dns: null,
-  extraHosts: [],
-  files: [],
-  networks: networks.map((network) => ({ network, aliases: [] })),
-  autoRemove: false,
-  annotations: {},
-});
+const on = (id: string, ...networks: string[]): ContainerSpec =>
+  containerSpec(id, { networks: networks.map((network) => ({ network, aliases: [] })) });
 
 const networks = (): Networks => new Networks(CONFIG, { all: () => [] });
 

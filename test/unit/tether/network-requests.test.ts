@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterAll, beforeEach, describe, expect, it } from 'vitest';
 import { ContainerChannel } from '../../../port-layer/interaction/container-channel.js';
 import { compileProgram } from '../../../tether/program/compile.js';
-import type { NicSpec, ProgramSpec } from '../../../tether/program/spec.js';
+import type { NicSpec } from '../../../tether/program/spec.js';
 import { Step } from '../../../tether/program/steps.js';
 import { FieldWriter } from '../../../tether/protocol/fields.js';
 import {
@@ -16,6 +16,7 @@ import {
   Message,
   PREAMBLE,
 } from '../../../tether/protocol/frames.js';
+import { processSpec, programSpec } from '../../support/specs.js';
 
 const directory = mkdtempSync(join(tmpdir(), 'caisson-requests-'));
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
@@ -117,10 +118,4 @@ describe('requests to a running container', () => {
   });
 });
 
-const EMPTY: ProgramSpec = {
-  ...{ containerId: 'c', hostname: 'c', domainname: '', rootDisk: { bus: 0, unit: 0 }, readOnlyRoot: false },
-  ...{ nics: [], files: [], sysctls: {}, shmSize: 0, stopSignal: 15, stopTimeoutSeconds: 1, gateTimeoutMs: 0 },
-  process: {
-    ...{ args: ['true'], env: [], cwd: '/', user: '', additionalGroups: [], tty: false, openStdin: false, rlimits: [] },
-  },
-};
+const EMPTY = programSpec(processSpec(['true']));
