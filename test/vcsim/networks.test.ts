@@ -1,6 +1,6 @@
 /** User-made networks on a vCenter and an ESX host that we did not write: what is asked of them, and what other clients see then. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { HostPolicy, type PolicyHostParts, type PolicyNames } from '../../appliance/docker/policy/host-policy.js';
+import { HostPolicy, type PolicyHostParts } from '../../appliance/docker/policy/host-policy.js';
 import { OwnGateway } from '../../appliance/gateway/index.js';
 import { PolicyService } from '../../appliance/policy/index.js';
 import { vchConfigSchema } from '../../port-layer/config.js';
@@ -496,9 +496,10 @@ it('a policy is refused on a vCenter, and nothing of it stays', async () => {
       delete: async () => undefined,
     };
     const exec = { list: () => [] };
+    const nobody = (): void => undefined;
     const parts = { exec, kv, endpoint } as unknown as PolicyHostParts;
-    const names: PolicyNames = { watch: () => undefined, restrict: async () => undefined };
-    const host = new HostPolicy(parts, new OwnGateway(() => undefined, ''), () => [], names);
+    const names = { watch: nobody, restrict: async () => undefined };
+    const host = new HostPolicy(parts, new OwnGateway(nobody, ''), () => [], names);
     const policies = new PolicyService(host);
     await policies.open();
     const rule = 'rules:\n  - { name: r, direction: in, select: { names: [a] }, action: drop }\n';
