@@ -202,6 +202,15 @@ export const CODES = {
   // --- layers
   'layer.notFound': code('notFound', (s: { layer: string | null }) => `layer ${s.layer} is not stored`),
   'layer.noParent': code('internal', (s: { layer: string }) => `the parent layer ${s.layer} is not stored`),
+  'layer.noRecipe': code(
+    'unsupported',
+    (s: { layer: string }) => `layer ${s.layer} was stored by an earlier version, without what its tar is made from`,
+  ),
+  'layer.damaged': code(
+    'internal',
+    (s: { layer: string; digest: string; diffId: string }) =>
+      `layer ${s.layer} is damaged: its tar has the digest ${s.digest} instead of ${s.diffId}`,
+  ),
   'layer.isParent': code(
     'conflict',
     (s: { layer: string; child: string }) => `layer ${s.layer} is the parent of ${s.child}`,
@@ -353,6 +362,10 @@ export const CODES = {
       `the segment of the network '${s.network}' is called ${s.segment} already`,
   ),
   /** The host does not let the endpoint make port groups. */
+  'network.noRelay': code(
+    'unsupported',
+    (_: Nothing) => 'this host is not the gateway of networks, so nothing relays for them',
+  ),
   'network.notMade': code(
     'unavailable',
     (s: { network: string; reason: string }) => `the network '${s.network}' cannot be made: ${s.reason}`,

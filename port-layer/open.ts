@@ -1,6 +1,7 @@
 /** Opening the port layer: connects to vSphere and puts its services together. */
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { isEmbedded } from '../src/common/embedded-host.js';
 import { ownSpoolDirectory } from '../src/common/paths.js';
 import { type ManagedObjectReference, PropertyWatcher, VimClient } from '../src/vim25/index.js';
 import type { VchConfig } from './config.js';
@@ -51,7 +52,11 @@ export async function openPortLayer(config: VchConfig): Promise<PortLayer> {
     await volumes.load();
     volumes.usedByContainers = () =>
       new Set(cache.all().flatMap(({ spec }) => (spec.volumes ?? []).map(({ volume }) => volume)));
-    const network = new Networks(config, cache, { store: new EndpointVm(client, config), routes: machineRoutes });
+    const network = new Networks(config, cache, {
+      store: new EndpointVm(client, config),
+      routes: machineRoutes,
+      ownHost: isEmbedded(client.serviceContent.about),
+    });
     await network.load();
     const endpoint = new OwnVmKeys(client, config.id);
     const exec = new Containers(client, config, cache, network, layers, volumes, volumeUse);

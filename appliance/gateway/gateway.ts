@@ -1,5 +1,7 @@
 /** How the endpoint reaches the machine's addresses: through the porter that hostd gives it, or by itself if it was started without one. */
 import type { Server } from 'node:net';
+import { networkInterfaces } from 'node:os';
+import { Address4, Address6 } from 'ip-address';
 import { unavailable, unsupported } from '../../src/common/errors.js';
 import { logger } from '../../src/common/log.js';
 import { relayPath } from '../../src/common/paths.js';
@@ -18,7 +20,7 @@ import {
   type ServePlace,
   toldError,
 } from '../../src/porter/messages.js';
-import type { NamesAnswer, NamesChange } from '../../src/porter/names-table.js';
+import type { NamesAnswer, NamesChange, RefusedLookups } from '../../src/porter/names-table.js';
 import { RelayProcess } from '../../src/porter/relay-process.js';
 
 const log = logger('gateway');
@@ -43,6 +45,8 @@ export interface Gateway {
   publish(id: number, protocol: Protocol, host: string, port: number): Promise<number>;
   target(id: number, address: string, port: number): void;
   close(id: number): void;
+  /** Whether published ports can lead to a network with these subnets (CIDR). */
+  reaches(subnets: readonly string[]): boolean;
   /** Sets up one of its cards, or changes it. @throws unavailable, unsupported without a porter */
   network(card: GatewayCard): Promise<void>;
   /** The card is about to go, or has gone. */
@@ -70,6 +74,8 @@ export interface Gateway {
   policyTrace(packet: ProbePacket | null): Promise<PolicyAnswer['trace']>;
   /** @param observer is told of the addresses that an asker is about to be told (`NamesChange.reported`); the asker waits for it */
   onNamesAnswer(observer: NamesObserver): void;
+  /** @param observer is told of questions that `NamesContainer.lookups` did not allow, not of each at once */
+  onRefusedLookups(observer: (lookups: RefusedLookups) => void): void;
   stop(): void;
 }
 
@@ -77,8 +83,15 @@ export interface Gateway {
 export class OwnGateway implements Gateway {
   private readonly relay: RelayProcess;
 
-  /** @param onDeath called when all published ports have to be set up again */
-  constructor(onDeath: () => void, program = relayPath()) {
+  /**
+   * @param onDeath called when all published ports have to be set up again
+   * @param ownAddresses those of this machine
+   */
+  constructor(
+    onDeath: () => void,
+    program = relayPath(),
+    private readonly ownAddresses = machineAddresses,
+  ) {
     this.relay = new RelayProcess([program], onDeath);
   }
 
@@ -96,6 +109,11 @@ export class OwnGateway implements Gateway {
 
   close(id: number): void {
     this.relay.close(id);
+  }
+
+  /** It dials from an address of its own there: the containers' machines take nothing from elsewhere. */
+  reaches(subnets: readonly string[]): boolean {
+    return this.ownAddresses().some((address) => subnets.some((subnet) => isWithin(address, subnet)));
   }
 
   /** Its cards are those of the machine that it runs on, which are not its to change. */
@@ -135,9 +153,21 @@ export class OwnGateway implements Gateway {
 
   onNamesAnswer(): void {}
 
+  onRefusedLookups(): void {}
+
   stop(): void {
     this.relay.stop();
   }
+}
+
+const machineAddresses = (): string[] =>
+  Object.values(networkInterfaces()).flatMap((all = []) => all.map(({ address }) => address));
+
+function isWithin(address: string, subnet: string): boolean {
+  if (address.includes(':') !== subnet.includes(':')) return false;
+  return address.includes(':')
+    ? new Address6(address).isInSubnet(new Address6(subnet))
+    : new Address4(address).isInSubnet(new Address4(subnet));
 }
 
 /** The IPC channel that this process was started with: its other end is the porter. */
@@ -180,6 +210,7 @@ export class PorterGateway implements Gateway {
   private readonly waiting = new Map<number, Waiting>();
   private last = 0;
   private observer: NamesObserver = nothing;
+  private refusals: (lookups: RefusedLookups) => void = nothing;
 
   /**
    * @param onDeath called when all published ports and forwards have to be set up again
@@ -200,6 +231,10 @@ export class PorterGateway implements Gateway {
       }
       if (message.kind === 'report') {
         void this.report(message.id, message.answer);
+        return;
+      }
+      if (message.kind === 'refused') {
+        this.refusals(message.lookups);
         return;
       }
       const waiting = this.waiting.get(message.request);
@@ -230,6 +265,11 @@ export class PorterGateway implements Gateway {
 
   close(id: number): void {
     this.porter.send({ kind: 'close', id });
+  }
+
+  /** It has an address on every network. */
+  reaches(): boolean {
+    return true;
   }
 
   rate(address: string, rate: number): void {
@@ -282,6 +322,10 @@ export class PorterGateway implements Gateway {
 
   onNamesAnswer(observer: NamesObserver): void {
     this.observer = observer;
+  }
+
+  onRefusedLookups(observer: (lookups: RefusedLookups) => void): void {
+    this.refusals = observer;
   }
 
   /** The porter ends with this process. */

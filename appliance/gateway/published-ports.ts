@@ -105,6 +105,11 @@ export class PortMapper {
     private readonly nextId = counter(),
   ) {}
 
+  /** Whether ports can lead to a network with these subnets. */
+  reaches(subnets: readonly string[]): boolean {
+    return this.gateway.reaches(subnets);
+  }
+
   /** What a container has published. */
   portsOf(containerId: string): PublishedPort[] {
     return this.published.get(containerId) ?? [];

@@ -71,6 +71,13 @@ export class Containers implements ExecService, ExecContext {
   readonly observer: VmObserver = new VmObserver(this, this.effects, {
     track: (container) => this.track(container),
     foundAwake: (container) => this.pauser.foundAwake(container),
+    foundCards: (container, cards) => {
+      this.memberships
+        .resume(container, cards)
+        .catch((error: unknown) =>
+          log.error({ container: container.id, err: messageOf(error) }, 'a container has not set up all of its cards'),
+        );
+    },
     leaseChanged: (container, before) => this.memberships.leaseChanged(container, before),
   });
 

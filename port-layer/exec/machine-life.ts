@@ -42,6 +42,8 @@ export interface SeenPower {
   /** The record of the run that it was last powered on for. */
   record: RunRecord | null;
   status: RunStatus;
+  /** MAC addresses of the cards that the guest says it has set up; undefined: it has said nothing. */
+  cards?: ReadonlySet<string>;
 }
 
 /** What can happen to a machine. */

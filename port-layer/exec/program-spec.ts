@@ -3,6 +3,7 @@ import { shortId } from '../../src/common/ids.js';
 import {
   type FileSpec,
   INIT_PATH,
+  type NicFilter,
   type NicSpec,
   type ProcessSpec,
   type ProgramSpec,
@@ -13,7 +14,7 @@ import { MAX_NAME_SERVERS } from '../../tether/protocol/network-requests.js';
 import { ranked, wayOut4, wayOut6 } from '../network/endpoints.js';
 import { hostsFile } from '../network/hosts-file.js';
 import { awaitsLease, isLeased } from '../network/leases.js';
-import { internalResolvConf, machineDns, resolvConf } from '../network/resolv-conf.js';
+import { INTERNAL_SERVER, internalResolvConf, isLoopback, machineDns, resolvConf } from '../network/resolv-conf.js';
 import type { NetworkEndpoint } from '../network/types.js';
 import { volumeDisks } from '../storage/volume-disks.js';
 import type { ContainerSpec } from './container-spec.js';
@@ -83,20 +84,37 @@ export function cardSettings(
   all: readonly NetworkEndpoint[],
   openPorts: ContainerSpec['openPorts'] = [],
 ): Omit<NicSpec, 'index' | 'name' | 'mac'> {
-  const { address, prefixLength, gateway, address6, prefixLength6, gateway6, mtu, sysctls, external } = endpoint;
+  const { address, prefixLength, gateway, address6, prefixLength6, gateway6, mtu, sysctls } = endpoint;
+  const { external } = endpoint;
+  const filter = filterOf(endpoint, openPorts);
   const leased = leasedWayOut(all);
   return {
     address: address === '' || isLeased(endpoint) ? '' : `${address}/${prefixLength}`,
     ...(leased === undefined && endpoint === wayOut4(all) ? { gateway } : {}),
     ...(external?.dhcp === true ? { dhcp: endpoint === leased ? 'route' : 'address' } : {}),
-    ...(external === undefined || (external.trust === 'open' && openPorts.every(({ to }) => to === undefined))
-      ? {}
-      : { filter: { trust: external.trust, ports: openPorts, peers: external.peers } }),
+    ...(filter === undefined ? {} : { filter }),
     ...(address6 === '' ? {} : { address6: `${address6}/${prefixLength6}` }),
     ...(endpoint === wayOut6(all) ? { gateway6 } : {}),
     ...(mtu === 0 ? {} : { mtu }),
     ...(sysctls === undefined ? {} : { sysctls }),
   };
+}
+
+/** What may pass a card; undefined: everything. */
+function filterOf(
+  { external, guard, mac, address, address6 }: NetworkEndpoint,
+  ports: NicFilter['ports'],
+): NicFilter | undefined {
+  const own = { mac, addresses: [address, address6].filter((one) => one !== '') };
+  if (guard !== undefined)
+    return { trust: 'peers', ports: [], peers: guard.from, ...(guard.to === undefined ? {} : { to: guard.to }), own };
+  if (external === undefined) return undefined;
+  const { trust, peers, dhcp, alone = false } = external;
+  if (trust === 'open' && ports.every(({ to }) => to === undefined)) return undefined;
+  const filter: NicFilter = { trust, ports, peers };
+  // An address that is told by DHCP is not known here.
+  if (!alone || dhcp || trust === 'open') return filter;
+  return { ...filter, own: trust === 'closed' ? { mac, addresses: [] } : own };
 }
 
 /** The network whose router, told by DHCP, is the default route: nothing is known of it here but that it comes first. */
@@ -107,7 +125,8 @@ export function leasedWayOut(all: readonly NetworkEndpoint[]): NetworkEndpoint |
 
 /**
  * Where 127.0.0.11 passes questions on to: first to the gateways, which know the containers' names and ask the servers that the container has
- * of its own for all others. Servers of external networks would say that there is no such container.
+ * of its own for all others. Servers of external networks would say that there is no such container. Where one of its own servers is on the
+ * container's loopback, which no gateway reaches, the gateways refuse what is no container's name, and the guest asks all of its servers.
  */
 export function serversOf({ dns }: Pick<ContainerSpec, 'dns'>, endpoints: readonly NetworkEndpoint[]): string[] {
   const of = (named: boolean): string[] =>
@@ -115,13 +134,22 @@ export function serversOf({ dns }: Pick<ContainerSpec, 'dns'>, endpoints: readon
       .filter((endpoint) => (endpoint.named === true) === named)
       .flatMap((endpoint) => endpoint.nameServers);
   const [gateways, others] = [of(true), of(false)];
-  const own =
-    gateways.length === 0 && others.length > 0 && dns !== null && dns.servers.length > 0 ? dns.servers : others;
+  const wanted = (dns?.servers ?? []).filter((one) => one !== INTERNAL_SERVER);
+  const inside = gateways.length > 0 && wanted.some(isLoopback);
+  const own = inside || (gateways.length === 0 && others.length > 0 && wanted.length > 0) ? wanted : others;
   const servers = [...new Set([...gateways, ...own])];
   // A DHCP server may name none.
   const instead =
     gateways.length === 0 && own.includes(LEASED_SERVERS) ? machineDns().servers.map((one) => UNLESS_LEASED + one) : [];
   return [...servers, ...instead].slice(0, MAX_NAME_SERVERS);
+}
+
+/** The addresses of the container's gateway, the one with a way out first: questions are answered at each of them. */
+function gatewaysOf(endpoints: readonly NetworkEndpoint[]): string[] {
+  const [first] = ranked(endpoints).filter(
+    ({ external, gateway, gateway6 }) => external === undefined && gateway + gateway6 !== '',
+  );
+  return first === undefined ? [] : [first.gateway, first.gateway6].filter((one) => one !== '');
 }
 
 function nameServers(
@@ -154,7 +182,8 @@ function firstProcess({ process, init, links }: ContainerSpec): ProcessSpec {
 export function networkFiles(spec: ContainerSpec, hostname: string, endpoints: readonly NetworkEndpoint[]): FileSpec[] {
   const { domainname, extraHosts, links, dns } = spec;
   const hosts = hostsFile({ hostname, domainname, endpoints, extraHosts, links: links?.hosts ?? [] });
-  const resolv = serversOf(spec, endpoints).length > 0 ? internalResolvConf(dns) : resolvConf(dns);
+  const resolv =
+    serversOf(spec, endpoints).length > 0 ? internalResolvConf(dns) : resolvConf(dns, gatewaysOf(endpoints));
   return [
     { path: '/etc/hostname', content: `${hostname}\n`, mode: 0o644 },
     { path: '/etc/hosts', content: hosts, mode: 0o644 },

@@ -1,20 +1,19 @@
 /** Starts a container: its VM gets a program and is powered on, and then its process runs or reports why it cannot. */
 import { isKind, messageOf } from '../../src/common/errors.js';
 import { logger } from '../../src/common/log.js';
-import type { VimClient } from '../../src/vim25/index.js';
 import { compileProgram } from '../../tether/program/compile.js';
 import { exitCodeOf, PortLayerError } from '../errors.js';
 import { FIRST_PROCESS } from '../interaction/patience.js';
-import { type Card, cardsFor, cardsOf, isThere } from '../network/endpoints.js';
+import { cardsFor, isThere } from '../network/endpoints.js';
 import { awaitsLease } from '../network/leases.js';
 import { volumeDisks } from '../storage/volume-disks.js';
+import { readCards } from './cards.js';
 import type { Container } from './container.js';
 import { restOf } from './container-life.js';
 import type { ContainerSpec } from './container-spec.js';
 import type { ExecContext } from './context.js';
 import { change } from './handle.js';
 import { keptSpec } from './kept-spec.js';
-import type { Machine } from './machine.js';
 import { programSpec } from './program-spec.js';
 import { newRecord, RUN_KEY } from './run-record.js';
 import { environmentProblem, isGuestsWord } from './run-status.js';
@@ -37,6 +36,9 @@ const START_FAILED = 128;
 
 /** Starts containers. */
 export class Starter {
+  /** Their specs may be others than those kept with their VMs: a start has failed in between. */
+  private readonly unkept = new WeakSet<Container>();
+
   constructor(private readonly context: ExecContext) {}
 
   /** See `ExecService.start`. Callers must hold the container ({@link Container.exclusive}). */
@@ -112,7 +114,8 @@ export class Starter {
     let asked = false;
     try {
       await change(client, container.vm, machine.changeVersion, (handle) => {
-        if (JSON.stringify(spec) !== JSON.stringify(former)) handle.key(SPEC_KEY, keptSpec(spec));
+        if (this.unkept.has(container) || JSON.stringify(spec) !== JSON.stringify(former))
+          handle.key(SPEC_KEY, keptSpec(spec));
         if (hardware !== undefined) handle.hardware(spec);
         // Its network did not exist when the card was made, or is another one by now.
         for (const [at, card] of cards.entries())
@@ -126,9 +129,11 @@ export class Starter {
         asked = true;
       });
     } catch (error) {
+      this.unkept.add(container);
       if (!asked) machine.dispatch({ type: 'notPoweredOn' });
       throw error;
     }
+    this.unkept.delete(container);
     machine.dispatch({ type: 'poweredOn' });
   }
 
@@ -179,11 +184,4 @@ export async function leased(container: Container): Promise<void> {
   const known = (): boolean => !container.running || !container.endpoints.some(awaitsLease);
   if (!(await container.until(known, { ms: LEASE_NEWS_MS })))
     log.warn({ container: container.id }, 'it has an address by DHCP that its host does not tell');
-}
-
-/** A VM's network cards, which are then known. */
-export async function readCards(client: VimClient, machine: Machine): Promise<Card[]> {
-  const [object] = await client.retrieve([machine.ref], 'VirtualMachine', ['config.hardware']);
-  machine.cards = cardsOf(object?.props['config.hardware']?.device ?? []);
-  return machine.cards;
 }

@@ -28,6 +28,8 @@ export interface ObserverHands {
   leaseChanged(container: Container, before: readonly NetworkEndpoint[]): void;
   /** An earlier endpoint paused the container and left its machine awake. */
   foundAwake(container: Container): Promise<void>;
+  /** It was found running. @param cards MAC addresses of those that its guest has set up */
+  foundCards(container: Container, cards: ReadonlySet<string>): void;
 }
 
 /** Follows all container VMs. */
@@ -159,6 +161,7 @@ export class VmObserver implements MachineSurroundings {
       await machine.channelClosed();
       if (machine.channel === channel) await channel.listen();
       if (container.frozen && !suspended) await this.hands.foundAwake(container);
+      if (power.cards !== undefined && !suspended) this.hands.foundCards(container, power.cards);
     } catch (error) {
       log.error({ container: container.id, err: messageOf(error) }, 'no channel to a running container');
     }

@@ -14,6 +14,9 @@ export const VM_PROPERTIES = [
   'config.uuid',
 ] as const;
 
+/** What the guest says of its cards: `MAC=address/prefix`, separated by commas. */
+const CARDS_KEY = 'guestinfo.caisson.run.addresses';
+
 /** A VM as it is, or was a moment ago. */
 export interface VmReport {
   ref: ManagedObjectReference;
@@ -39,6 +42,12 @@ export function readVm(ref: ManagedObjectReference, property: (path: string) => 
       question: questionOf(property('runtime.question')),
       record: parseRunRecord(keys.get(RUN_KEY)),
       status: parseRunStatus(keys.get(STATUS_KEY)),
+      ...cardsOf(keys.get(CARDS_KEY)),
     },
   };
+}
+
+function cardsOf(said: string | undefined): Pick<SeenPower, 'cards'> {
+  if (said === undefined) return {};
+  return { cards: new Set(said.split(',').map((one) => (one.split('=')[0] ?? '').toLowerCase())) };
 }

@@ -32,6 +32,8 @@ export interface NetworkSurroundings {
   store: NetworkStore | null;
   /** Where the machine's routes lead, now. */
   routes(): AddressRange[];
+  /** See `NetworkService`; undefined: yes. */
+  ownHost?: boolean;
 }
 
 type Config = Pick<VchConfig, 'id' | 'networks' | 'containerNetworks' | 'egress' | 'addressPools'>;
@@ -39,6 +41,7 @@ type Config = Pick<VchConfig, 'id' | 'networks' | 'containerNetworks' | 'egress'
 export class Networks implements NetworkService {
   /** Containers' places on them. */
   readonly places: Places;
+  readonly ownHost: boolean;
   private readonly table: NetworkTable;
   private readonly changes = new EventEmitter<{ change: [NetworkChange] }>().setMaxListeners(0);
   private queue: Promise<unknown> = Promise.resolve();
@@ -51,7 +54,8 @@ export class Networks implements NetworkService {
     private readonly around: NetworkSurroundings = { store: null, routes: machineRoutes },
   ) {
     this.table = new NetworkTable(config);
-    this.places = new Places(this.table);
+    this.ownHost = around.ownHost ?? true;
+    this.places = new Places(this.table, this.ownHost, config.egress);
   }
 
   /** Reads the user-made networks. Before anything else. */
@@ -95,6 +99,7 @@ export class Networks implements NetworkService {
       if (holder?.predefined === true || name === 'default')
         throw new PortLayerError('network.predefined', { network: name, doing: 'create' });
       if (holder !== undefined) throw new PortLayerError('network.nameTaken', { name });
+      if (request.egress === 'relay' && !this.ownHost) throw new PortLayerError('network.noRelay', {});
       const id = newId();
       this.checkOthers(request, id);
       const pools = request.kind === 'config' ? [] : this.poolsOf(request, routes());

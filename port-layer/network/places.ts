@@ -2,10 +2,11 @@
 import { isKind } from '../../src/common/errors.js';
 import { newId } from '../../src/common/ids.js';
 import type { Attachment } from '../../src/vim25/index.js';
-import { DEFAULT_NETWORK } from '../config.js';
+import { DEFAULT_NETWORK, type VchConfig } from '../config.js';
 import { isCode, PortLayerError } from '../errors.js';
 import type { ContainerSpec } from '../exec/container-spec.js';
 import type { AddressPool } from './address-pool.js';
+import { guardOf } from './card-guard.js';
 import { wholeEndpoint } from './endpoints.js';
 import { outerServers, outerTrust } from './external-networks.js';
 import { isLeased } from './leases.js';
@@ -18,7 +19,15 @@ export const MAX_CARDS = 10;
 type Joining = Pick<ContainerSpec, 'id' | 'networks'>;
 
 export class Places {
-  constructor(private readonly table: Pick<NetworkTable, 'all' | 'first' | 'find' | 'joinable'>) {}
+  /**
+   * @param own whether the host is this engine's own switch and gateway
+   * @param egress the virtual container host's
+   */
+  constructor(
+    private readonly table: Pick<NetworkTable, 'all' | 'first' | 'find' | 'joinable'>,
+    private readonly own = true,
+    private readonly egress?: VchConfig['egress'],
+  ) {}
 
   /**
    * A new container's list of networks with their names, and its addresses reserved where it asked for some and they are free. Whether the
@@ -151,7 +160,8 @@ export class Places {
       return chooseFrom(own, id, asked, spec.name);
     });
     const [four, six] = chosen;
-    const isDefault = predefined && spec.name === DEFAULT_NETWORK;
+    // Elsewhere nobody answers questions for names at the gateway.
+    const named = this.own && spec.kind === 'bridge' && !(predefined && spec.name === DEFAULT_NETWORK);
     const gateways = spec.pools.flatMap(({ gateway }) => (gateway === '' ? [] : gateway));
     const interfaceName = wish.interfaceName ?? numbered(spec.interfacePrefix, names);
     names.add(interfaceName);
@@ -169,12 +179,13 @@ export class Places {
       gwPriority: wish.gwPriority ?? 0,
       mtu: spec.mtu,
       internal: spec.internal,
-      nameServers: spec.kind === 'external' ? outerServers(spec) : isDefault ? [] : gateways,
-      ...(spec.kind === 'external' || isDefault ? {} : { named: true }),
+      nameServers: spec.kind === 'external' ? outerServers(spec) : named ? gateways : [],
+      ...(named ? { named: true } : {}),
       aliases: wish.aliases,
       ...(interfaceName === undefined ? {} : { interfaceName }),
       ...(wish.sysctls === undefined ? {} : { sysctls: wish.sysctls }),
-      ...(spec.kind === 'external' ? { external: outerTrust(spec) } : {}),
+      ...(spec.kind === 'external' ? { external: { ...outerTrust(spec), ...(this.own ? {} : { alone: true }) } } : {}),
+      ...(spec.kind === 'bridge' && !this.own ? { guard: guardOf(spec, this.egress) } : {}),
     });
   }
 }

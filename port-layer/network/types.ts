@@ -1,4 +1,5 @@
 /** Networks, and a container's place on them. */
+import type { CardGuard } from './card-guard.js';
 import type { NetworkRequest, NetworkSpec, PoolUse, TrustLevel } from './network-spec.js';
 
 /** Stands for the address of the gateway of the container's network, which is the endpoint's. */
@@ -64,7 +65,15 @@ export interface NetworkEndpoint {
   named?: boolean;
   aliases: string[];
   /** Of a container network (`kind: 'external'`): how far it is trusted, the addresses of its peers, and whether it gives addresses by DHCP. */
-  external?: { trust: TrustLevel; peers: string[]; dhcp: boolean };
+  external?: {
+    trust: TrustLevel;
+    peers: string[];
+    dhcp: boolean;
+    /** Only the container's machine checks what it sends: the host is not the switch. */
+    alone?: boolean;
+  };
+  /** Of any other network, where the host is not the switch. */
+  guard?: CardGuard;
 }
 
 /** A network and who is on it now. */
@@ -94,6 +103,11 @@ export type ConnectOptions = Omit<NetworkWish, 'network' | 'networkId'>;
 
 /** Networks are named by name, id, or the beginning of an id that only one has. */
 export interface NetworkService {
+  /**
+   * Whether the host is this engine's own: the containers' switch, and the gateway of their networks with names, a way out and policies.
+   * Elsewhere packet filters in the containers' machines keep networks apart, and the rest is not there.
+   */
+  readonly ownHost: boolean;
   list(): NetworkInfo[];
   /** @throws notFound; invalid when several ids begin like that */
   resolve(reference: string): NetworkInfo;

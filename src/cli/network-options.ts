@@ -155,13 +155,18 @@ function parseNetworkVlans(text: string): NetworkSettings['networkVlans'] {
  * @param embedded whether it is the embedded host
  * @throws unsupported
  */
-export function checkHostSettings(embedded: boolean, { hostPorts = [], egress, networkVlans }: NetworkSettings): void {
+export function checkHostSettings(
+  embedded: boolean,
+  { hostPorts = [], egress, egressRate, networkVlans }: NetworkSettings,
+): void {
   if (embedded && networkVlans !== undefined)
     throw unsupported(
       '--network-vlans is for hosts with VLANs: on the embedded host each network is a segment of its own',
     );
   if (!embedded && hostPorts.length > 0)
     throw unsupported('--allow-host-ports needs the embedded host, whose gateway leads to the machine');
+  if (!embedded && egressRate !== undefined)
+    throw unsupported('--egress-rate needs the embedded host, whose gateway carries what containers send');
   if (!embedded && egress === 'relay')
     throw unsupported(
       '--egress relay needs the embedded host: on this target, what containers reach is up to the gateway of their network',

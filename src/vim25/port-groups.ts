@@ -127,7 +127,9 @@ class DistributedPortGroups implements PortGroups {
       vlan === undefined
         ? inModels
         : { $type: 'VmwareDistributedVirtualSwitchVlanIdSpec' as const, inherited: false, vlanId: vlan };
-    await this.client.runTask('AddDVPortgroup_Task', await this.dvs(), {
+    const dvs = await this.dvs();
+    if (dvs === null) throw new Error(`there is no distributed switch ${this.like.switchUuid}`);
+    await this.client.runTask('AddDVPortgroup_Task', dvs, {
       spec: [
         {
           ...{ name, description, type: 'earlyBinding', numPorts: PORTS, autoExpand: true },
@@ -155,7 +157,8 @@ class DistributedPortGroups implements PortGroups {
   }
 
   private async all(): Promise<DistributedPortGroup[]> {
-    const [dvs] = await this.client.retrieve([await this.dvs()], 'DistributedVirtualSwitch', ['portgroup']);
+    const ref = await this.dvs();
+    const [dvs] = ref === null ? [] : await this.client.retrieve([ref], 'DistributedVirtualSwitch', ['portgroup']);
     const found = await this.client.retrieve(dvs?.props.portgroup ?? [], 'DistributedVirtualPortgroup', [
       'name',
       'key',
@@ -167,7 +170,8 @@ class DistributedPortGroups implements PortGroups {
     }));
   }
 
-  private async dvs(): Promise<ManagedObjectReference> {
+  /** Null if it is gone, and its port groups with it. */
+  private async dvs(): Promise<ManagedObjectReference | null> {
     if (this.switch !== null) return this.switch;
     const { viewManager, rootFolder } = this.client.serviceContent;
     const view = await this.client.call('CreateContainerView', viewManager!, {
@@ -178,10 +182,8 @@ class DistributedPortGroups implements PortGroups {
     try {
       const [content] = await this.client.retrieve([view], 'ContainerView', ['view']);
       const all = await this.client.retrieve(content?.props.view ?? [], 'DistributedVirtualSwitch', ['uuid']);
-      const found = all.find(({ props }) => props.uuid === this.like.switchUuid);
-      if (found === undefined) throw new Error(`there is no distributed switch ${this.like.switchUuid}`);
-      this.switch = found.ref;
-      return found.ref;
+      this.switch = all.find(({ props }) => props.uuid === this.like.switchUuid)?.ref ?? null;
+      return this.switch;
     } finally {
       await this.client.call('DestroyView', view, {}).catch(() => undefined);
     }

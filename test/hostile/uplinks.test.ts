@@ -125,7 +125,7 @@ it('lets a guest have the address that a DHCP server outside gives it, and only 
   const leased = { mac: '02:00:00:00:0e:05', ip: '192.0.2.50' };
   const trust = { level: 'published' as const, ports: [], peers: [], dynamic: true };
   await network.plug('vm-5', [{ ...nic(leased), addresses: [], trust }]);
-  const client = await TapGuest.open(program.path, network.path, 't5n0');
+  let client = await TapGuest.open(program.path, network.path, 't5n0');
   await client.received();
   const reaches = async (frame: Buffer): Promise<boolean> => {
     await guest.received();
@@ -184,6 +184,14 @@ it('lets a guest have the address that a DHCP server outside gives it, and only 
   expect(has(await client.received(), 'not mine')).toBe(false);
   await client.close();
   await network.unplug('vm-5');
+  // The next card of that name has to be given it anew.
+  await network.plug('vm-5', [{ ...nic(leased), addresses: [], trust }]);
+  client = await TapGuest.open(program.path, network.path, 't5n0');
+  await client.received();
+  expect(await reaches(say(leased, 'again'))).toBe(false);
+  expect(await reaches(question(leased.mac))).toBe(true);
+  await client.close();
+  await network.unplug('vm-5');
 });
 
 it("leaves the machine's interface as it was, and gives it back when it is no longer wanted", async () => {
@@ -209,6 +217,10 @@ it("leaves the machine's interface as it was, and gives it back when it is no lo
   await anew.removePortGroup('lan');
   expect(joined()).toEqual([]);
   await anew.addPortGroup('lan');
+  // Also when the bridge goes first.
+  const bridge = /master (br\w+)/.exec(ip('-n', network.namespace, '-o', 'link', 'show', port!))![1]!;
+  ip('-n', network.namespace, 'link', 'delete', bridge);
+  expect(machines()).toMatch(/allmulti 0 /);
   await anew.remove();
   // The kernel takes a namespace apart in its own time.
   await expect.poll(machines).toBe(before);

@@ -34,6 +34,7 @@ const BRIDGE = networkSpec({
 });
 
 export class FakeNetworks implements NetworkService {
+  ownHost = true;
   private specs: NetworkSpec[] = [BRIDGE];
   private made = 0;
   private readonly changes = new EventEmitter<{ change: [NetworkChange] }>();

@@ -6,10 +6,15 @@
  *   listen            listens on port 53 of all addresses, UDP and TCP, IPv4 and IPv6
  *   reach KIND SOURCE ADDRESS PORT   says whether a connection (tcp) or a datagram (udp) gets there: one that nobody takes is refused
  *   netfilter         passes its input on to the kernel's packet filter
+ *   frames            sends its input as frames on eth0, each in two ways; a frame is a line `KIND HEXDIGITS`, the kind is what the kernel is told
+ *   hear LAST         prints `markX` for frames on eth0 that have that in them, each once, until it has heard `markLAST`
  */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
 #include <linux/netlink.h>
+#include <net/if.h>
 #include <netdb.h>
 #include <poll.h>
 #include <stdio.h>
@@ -119,11 +124,48 @@ static int netfilter(void) {
   return fail("netfilter");
 }
 
+static int frames(void) {
+  struct sockaddr_ll to = {.sll_family = AF_PACKET, .sll_ifindex = (int)if_nametoindex("eth0"), .sll_halen = 6};
+  static char line[8192], hex[8192];
+  int fds[2], on = 1;
+  unsigned kind;
+  for (int i = 0; i < 2; i++)
+    if ((fds[i] = socket(AF_PACKET, SOCK_RAW, 0)) < 0) return fail("socket");
+  if (setsockopt(fds[1], SOL_PACKET, PACKET_QDISC_BYPASS, &on, sizeof on) != 0) return fail("bypass");
+  while (fgets(line, sizeof line, stdin) != NULL) {
+    size_t length = 0;
+    if (sscanf(line, "%x %8000s", &kind, hex) != 2) continue;
+    for (const char *at = hex; sscanf(at, "%2hhx", &bytes[length]) == 1; at += 2) length++;
+    to.sll_protocol = htons((unsigned short)kind);
+    for (int i = 0; i < 2; i++) sendto(fds[i], bytes, length, 0, (struct sockaddr *)&to, sizeof to);
+  }
+  return printf("sent\n"), 0;
+}
+
+static int hear(const char *last) {
+  struct sockaddr_ll at = {.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL), .sll_ifindex = (int)if_nametoindex("eth0")};
+  int fd = socket(AF_PACKET, SOCK_RAW, htons(ETH_P_ALL));
+  char heard[256] = {0};
+  if (fd < 0 || bind(fd, (struct sockaddr *)&at, sizeof at) != 0) return fail("hear");
+  printf("hears\n");
+  fflush(stdout);
+  for (struct pollfd one = {fd, POLLIN, 0}; poll(&one, 1, 20000) == 1;) {
+    ssize_t n = recv(fd, bytes, sizeof bytes, 0);
+    const unsigned char *mark = n > 5 ? memmem(bytes, (size_t)n, "mark", 4) : NULL;
+    if (mark == NULL || mark + 4 >= bytes + n || heard[mark[4]]++) continue;
+    printf("mark%c\n", mark[4]);
+    if (mark[4] == *last) return 0;
+  }
+  return 1;
+}
+
 int main(int argc, char **argv) {
   if (argc == 4 && strcmp(argv[1], "ask") == 0) return ask(argv[2], argv[3]);
   if (argc == 4 && strcmp(argv[1], "flood") == 0) return flood(atoi(argv[2]), argv[3]);
   if (argc == 2 && strcmp(argv[1], "listen") == 0) return listen_everywhere();
   if (argc == 6 && strcmp(argv[1], "reach") == 0) return reach(argv[2], argv[3], argv[4], argv[5]);
   if (argc == 2 && strcmp(argv[1], "netfilter") == 0) return netfilter();
+  if (argc == 2 && strcmp(argv[1], "frames") == 0) return frames();
+  if (argc == 3 && strcmp(argv[1], "hear") == 0) return hear(argv[2]);
   return 1;
 }

@@ -97,7 +97,8 @@ export async function startHostileStack(): Promise<HostileStack> {
   );
   const portLayer = await openPortLayer(vch.config);
   const images = new FakeImageService([{ ...fakeImage('guest:latest', { Cmd: ['sh'] }), chainIds: [] }]);
-  const worker = { publish: async () => undefined, unpublish: async () => undefined, stop: async () => undefined };
+  const nothing = async (): Promise<void> => undefined;
+  const worker = { publish: nothing, unpublish: nothing, stop: nothing, reaches: () => true };
   // Only as far as it is read: images are created elsewhere.
   images.commit = async ({ layer }) => {
     let bytes = 0;

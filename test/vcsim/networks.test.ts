@@ -1,9 +1,13 @@
 /** User-made networks on a vCenter and an ESX host that we did not write: what is asked of them, and what other clients see then. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { HostPolicy, type PolicyHostParts } from '../../appliance/docker/policy/host-policy.js';
+import { OwnGateway } from '../../appliance/gateway/index.js';
+import { PolicyService } from '../../appliance/policy/index.js';
 import { vchConfigSchema } from '../../port-layer/config.js';
 import type { ContainerSpec } from '../../port-layer/exec/container-spec.js';
 import { change } from '../../port-layer/exec/handle.js';
 import { containerVmSpec } from '../../port-layer/exec/vm-spec.js';
+import { OwnVmKeys } from '../../port-layer/network/endpoint-keys.js';
 import { EndpointVm } from '../../port-layer/network/endpoint-vm.js';
 import { cardsFor, cardsOf } from '../../port-layer/network/endpoints.js';
 import { NETWORKS_KEY } from '../../port-layer/network/made-port-groups.js';
@@ -422,6 +426,7 @@ describe('a distributed port group of a vCenter', () => {
       [bridge('/DC0/network/missing'), 'was not found'],
       [bridge('/DC0/vm'), 'was not found'],
       [{ settings: { hostPorts: [80] } }, '--allow-host-ports needs the embedded host'],
+      [{ settings: { egressRate: 1000 } }, '--egress-rate needs the embedded host'],
       [{ settings: { egress: 'relay' as const } }, '--egress relay needs the embedded host'],
       [
         {
@@ -437,6 +442,81 @@ describe('a distributed port group of a vCenter', () => {
     for (const [more, why] of refused) await expect(create('shop', more)).rejects.toThrow(why);
     expect(await listVchs(client)).toEqual([]);
   });
+
+  it('and its switch are what the user of the endpoint gets rights on, the switch only if it may make networks', async () => {
+    const opsUser = { user: 'ops', password: 'x', grant: true };
+    const manager = client.serviceContent.authorizationManager!;
+    for (const allowNetworkCreate of [false, true]) {
+      const vch = await create('shop', { opsUser, settings: { allowNetworkCreate } });
+      const refs = await inventory(client, 'Network');
+      const [group] = await client.retrieve([refs.get('DC0_DVPG0')!], 'DistributedVirtualPortgroup', ['config']);
+      const dvs = group!.props.config!.distributedVirtualSwitch!;
+      // vcsim gives several roles one number, so that only who has rights can be told, not which.
+      const rights = async (entity: ManagedObjectReference): Promise<boolean[]> => {
+        const found = await client.call('RetrieveEntityPermissions', manager, { entity, inherited: false });
+        return (found ?? []).filter(({ principal }) => principal === 'ops').map(({ propagate }) => propagate);
+      };
+      expect(await rights(group!.ref)).toEqual([false]);
+      expect(await rights(dvs)).toEqual(allowNetworkCreate ? [true] : []);
+      const [roles] = await client.retrieve([manager], 'AuthorizationManager', ['roleList']);
+      const role = roles!.props.roleList?.find(({ name }) => name === 'caisson-vch-switch')?.privilege;
+      const needed = ['DVPortgroup.Create', 'DVPortgroup.Delete', 'Network.Assign'];
+      expect(role?.filter((one) => needed.includes(one))).toEqual(allowNetworkCreate ? needed : undefined);
+      await deleteVch(client, vch, { force: true }, () => undefined);
+    }
+  });
+
+  it('may be gone when its host is deleted', async () => {
+    const vch = await create('shop', { settings: { allowNetworkCreate: true } });
+    const endpointVm = new EndpointVm(client, vch.config);
+    await endpointVm.load();
+    await endpointVm.add(spec('9', endpointVm), []);
+    const refs = await inventory(client, 'Network');
+    const [group] = await client.retrieve([refs.get('DC0_DVPG0')!], 'DistributedVirtualPortgroup', ['config']);
+    await client.runTask('Destroy_Task', group!.props.config!.distributedVirtualSwitch!, {});
+    await deleteVch(client, vch, { force: true }, () => undefined);
+    expect(await listVchs(client)).toEqual([]);
+  });
+});
+
+it('a policy is refused on a vCenter, and nothing of it stays', async () => {
+  const vcsim = await startVcsim('vpx');
+  const client = await VimClient.connect(vcsim);
+  try {
+    const vch = await createVch(client, newVch('shop', vcsim, { computeResource: 'DC0_C0' }), () => undefined);
+    const noted = recording(client);
+    const endpoint = new OwnVmKeys(noted.client, vch.id);
+    const [vm] = await client.retrieve([vch.endpoint], 'VirtualMachine', ['config.extraConfig']);
+    const keys = new Map(vm!.props['config.extraConfig']!.map(({ key, value }) => [key, String(value)]));
+    expect(endpoint.observe({ ref: vch.endpoint, keys })).toBe(true);
+    const written: string[] = [];
+    const kv = {
+      get: async () => null,
+      put: async (key: string) => void written.push(key),
+      delete: async () => undefined,
+    };
+    const exec = { list: () => [] };
+    const nobody = (): void => undefined;
+    const parts = { exec, kv, endpoint } as unknown as PolicyHostParts;
+    const names = { watch: nobody, restrict: async () => undefined };
+    const host = new HostPolicy(parts, new OwnGateway(nobody, ''), () => [], names);
+    const policies = new PolicyService(host);
+    await policies.open();
+    const rule = 'rules:\n  - { name: r, direction: in, select: { names: [a] }, action: drop }\n';
+    await expect(policies.setProject(rule)).rejects.toMatchObject({
+      kind: 'unsupported',
+      message: 'policies need the embedded host, whose switch enforces them: this vSphere host does not',
+    });
+    // It was given to the host, which did not say that it enforces it, and taken back.
+    expect(noted.calls).toEqual(['ReconfigVM_Task', 'ReconfigVM_Task']);
+    expect([policies.active, written, policies.text('project')]).toEqual([false, [], '']);
+    // Containers go on starting.
+    await policies.changed();
+    await deleteVch(client, vch, { force: true }, () => undefined);
+  } finally {
+    await client.close();
+    await vcsim.stop();
+  }
 });
 
 it('a port group that a single host had before stays when the host is deleted, and one that was made goes', async () => {

@@ -1,8 +1,9 @@
 /** The trust levels of container networks in the guest: what may come in and go out, by IPv4 and IPv6, and that a container cannot change it. */
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { ContainerChannel } from '../../port-layer/interaction/container-channel.js';
@@ -87,11 +88,20 @@ const passes = (...[tcp80, tcp81, udp81, ping, out]: number[]): Passes => ({
   out: Array.from({ length: 3 }, () => out === 1),
 });
 
+const NOTHING = passes(0, 0, 0, 0, 0);
+
 it.each<[title: string, filter: NicFilter, from: { ip4: string; ip6: string }, wanted: Passes]>([
-  ['closed, before the first process ran', CLOSED, PEER, passes(0, 0, 0, 0, 0)],
+  ['closed, before the first process ran', CLOSED, PEER, NOTHING],
   ['outbound', { ...CLOSED, trust: 'outbound' }, PEER, passes(0, 0, 0, 0, 1)],
   ['peers, from one', { ...CLOSED, trust: 'peers', peers: PEERS }, PEER, passes(1, 1, 1, 1, 1)],
   ['peers, from somebody else', { ...CLOSED, trust: 'peers', peers: PEERS }, STRANGER, passes(0, 0, 0, 0, 1)],
+  [
+    'peers, and nothing to anybody else',
+    { ...CLOSED, trust: 'peers', peers: PEERS, to: PEERS },
+    PEER,
+    passes(1, 1, 1, 1, 1),
+  ],
+  ['peers, who are not written to', { ...CLOSED, trust: 'peers', peers: PEERS, to: ['10.9.0.128/25'] }, PEER, NOTHING],
   [
     'published',
     {
@@ -115,6 +125,125 @@ it.each<[title: string, filter: NicFilter, from: { ip4: string; ip6: string }, w
     await channel.addNic({ ...card, filter });
   }
   expect([title, await tried(from)]).toEqual([title, { ip4: wanted, ip6: wanted }]);
+});
+
+const bytes = (...parts: (string | number[])[]): string =>
+  parts
+    .map((part) => (typeof part === 'string' ? part.replaceAll(':', '') : Buffer.from(part).toString('hex')))
+    .join('');
+const four = (address: string): number[] => address.split('.').map(Number);
+/** As `fd00:9::2`, with at most one `::`. */
+const six = (address: string): string => {
+  const [head = '', tail = ''] = address.split('::');
+  const groups = (text: string): string[] => (text === '' ? [] : text.split(':').map((one) => one.padStart(4, '0')));
+  const [before, after] = [groups(head), groups(tail)];
+  return [...before, ...Array(8 - before.length - after.length).fill('0000'), ...after].join('');
+};
+const EVERYBODY = 'ffffffffffff';
+const OTHER = '02:00:00:00:00:77';
+const mark = (letter: string): string => Buffer.from(`mark${letter}`).toString('hex');
+/** With its checksum, without which bridges drop it. */
+const header4 = (from: string, to: string): string => {
+  const header = Buffer.from(bytes('450000210000000040110000', four(from), four(to)), 'hex');
+  let sum = 0;
+  for (let at = 0; at < header.length; at += 2) sum += header.readUInt16BE(at);
+  while (sum > 0xffff) sum = (sum & 0xffff) + (sum >> 16);
+  header.writeUInt16BE(~sum & 0xffff, 10);
+  return header.toString('hex');
+};
+const udp4 = (mac: string, from: string, letter: string, to = '10.9.0.1'): string =>
+  bytes(EVERYBODY, mac, '0800', header4(from, to), '00350035000d0000', mark(letter));
+const udp6 = (mac: string, from: string, letter: string, to = 'fd00:9::1'): string =>
+  bytes(EVERYBODY, mac, '86dd', '60000000000d1140', six(from), six(to), '00350035000d0000', mark(letter));
+const arp = (mac: string, says: string, about: string, letter: string): string =>
+  bytes(EVERYBODY, mac, '0806', '0001080006040002', says, four(about), EVERYBODY, four('10.9.0.1'), mark(letter));
+const icmp6 = (mac: string, from: string, type: number, about: string, letter: string): string =>
+  bytes(
+    EVERYBODY,
+    mac,
+    '86dd',
+    '60000000001d3aff',
+    six(from),
+    six('ff02::1'),
+    [type, 0, 0, 0, 0, 0, 0, 0],
+    six(about),
+    mark(letter),
+  );
+
+/** Frames by the letter of their mark: those that a card's own addresses send, and those that somebody else would have to. */
+function forged(mac: string): { own: Record<string, string>; others: Record<string, string> } {
+  const own = {
+    a: `800 ${udp4(mac, '10.9.0.2', 'a')}`,
+    b: `806 ${arp(mac, mac, '10.9.0.2', 'b')}`,
+    c: `86dd ${udp6(mac, 'fd00:9::2', 'c')}`,
+    d: `86dd ${icmp6(mac, 'fe80::5', 135, 'fd00:9::1', 'd')}`,
+    e: `86dd ${icmp6(mac, 'fd00:9::2', 136, 'fd00:9::2', 'e')}`,
+  };
+  const others = {
+    n: `800 ${udp4(mac, '10.9.0.3', 'n')}`,
+    o: `800 ${udp4(mac, '192.0.2.1', 'o')}`,
+    p: `800 ${udp4(mac, '0.0.0.0', 'p')}`,
+    q: `800 ${udp4(OTHER, '10.9.0.2', 'q')}`,
+    r: `806 ${arp(mac, mac, '10.9.0.1', 'r')}`,
+    s: `806 ${arp(mac, OTHER, '10.9.0.2', 's')}`,
+    t: `86dd ${udp6(mac, 'fd00:9::3', 't')}`,
+    u: `86dd ${icmp6(mac, 'fd00:9::2', 136, 'fd00:9::1', 'u')}`,
+    v: `86dd ${icmp6(mac, 'fe80::5', 134, 'fd00:9::1', 'v')}`,
+    // The kernel is told that it is something else than it is.
+    w: `1234 ${udp4(mac, '10.9.0.3', 'w')}`,
+    x: `806 ${udp4(mac, '10.9.0.3', 'x')}`,
+    // In a VLAN, and of a kind that nobody asked for.
+    y: `8100 ${udp4(mac, '10.9.0.2', 'y').replace(/^(.{24})/, '$181000007')}`,
+    z: `88cc ${bytes(EVERYBODY, mac, '88cc', mark('z'))}`,
+  };
+  return { own, others };
+}
+
+it('no process sends as somebody else, whatever frames it makes', async () => {
+  const { mac } = guest.definition.nics[0]!;
+  const { own, others } = forged(mac);
+  const last = `800 ${udp4(mac, '10.9.0.2', '!')}`;
+  const card = { name: 'eth0', mac, address: '10.9.0.2/24', address6: 'fd00:9::2/64' };
+  const filter: NicFilter = { ...CLOSED, trust: 'peers', peers: PEERS };
+  const heard = async (): Promise<string> => {
+    const hears = spawn('nsenter', [`--net=/run/netns/${namespace}`, tool, 'hear', '!'], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    const lines = createInterface({ input: hears.stdout })[Symbol.asyncIterator]();
+    expect((await lines.next()).value).toBe('hears');
+    const all = [...Object.values(others), ...Object.values(own), last].join('\n');
+    expect(await sh(channel, `tool frames <<EOF\n${all}\nEOF`, '', { capabilities: ['CAP_NET_RAW'] })).toBe('sent\n');
+    const letters: string[] = [];
+    for await (const line of lines) letters.push(String(line).at(-1)!);
+    return letters.sort().join('');
+  };
+  // Nothing but the filter keeps them back: the lab's switch lets all of them through.
+  const port = guest.definition.moid.replace('vm-', 't');
+  const element = `bridge caisson unchecked { "${port}n0" }`;
+  await promisify(execFile)('nsenter', [
+    `--net=/run/netns/${lab.runtime.virtualSwitch.namespace}`,
+    'nft',
+    `add element ${element}`,
+  ]);
+  await channel.removeNic(mac);
+  await channel.addNic({ ...card, filter });
+  // But one: its bridge knows the card's MAC address.
+  const through = Object.keys({ ...own, ...others }).filter((letter) => letter !== 'q');
+  expect(await heard()).toBe(`!${through.join('')}`);
+  await channel.addNic({ ...card, filter: { ...filter, own: { mac, addresses: ['10.9.0.2', 'fd00:9::2'] } } });
+  expect(await heard()).toBe(`!${Object.keys(own).join('')}`);
+  // It still works as a card does.
+  expect(await tried(PEER)).toEqual({ ip4: passes(1, 1, 1, 1, 1), ip6: passes(1, 1, 1, 1, 1) });
+  // Where it is written to is checked for these frames too.
+  const inner = {
+    ...filter,
+    to: ['10.9.0.0/24', 'fd00:9::/64', 'ff00::/8'],
+    own: { mac, addresses: ['10.9.0.2', 'fd00:9::2'] },
+  };
+  await channel.addNic({ ...card, filter: inner });
+  others.n = `800 ${udp4(mac, '10.9.0.2', 'n', '192.0.2.1')}`;
+  others.t = `86dd ${udp6(mac, 'fd00:9::2', 't', 'fd00:8::1')}`;
+  expect(await heard()).toBe('!abcde');
 });
 
 it('published ports may have other numbers, which alone are reached', async () => {

@@ -185,8 +185,10 @@ void report_addresses(void) {
     if (first[0] == 0) snprintf(first, sizeof first, "%.*s", (int)strcspn(address, "/"), address);
     told += (size_t)snprintf(all + told, sizeof all - told, "%s%s=%s", told == 0 ? "" : ",", k->mac, address);
   }
+  static bool any; /* was told before */
+  if (told > 0 || any) rpc_tell(ADDRESSES_KEY, all);
+  any = told > 0;
   if (told == 0) return;
-  rpc_tell(ADDRESSES_KEY, all);
   rpc_tell(IP_KEY, first);
 }
 

@@ -78,6 +78,13 @@ export interface NicFilter {
   ports: OpenPort[];
   /** The addresses of the peers, CIDR, `first-last` or {@link LEASED_SUBNET}; under `peers`, everything from there comes in. */
   peers: string[];
+  /** The addresses that may be sent to; undefined: all, but under `closed` none. */
+  to?: string[];
+  /**
+   * What it may send as: its own addresses, and nobody else's. Then its frames are checked too (Ethernet, ARP, IPv4 and IPv6, and `to`), so that a
+   * process that may make packets of its own gets no further than others. Undefined: whoever is outside checks that.
+   */
+  own?: { mac: string; addresses: string[] };
 }
 
 /** A range of ports that others reach; `to`: a single one that stands for another. */

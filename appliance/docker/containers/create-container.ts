@@ -22,6 +22,7 @@ import {
   platformWarning,
 } from '../../image/index.js';
 import type { DockerNetworks } from '../networks/docker-networks.js';
+import { refuseRate } from '../networks/egress-rate.js';
 import type { VolumeService } from '../volumes/volume-service.js';
 import { checkNamespaceOwners } from './config/check-host-options.js';
 import { checkContainerName, containerSpec } from './config/container-spec.js';
@@ -63,7 +64,7 @@ export interface CreateParts {
   images: Pick<ImageService, 'resolve'>;
   volumes: Pick<VolumeService, 'prepare' | 'discardOf'>;
   config: Pick<VchConfig, 'container' | 'syslog' | 'proxies' | 'hostPorts'>;
-  dockerNetworks: Pick<DockerNetworks, 'find'>;
+  dockerNetworks: Pick<DockerNetworks, 'find' | 'ownHost'>;
   hostInfo(): Promise<Pick<HostInfo, 'cpus'>>;
 }
 
@@ -112,13 +113,15 @@ export class ContainerCreation {
       links,
       findNetwork: (reference) => dockerNetworks.find(reference),
     });
+    if (!dockerNetworks.ownHost) for (const { driverOpts } of spec.networks) refuseRate(driverOpts);
     // Ports are published at the start; wrong ones are refused here.
     wantedPorts(host.PortBindings ?? {}, Object.keys(body.ExposedPorts ?? {}), host.PublishAllPorts === true);
     const created = await this.createWithVolumes(body, namesHost(spec, config.hostPorts));
+    const nameless = dockerNetworks.ownHost ? [] : namelessNetworks(spec, (one) => dockerNetworks.find(one));
     const ofPlatform = platform === '' ? platformWarning(image.config) : null;
     return {
       id: created.spec.id,
-      warnings: [...resourceWarnings(host), ...warnings, ...(ofPlatform === null ? [] : [ofPlatform])],
+      warnings: [...resourceWarnings(host), ...warnings, ...nameless, ...(ofPlatform === null ? [] : [ofPlatform])],
     };
   }
 
@@ -136,6 +139,18 @@ export class ContainerCreation {
       throw error;
     }
   }
+}
+
+/** Warnings about networks on which Docker's containers find each other by name, where nobody answers such questions. */
+function namelessNetworks(spec: ContainerSpec, find: DockerNetworks['find']): string[] {
+  return spec.networks.flatMap(({ network }) => {
+    const found = find(network);
+    return found === undefined || found.predefined
+      ? []
+      : [
+          `Containers on network ${network} do not find each other by name: this vSphere host has no name server for them`,
+        ];
+  });
 }
 
 /** @throws notFound in Docker's words, so that the client pulls the image for the platform */

@@ -10,7 +10,7 @@ import {
   type NetworkInfo,
   type NetworkService,
 } from '../../../port-layer/index.js';
-import { messageOf } from '../../../src/common/errors.js';
+import { messageOf, unsupported } from '../../../src/common/errors.js';
 import { logger } from '../../../src/common/log.js';
 import { type PortMapper, type PortRequest, type PublishedPort, wantedPorts } from '../../gateway/index.js';
 import { annotationsOf, recordOf } from '../containers/container-record.js';
@@ -48,7 +48,9 @@ export class ContainerPorts {
   async reserve(container: ContainerInfo): Promise<Record<string, string>> {
     const { id, name } = container.spec;
     const main = outerNetwork(container, this.networks.list());
-    const reserved = await this.mapper.reserve(id, name, main === undefined ? [] : wanted(container, main));
+    const ports = main === undefined ? [] : wanted(container, main);
+    this.checkReached(ports, main);
+    const reserved = await this.mapper.reserve(id, name, ports);
     return annotationsOf({ ports: reserved });
   }
 
@@ -85,6 +87,7 @@ export class ContainerPorts {
       return;
     }
     const fresh = before.length === 0 && main !== undefined ? wanted(container, main) : [];
+    this.checkReached(fresh, main);
     if (fresh.length > 0) {
       const ports = await this.mapper.reserve(id, name, fresh, '');
       // It may have ended meanwhile, and been started again.
@@ -95,6 +98,17 @@ export class ContainerPorts {
       await this.exec.annotate(id, annotationsOf({ ports }));
     }
     this.activate(this.exec.resolve(id));
+  }
+
+  /** @throws unsupported for ports that would lead nowhere, as on a vCenter whose networks this endpoint is not on */
+  private checkReached(ports: readonly PortRequest[], network: Pick<NetworkInfo, 'name' | 'pools'> | undefined): void {
+    if (ports.length === 0 || network === undefined) return;
+    const subnets = network.pools.map(({ subnet }) => subnet);
+    if (this.mapper.reaches(subnets)) return;
+    const gateways = network.pools.map(({ gateway }) => gateway).join(' and ');
+    throw unsupported(
+      `ports cannot be published on network ${network.name}: this endpoint has no address on it (it needs ${gateways})`,
+    );
   }
 
   /** Publishes the ports of containers that were already running when this endpoint started. */

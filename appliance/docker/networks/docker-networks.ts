@@ -7,15 +7,20 @@ import type {
   NetworkService,
 } from '../../../port-layer/index.js';
 import { isCode, PortLayerError } from '../../../port-layer/index.js';
+import { refuseRate } from './egress-rate.js';
 import { hostNetwork } from './host-network.js';
 import { isOnNone, noneEndpointId, noneNetwork } from './none-network.js';
 
 export class DockerNetworks {
   constructor(
-    private readonly networks: Pick<NetworkService, 'list' | 'resolve' | 'create' | 'remove' | 'usage'>,
+    private readonly networks: Pick<NetworkService, 'list' | 'resolve' | 'create' | 'remove' | 'usage' | 'ownHost'>,
     private readonly exec: Pick<ExecService, 'list'>,
     private readonly config: { id: string },
   ) {}
+
+  get ownHost(): boolean {
+    return this.networks.ownHost;
+  }
 
   list(): NetworkInfo[] {
     return [...this.networks.list(), ...this.cardless()];
@@ -52,7 +57,8 @@ export class DockerNetworks {
     }
   }
 
-  create(request: NetworkRequest): Promise<NetworkInfo> {
+  async create(request: NetworkRequest): Promise<NetworkInfo> {
+    if (!this.ownHost) refuseRate(request.options);
     return this.networks.create(request);
   }
 

@@ -38,6 +38,12 @@ export function checkEndpointRate(
   if (network !== undefined) checkNetworkRate(options ?? {}, network.internal);
 }
 
+/** On a host whose networks' gateway this engine is not, nothing that a container sends passes by it. @throws unsupported */
+export function refuseRate(options: Record<string, string> | null | undefined): void {
+  if (readRate(options) !== null)
+    throw unsupported(`${RATE_OPTION} is not implemented on this host: this engine is not the gateway of its networks`);
+}
+
 /** Bits a second for a network's containers; 0: as many as it goes. @param ownRate the virtual container host's */
 export const networkRate = ({ options }: Pick<NetworkInfo, 'options'>, ownRate: number | undefined): number =>
   readRate(options) ?? ownRate ?? 0;

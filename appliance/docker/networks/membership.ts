@@ -10,6 +10,7 @@ import type { ContainerLives } from '../containers/container-lives.js';
 import { annotationsOf, recordOf } from '../containers/container-record.js';
 import type { ContainerPorts } from './container-ports.js';
 import type { DockerNetworks } from './docker-networks.js';
+import { refuseRate } from './egress-rate.js';
 import type { EndpointRequest } from './endpoint-request.js';
 import { checkEndpoint, checkMac, wishOf } from './endpoint-settings.js';
 import { HOST } from './host-network.js';
@@ -42,6 +43,7 @@ export async function connect(
   const { id } = info.spec;
   const wanted = dockerNetworks.resolve(reference);
   checkEndpoint(wanted.name, wanted, endpoint);
+  if (!dockerNetworks.ownHost) refuseRate(endpoint.DriverOpts);
   if (wanted.name === HOST)
     throw invalid('cannot connect container to host network - container must be created in host network mode');
   const own = memberships(info);

@@ -1,22 +1,24 @@
 /** What `/info` says of networks, the way out and proxies. */
 import { DEFAULT_EGRESS, DEFAULT_NETWORK, type VchConfig } from '../../../port-layer/config.js';
-import type { HostInfo } from '../../../port-layer/index.js';
 import { bitRateText } from '../../../src/common/bit-rate.js';
 import { maskedProxy, proxySettings } from '../../../src/common/proxies.js';
 
-type Sources = Pick<VchConfig, 'networks' | 'egress' | 'egressRate' | 'hostPorts' | 'allowNetworkCreate'>;
+type Sources = Pick<
+  VchConfig,
+  'networks' | 'egress' | 'egressRate' | 'hostPorts' | 'allowNetworkCreate' | 'networkVlans'
+>;
 
-/** Rows of `DriverStatus`. */
-export function networkStatus(config: Sources, host: Pick<HostInfo, 'api'>): [string, string][] {
+/** Rows of `DriverStatus`. @param ownHost whether this engine is the gateway of the networks, and its host their switch */
+export function networkStatus(config: Sources, ownHost: boolean): [string, string][] {
   const { networks, egress = DEFAULT_EGRESS, egressRate, hostPorts = [] } = config;
-  const shared = networks[0].portGroup;
-  const own = host.api !== 'VirtualCenter' || config.allowNetworkCreate === true;
+  const listed = networks.map(({ name, portGroup, subnet }): [string, string] => [
+    name === DEFAULT_NETWORK ? 'Bridge network' : `Network ${name}`,
+    `${portGroup} ${subnet}`,
+  ]);
+  if (!ownHost) return [...listed, ...elsewhere(config)];
   return [
-    ...networks.map(({ name, portGroup, subnet }): [string, string] => [
-      name === DEFAULT_NETWORK ? 'Bridge network' : `Network ${name}`,
-      `${portGroup} ${subnet}`,
-    ]),
-    ['New networks', own ? 'have a port group each' : `share the port group ${shared}; only policy separates them`],
+    ...listed,
+    ['New networks', 'have a port group each'],
     ['Egress', egress === 'relay' ? 'relay: what this machine reaches' : 'none'],
     ...(egressRate === undefined
       ? []
@@ -29,6 +31,25 @@ export function networkStatus(config: Sources, host: Pick<HostInfo, 'api'>): [st
     ...(hostPorts.length === 0
       ? []
       : [['Ports of the machine that containers reach', ranges(hostPorts)] as [string, string]]),
+  ];
+}
+
+const FILTERS = "packet filters in the containers' own machines keep them apart";
+
+/** On a vCenter or an ESXi host. */
+function elsewhere({ networks, egress, allowNetworkCreate, networkVlans }: Sources): [string, string][] {
+  const [{ portGroup }] = networks;
+  const vlans = networkVlans === undefined ? '' : ` of ${networkVlans.first}-${networkVlans.last}`;
+  const own =
+    vlans === ''
+      ? `have a port group each, in the VLAN of ${portGroup}; ${FILTERS}`
+      : `have a port group and a VLAN${vlans} each`;
+  return [
+    ['New networks', allowNetworkCreate === true ? own : `share the port group ${portGroup}; ${FILTERS}`],
+    ['Egress', egress === 'none' ? 'none' : 'up to the gateway of each network, which this engine is not'],
+    ['Names of containers', 'not served on this host'],
+    ['Published ports', 'on networks where this endpoint has an address'],
+    ['Policies', 'not enforced on this host'],
   ];
 }
 

@@ -1,7 +1,13 @@
 /** What `/info` says of the engine. */
 import { readdirSync } from 'node:fs';
 import type { VchConfig } from '../../../port-layer/config.js';
-import type { ContainerInfo, ExecService, HostInfo, StorageReserve } from '../../../port-layer/index.js';
+import type {
+  ContainerInfo,
+  ExecService,
+  HostInfo,
+  NetworkService,
+  StorageReserve,
+} from '../../../port-layer/index.js';
 import { humanSize } from '../../../src/common/human-size.js';
 import { isUp } from '../containers/container-state.js';
 import { atLeast } from '../http/api-version.js';
@@ -16,6 +22,7 @@ import { kernelOf, SERVER_VERSION } from './version.js';
 export interface InfoSources {
   config: VchConfig;
   exec: Pick<ExecService, 'list'>;
+  network: Pick<NetworkService, 'ownHost'>;
   images: { list(): { length: number } };
   room: Pick<StorageReserve, 'lastRefused' | 'quota' | 'space'>;
   hostInfo(): Promise<HostInfo>;
@@ -45,7 +52,7 @@ export async function infoView(sources: InfoSources, apiVersion: string): Promis
       ['vSphere', host.product],
       ['Image store', `[${config.imageStore.datastore}] ${config.imageStore.path}`.trim()],
       ...(await spaces(room)),
-      ...networkStatus(config, host),
+      ...networkStatus(config, sources.network.ownHost),
       ...(host.emulator === '' ? [] : [['Emulator', host.emulator]]),
       ...(host.acceleration === '' ? [] : [['Acceleration', host.acceleration]]),
       ...(host.cage === '' ? [] : [['Cage', host.cage]]),

@@ -94,6 +94,8 @@ export const WORDS: Words = {
 
   'layer.notFound': null,
   'layer.noParent': null,
+  'layer.noRecipe': null,
+  'layer.damaged': null,
   'layer.isParent': null,
   'layer.inUse': null,
 
@@ -143,6 +145,7 @@ export const WORDS: Words = {
   'network.paused': ({ container, doing }) =>
     `Container ${container} is paused, unpause the container before you ${doing} it`,
   'network.notConnected': null,
+  'network.noRelay': null,
   'network.notMade': null,
   'network.noConfiguration': ({ network }) => `configuration network ${JSON.stringify(network)} does not exist`,
   'network.configurationInUse': ({ network }) =>

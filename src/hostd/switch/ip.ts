@@ -41,6 +41,11 @@ export function nftCounters(namespacePath: string, table: string): Promise<strin
   return inNamespace(namespacePath, 'nft', '--json', 'list', 'counters', 'table', ...table.split(' '));
 }
 
+/** A set of a table, with its elements, as JSON. @param set family, table and name @throws internal */
+export function nftSet(namespacePath: string, set: string): Promise<string> {
+  return inNamespace(namespacePath, 'nft', '--json', 'list', 'set', ...set.split(' '));
+}
+
 /** Families and names of the tables. @throws internal */
 export async function nftTables(namespacePath: string): Promise<string[]> {
   const { nftables } = JSON.parse(await inNamespace(namespacePath, 'nft', '--json', 'list', 'tables')) as {

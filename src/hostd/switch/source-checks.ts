@@ -9,6 +9,7 @@ import { logger } from '../../common/log.js';
 import { Rounds } from '../../common/rounds.js';
 import { elementMessages } from './element-messages.js';
 import { nft, nftList } from './ip.js';
+import { LeasedAddresses } from './leased-addresses.js';
 import { NETFILTER, type Netlink } from './netlink.js';
 import {
   type CardSources,
@@ -42,12 +43,15 @@ export class SourceChecks {
   private waiting: Change[] = [];
   private readonly rounds = new Rounds(() => this.work());
   private timer: NodeJS.Timeout | undefined;
+  private readonly leased: LeasedAddresses;
 
   /** @param namespacePath the switch's */
   constructor(
     private readonly namespacePath: string,
     private readonly netlink: Netlink,
-  ) {}
+  ) {
+    this.leased = new LeasedAddresses(namespacePath);
+  }
 
   /** Makes the rules. Entries of an earlier hostd stay until their cards change or go. */
   async open(): Promise<void> {
@@ -124,6 +128,11 @@ export class SourceChecks {
   /** Makes all of the changes or none. */
   private async carryOut(changes: Change[]): Promise<void> {
     const next = new Map(changes.map(({ port, elements }) => [port, elements]));
+    // Of these, another card may have the name soon, or has it by now.
+    const gone = changes
+      .filter(({ port, elements }) => elements.size === 0 && this.known.get(port)?.has('askers') === true)
+      .map(({ port }) => port);
+    if (gone.length > 0) await this.leased.takeBack(gone);
     const all = [...next].flatMap(([port, elements]) => changesOf(this.known.get(port) ?? NOTHING, elements));
     if (all.length > 0)
       await this.netlink.carryOut(this.namespacePath, NETFILTER, elementMessages(merged(all)), { whole: true });
@@ -131,10 +140,12 @@ export class SourceChecks {
       if (elements.size === 0) this.known.delete(port);
       else this.known.set(port, elements);
     }
+    if ([...next.values()].some((elements) => elements.has('askers'))) this.leased.watch();
   }
 
   private async look(): Promise<void> {
     this.known = parseElements(await nftList(this.namespacePath, TABLE));
+    if ([...this.known.values()].some((elements) => elements.has('askers'))) this.leased.watch();
   }
 }
 

@@ -42,7 +42,8 @@ const SETS = {
  * The addresses that DHCP servers have given to cards. The kernel adds them when it sees such an answer; each renewal makes them last, and a
  * guest renews at least twice a day (LONGEST_LEASE in `tether/guest/dhcp_packet.c`).
  */
-const LEASES = 'leased { typeof iifname . @th,192,32; flags dynamic,timeout; timeout 25h; size 65536; }';
+export const LEASED_SET = 'leased';
+const LEASES = `${LEASED_SET} { typeof iifname . @th,192,32; flags dynamic,timeout; timeout 25h; size 65536; }`;
 
 export type SetName = keyof typeof SETS;
 

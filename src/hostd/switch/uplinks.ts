@@ -2,7 +2,7 @@
  * Port groups that are joined with an interface of the machine, because its administrator said so. The interface itself is not touched: the
  * switch gets a second one on top of it (macvlan, passthru), which takes all of its frames. It goes with the switch's namespace, or when the
  * administrator no longer says so; then the machine has its interface back as it was. When the machine's interface goes, the kernel removes
- * ours with it; when it comes (back), or is brought up, it is joined again: looked for once a second, since uplinks are few and rare.
+ * ours with it; when it comes (back), or is brought up, it is joined again: looked for twice a second, since uplinks are few and rare.
  *
  * Facts: ip-link(8). In passthru mode only one such interface can be on top of another, and the machine does not talk to it.
  */
@@ -29,10 +29,16 @@ export function uplinkPort(portGroup: string): string {
   return `up${createHash('sha256').update(portGroup).digest('hex').slice(0, 10)}`;
 }
 
+/**
+ * Removes one. A bridge asks its ports for all multicast, and a macvlan hands that on to the interface below only while it is up. So it is up
+ * when it joins the bridge and when it leaves, also if the kernel takes the bridge away first: else the machine's interface would keep it.
+ */
+export const removedUplink = (port: string): string[] => [`link set ${port} nomaster`, `link delete ${port}`];
+
 const IS_UPLINK = /^up[0-9a-f]{10}$/;
-const LOOK_MS = 1000;
+const LOOK_MS = 500;
 /** One that cannot be joined although it is there may be somebody else's for now: tried again after so many looks. */
-const PATIENCE = 10;
+const PATIENCE = 20;
 /** IFF_UP of linux/if.h. */
 const UP = 1;
 
@@ -88,7 +94,7 @@ export class Uplinks {
     const old = there.filter(({ ifname }) => IS_UPLINK.test(ifname) && !names.includes(ifname));
     await ipTry(
       this.namespace,
-      old.map(({ ifname }) => `link delete ${ifname}`),
+      old.flatMap(({ ifname }) => removedUplink(ifname)),
     );
   }
 
@@ -135,11 +141,11 @@ export class Uplinks {
     try {
       place.looks = 0;
       place.seen = await this.state(name);
-      await this.make(uplink);
+      await this.make(uplink, place.seen);
       await joined(uplinkPort(portGroup));
       place.problem = '';
       // Its port group may have been removed meanwhile.
-      if (this.places.get(portGroup) !== place) await ipTry(this.namespace, [`link delete ${uplinkPort(portGroup)}`]);
+      if (this.places.get(portGroup) !== place) await ipTry(this.namespace, removedUplink(uplinkPort(portGroup)));
       if (before !== '') log.info({ portGroup, interface: name }, 'a port group is joined with its interface now');
     } catch (error) {
       place.problem = `Container networks: ${portGroup} is not joined with ${name} (${messageOf(error).split('\n')[0]})`;
@@ -150,7 +156,7 @@ export class Uplinks {
   /** Which interface of that name the machine has, and whether it is up; '' if it has none. */
   private async state(name: string): Promise<string> {
     if (this.machine !== undefined) {
-      const below = (await this.show(['-n', this.machine])).find(({ ifname }) => ifname === name);
+      const [below] = await this.show(['-n', this.machine], name).catch((): Shown[] => []);
       return below === undefined ? '' : `${below.ifindex} ${below.flags.includes('UP')}`;
     }
     const read = (file: string): Promise<string> => readFile(`/sys/class/net/${name}/${file}`, 'utf8');
@@ -158,17 +164,15 @@ export class Uplinks {
     return found === null ? '' : `${found[0].trim()} ${(Number(found[1]) & UP) !== 0}`;
   }
 
-  /** @throws unavailable, internal */
-  private async make({ portGroup, interface: name }: Uplink): Promise<void> {
-    const [below] = (await this.show(this.machine === undefined ? [] : ['-n', this.machine])).filter(
-      ({ ifname }) => ifname === name,
-    );
-    if (below === undefined) throw unavailable('there is no such interface');
-    if (!below.flags.includes('UP')) throw unavailable('the interface is down');
+  /** @param seen what {@link state} tells of the machine's interface @throws unavailable, internal */
+  private async make({ portGroup, interface: name }: Uplink, seen: string): Promise<void> {
+    const [index = '', up] = seen.split(' ');
+    if (index === '') throw unavailable('there is no such interface');
+    if (up !== 'true') throw unavailable('the interface is down');
     const port = uplinkPort(portGroup);
-    const [present] = (await this.show(['-n', this.namespace])).filter(({ ifname }) => ifname === port);
-    if (present?.link_index === below.ifindex) return;
-    await ipTry(this.namespace, [`link delete ${port}`]);
+    const [present] = await this.show(['-n', this.namespace], port).catch((): Shown[] => []);
+    if (present?.link_index === Number(index)) return;
+    await ipTry(this.namespace, removedUplink(port));
     const on = this.machine === undefined ? [] : ['-n', this.machine];
     await ip(
       ...on,
@@ -188,7 +192,9 @@ export class Uplinks {
     if (existsSync('/proc/sys/net/ipv6')) await ipBatch(this.namespace, [`link set ${port} addrgenmode none`]);
   }
 
-  private async show(place: string[]): Promise<Shown[]> {
-    return JSON.parse((await ip(...place, '-json', 'link', 'show')) || '[]') as Shown[];
+  /** @param name of a single one: a list of all fails while the namespace of somebody else's interface is being removed @throws internal */
+  private async show(place: string[], name?: string): Promise<Shown[]> {
+    const which = name === undefined ? [] : ['dev', name];
+    return JSON.parse((await ip(...place, '-json', 'link', 'show', ...which)) || '[]') as Shown[];
   }
 }

@@ -138,13 +138,12 @@ describe('malformed requests', () => {
 
 /** Every endpoint of the Engine API 1.51 (its reference, in order) that the engine does not implement. */
 const NOT_DONE = `
-POST /build; POST /images/x/push
-GET /images/search; GET /images/x/get; GET /images/get; POST /images/load
+POST /build
+GET /images/search
 GET /plugins/privileges; POST /plugins/pull
 DELETE /plugins/x; POST /plugins/x/enable; POST /plugins/x/disable; POST /plugins/x/upgrade; POST /plugins/create
 POST /plugins/x/push; POST /plugins/x/set
-GET /distribution/x/json; POST /session; GET /images/a/b/get
-POST /images/a/b:1/push`
+GET /distribution/x/json; POST /session`
   .split(/[;\n]/)
   .map((one) => one.trim())
   .filter((one) => one !== '');
@@ -203,6 +202,36 @@ describe('the engine', () => {
     const { json } = await engine.call('GET', '/info');
     portLayer.hostInfo = before;
     expect(json.Warnings).toEqual(['WARNING: Container networks: senders are not checked']);
+  });
+
+  it('on a vCenter says that containers are not found by name, and what keeps networks apart', async () => {
+    const { network } = engine.portLayer;
+    const made = await engine.call('POST', '/networks/create', { Name: 'apart' });
+    network.ownHost = false;
+    try {
+      const on = (NetworkMode: string) => ({ Image: 'busybox', HostConfig: { NetworkMode } });
+      const named = await engine.call('POST', '/containers/create', on('apart'));
+      const warning =
+        'Containers on network apart do not find each other by name: this vSphere host has no name server for them';
+      expect([made.status, named.status, named.json.Warnings]).toEqual([201, 201, [warning]]);
+      const rate = { 'caisson.egress-rate': '10mbit' };
+      const refusals = await Promise.all([
+        engine.call('POST', '/networks/create', { Name: 'slow', Options: rate }),
+        engine.call('POST', '/containers/create', {
+          ...on('apart'),
+          NetworkingConfig: { EndpointsConfig: { apart: { DriverOpts: rate } } },
+        }),
+      ]);
+      expect(refusals.map(({ status }) => status)).toEqual([501, 501]);
+      const plain = await engine.call('POST', '/containers/create', on('bridge'));
+      expect(plain.json.Warnings).toEqual([]);
+      const { DriverStatus } = (await engine.call('GET', '/info')).json as { DriverStatus: [string, string][] };
+      expect(new Map(DriverStatus).get('New networks')).toMatch(/^share the port group .*; packet filters/);
+      for (const { json } of [named, plain]) await engine.call('DELETE', `/containers/${json.Id}`);
+    } finally {
+      network.ownHost = true;
+      await engine.call('DELETE', '/networks/apart');
+    }
   });
 
   it('tells how much of their quota images take', async () => {

@@ -9,12 +9,15 @@ let taken: Set<number>;
 let container: ContainerInfo;
 let bindings: Record<string, string>;
 let ports: ContainerPorts;
+/** Subnets that the gateway has no address on. */
+let unreached: string[];
 
 const networks = () =>
   ['a', 'b', INTERNAL, 'lan', 'shut'].map((name) => ({
     ...{ id: name, name, ipv4: true, ipv6: false, internal: name === INTERNAL },
     kind: name === 'lan' || name === 'shut' ? 'external' : 'bridge',
     trust: name === 'lan' ? 'published' : 'outbound',
+    pools: [{ subnet: `${name}/24`, gateway: `${name}.1`, aux: {} }],
     options: name in bindings ? { 'com.docker.network.bridge.host_binding_ipv4': bindings[name] } : {},
   }));
 
@@ -28,6 +31,7 @@ const gateway = {
   target: (id: number, address: string, port: number) =>
     void listening.set(id, `${listening.get(id)?.split(' → ')[0]} → ${address} ${port}`),
   close: (id: number) => void listening.delete(id),
+  reaches: (subnets: string[]) => !subnets.some((one) => unreached.includes(one)),
 };
 
 const endpoint = (network: string, address: string): NetworkEndpoint =>
@@ -64,6 +68,7 @@ beforeEach(() => {
     },
   };
   bindings = {};
+  unreached = [];
   const network = { list: () => networks() };
   ports = new ContainerPorts(new PortMapper(gateway as never), exec as never, network as never);
 });
@@ -107,6 +112,18 @@ it('a port that is taken by then is refused in Docker’s words for a connect, a
   taken.clear();
   await ports.follow('c');
   expect(listening.size).toBe(2);
+});
+
+it('on a network where the endpoint has no address, ports are refused before anything listens', async () => {
+  unreached = ['a/24'];
+  on(['a', '10.1.0.2']);
+  const why = 'ports cannot be published on network a: this endpoint has no address on it (it needs a.1)';
+  await expect(ports.reserve(container)).rejects.toMatchObject({ kind: 'unsupported', message: why });
+  await expect(ports.follow('c')).rejects.toThrow(why);
+  expect(listening.size).toBe(0);
+  // One that publishes nothing starts there.
+  container = { ...container, spec: { ...container.spec, annotations: { 'docker.hostConfig': '{}' } } };
+  expect(await ports.reserve(container)).toEqual({ 'docker.ports': '[]' });
 });
 
 it('a container that does not run is left alone', async () => {

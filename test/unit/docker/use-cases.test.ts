@@ -22,7 +22,7 @@ function parts() {
     discarded,
     published,
     images: { resolve: () => fakeImage('busybox:latest', { Cmd: ['sh'] }) },
-    dockerNetworks: { find: () => undefined },
+    dockerNetworks: { find: () => undefined, ownHost: true },
     volumes: {
       prepare: async (_body: unknown, spec: Parameters<typeof exec.create>[0]) => spec,
       discardOf: async ({ name }: { name: string }) => void discarded.push(name),

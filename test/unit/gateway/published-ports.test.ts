@@ -366,6 +366,16 @@ describe('published ports', () => {
     ports.release('early');
   });
 
+  it('a gateway without a porter reaches the networks that its machine has an address on', () => {
+    const own = new OwnGateway(
+      () => undefined,
+      '',
+      () => ['127.0.0.1', '172.18.0.1', 'fd00:1::1'],
+    );
+    const subnets = [['172.18.0.0/16'], ['172.19.0.0/16'], ['172.19.0.0/16', 'fd00:1::/64'], ['fd00:2::/64'], []];
+    expect(subnets.map((list) => own.reaches(list))).toEqual([true, false, true, false, false]);
+  });
+
   it('a container without IPv4 is reached by IPv6, and one with both from each by the same', async () => {
     const led: string[] = [];
     const gateway = {

@@ -52,6 +52,18 @@ describe('a card', () => {
     });
   });
 
+  it('whose sender nobody else checks may send as itself only, and under `closed` as nobody', () => {
+    const trusted = (more: Partial<NonNullable<NetworkEndpoint['external']>>) => {
+      const one = { ...lan, external: { ...lan.external!, alone: true, ...more } };
+      return cardSettings(one, [one]).filter?.own;
+    };
+    expect(trusted({})).toEqual({ mac: 'l', addresses: ['10.0.0.9'] });
+    expect(trusted({ trust: 'closed' })).toEqual({ mac: 'l', addresses: [] });
+    expect(trusted({ trust: 'open' })).toBeUndefined();
+    // Its address is not known here.
+    expect(trusted({ dhcp: true })).toBeUndefined();
+  });
+
   it('with DHCP gets the default route from there if it comes first, and nobody else has one then', () => {
     expect(cardSettings(leased, [leased])).toEqual({ address: '', dhcp: 'route' });
     expect(cardSettings(leased, [bridge, leased])).toEqual({ address: '', dhcp: 'address' });

@@ -1,6 +1,7 @@
 /** Networks that users make: kept, found again, removed; and what containers have on them. */
 import { describe, expect, it } from 'vitest';
 import { vchConfigSchema } from '../../../port-layer/config.js';
+import { cardSettings } from '../../../port-layer/exec/program-spec.js';
 import type { NetworkRequest, NetworkSpec } from '../../../port-layer/network/network-spec.js';
 import type { NetworkStore } from '../../../port-layer/network/network-store.js';
 import { readNetworks } from '../../../port-layer/network/network-store.js';
@@ -15,6 +16,8 @@ const CONFIG = vchConfigSchema.parse({
   channelDir: '/run/x',
   networks: [{ name: 'bridge', portGroup: 'front', subnet: '172.16.0.0/16' }],
 });
+
+const MAC = '00:50:56:00:00:01';
 
 /** Keeps networks in memory, as text like the real one. */
 class MemoryStore implements NetworkStore {
@@ -60,8 +63,8 @@ const on = (
   networks: networks.map((wish) => ({ aliases: [], ...wish })),
 });
 
-async function engine(store = new MemoryStore(), containers: object[] = []): Promise<Networks> {
-  const networks = new Networks(CONFIG, { all: () => containers as never }, { store, routes: () => [] });
+async function engine(store = new MemoryStore(), containers: object[] = [], ownHost = true): Promise<Networks> {
+  const networks = new Networks(CONFIG, { all: () => containers as never }, { store, routes: () => [], ownHost });
   await networks.load();
   return networks;
 }
@@ -201,5 +204,41 @@ describe('a container', () => {
       nameServers: ['172.17.0.1'],
     });
     expect(networks.places.bind(on('d', { network: 'bridge' }), [''])[0]?.nameServers).toEqual([]);
+  });
+});
+
+describe('on a host that is not the switch', () => {
+  const GROUPS = ['224.0.0.0/4', 'ff00::/8'];
+  it.each<[title: string, request: Partial<NetworkRequest>, guard: object]>([
+    ['its own network', {}, { from: ['172.17.0.0/16'] }],
+    ['both of its families', { ipv6: true }, { from: ['172.17.0.0/16', expect.stringMatching(/^fd.*\/64$/)] }],
+    ['the gateway, without icc', { icc: false }, { from: ['172.17.0.1'] }],
+    ['an internal network', { internal: true }, { from: ['172.17.0.0/16'], to: ['172.17.0.0/16', ...GROUPS] }],
+    ['a network without egress', { egress: 'none' }, { from: ['172.17.0.0/16'], to: ['172.17.0.0/16', ...GROUPS] }],
+  ])("a container's machine takes in what comes from %s", async (_, request, guard) => {
+    const networks = await engine(new MemoryStore(), [], false);
+    await networks.create(wanted('n', request));
+    const [endpoint] = networks.places.bind(on('c', { network: 'n' }), [MAC]);
+    // Nobody would answer questions for names at the gateway.
+    expect(endpoint).toMatchObject({ guard, nameServers: [] });
+    expect(endpoint!.named).toBeUndefined();
+    const { peers, to, own } = cardSettings(endpoint!, [endpoint!]).filter!;
+    expect({ from: peers, to }).toEqual({ to: undefined, ...guard });
+    const addresses = [endpoint!.address, endpoint!.address6].filter((one) => one !== '');
+    expect(own).toEqual({ mac: MAC, addresses });
+  });
+
+  it('the same goes for the default network, and nothing is filtered where the host is the switch', async () => {
+    const [there, here] = [await engine(new MemoryStore(), [], false), await engine()];
+    const place = (networks: Networks) => networks.places.bind(on('c', { network: 'bridge' }), [MAC])[0]!;
+    expect(place(there).guard).toEqual({ from: ['172.16.0.0/16'] });
+    expect(place(here).guard).toBeUndefined();
+    expect(cardSettings(place(here), []).filter).toBeUndefined();
+  });
+
+  it('a relay is refused, which it does not have', async () => {
+    const networks = await engine(new MemoryStore(), [], false);
+    await expect(networks.create(wanted('n', { egress: 'relay' }))).rejects.toMatchObject({ kind: 'unsupported' });
+    expect((await (await engine()).create(wanted('n', { egress: 'relay' }))).egress).toBe('relay');
   });
 });

@@ -61,6 +61,23 @@ it.each<[title: string, filter: Partial<NicFilter> & Pick<NicFilter, 'trust'>, w
     [...AFRESH, 'chain', ...rules(2), 'chain', ...rules(2), 'end'],
   ],
   ['peers', { trust: 'peers', peers: ['10.0.0.0/8', 'fd00::/64'] }, [...AFRESH, 'chain', ...rules(7), 'end']],
+  // Outwards: packets of other cards, neighbours (2), whom it writes to, the end.
+  [
+    'peers, and nothing to anybody else',
+    { trust: 'peers', peers: ['10.0.0.0/8'], to: ['10.0.0.0/8', '224.0.0.0/4'] },
+    [...AFRESH, 'chain', ...rules(6), 'chain', ...rules(6), 'end'],
+  ],
+  // Frames: of another MAC address, ARP, IPv4; another table and chain, and the end.
+  [
+    'its own address',
+    { trust: 'outbound', own: { mac: '00:50:56:00:00:01', addresses: ['10.0.0.2'] } },
+    [...AFRESH, 'chain', ...rules(5), ...AFRESH.slice(1), 'chain', ...rules(4), 'end'],
+  ],
+  [
+    'nothing as anybody',
+    { trust: 'closed', own: { mac: '00:50:56:00:00:01', addresses: [] } },
+    [...AFRESH, 'chain', ...rules(2), 'chain', ...rules(2), ...AFRESH.slice(1), 'chain', ...rules(2), 'end'],
+  ],
   [
     'published',
     {
