@@ -152,6 +152,9 @@ test('who may reach nothing outside but certain names looks up no others', async
     const { stdout, stderr } = await stack.docker('exec', 'web', 'nslookup', '-type=a', name);
     return stdout + stderr;
   };
+  // On the default network it would ask the machine's servers.
+  await stack.docker('network', 'create', 'looking');
+  expect((await stack.docker('network', 'connect', 'looking', 'web')).stderr).toBe('');
   expect((await set('default', 'preset: locked')).stderr).toBe('');
   const text = 'rules: [{ name: mirror, direction: out, peer: { fqdns: ["*.allowed.example"] }, action: allow }]';
   expect(await put(text)).toBe(204);
