@@ -92,6 +92,16 @@ const vm = {
   extraConfig: new Map<string, string>(),
 };
 
+/** A VM without disks and cards. */
+const BARE = {
+  acceleration: 'tcg' as const,
+  boot: { kernel: '/k', initramfs: '/i' },
+  sockets: { qmp: '/q', guestRpc: '/r' },
+  taps: [],
+  disks: [],
+  serialFiles: new Map(),
+};
+
 describe('the options for a QEMU', () => {
   it.each([
     ['7.2', { reconnect: 1 }],
@@ -100,15 +110,7 @@ describe('the options for a QEMU', () => {
   ])('are derived from the answers of QEMU %s: %j', (version, member) => {
     const dialect = readCapabilities(recorded[version]!);
     expect(dialect.snapshots).toBe(true);
-    const args = qemuArguments(vm, {
-      acceleration: 'tcg',
-      dialect,
-      boot: { kernel: '/k', initramfs: '/i' },
-      sockets: { qmp: '/q', guestRpc: '/r' },
-      taps: [],
-      disks: [],
-      serialFiles: new Map(),
-    });
+    const args = qemuArguments(vm, { ...BARE, dialect });
     expect(args.join(' ')).toContain('elevateprivileges=deny');
     expect(socketBackend('/run/channel.sock', dialect)).toMatchObject({ data: member });
   });
@@ -120,16 +122,7 @@ describe('the options for a QEMU', () => {
   ])('QEMU %s loads its saved state from %s, and serves its monitor by %s', (version, uri, monitor) => {
     const dialect = readCapabilities(recorded[version]!);
     expect(incomingState(dialect)).toEqual({ uri });
-    const args = qemuArguments(vm, {
-      acceleration: 'tcg',
-      dialect,
-      boot: { kernel: '/k', initramfs: '/i' },
-      sockets: { qmp: '/q', guestRpc: '/r' },
-      taps: [],
-      disks: [],
-      serialFiles: new Map(),
-      snapshot: { use: 'resume', memory: 4 },
-    }).join(' ');
+    const args = qemuArguments(vm, { ...BARE, dialect, snapshot: { use: 'resume', memory: 4 } }).join(' ');
     expect(args).toContain(monitor);
     expect(args.includes('-add-fd fd=20,set=999')).toBe(uri.startsWith('file:'));
   });
