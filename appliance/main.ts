@@ -110,19 +110,23 @@ async function main(): Promise<void> {
     porter === null
       ? undefined
       : {
-          follow: () => {
+          // Who is told that a container is called otherwise, or is on another network, can rely on its rules too.
+          follow: async () => {
             rates.follow();
-            return names.follow();
+            await Promise.all([names.follow(), policies.follow()]);
           },
           forwardAgain: () => names.forwardAgain(),
         },
   );
-  const policies = new Policies({
+  const policies: Policies = new Policies({
     portLayer,
     gateway,
     events: engine.events,
     resolvers: () => resolvers.list(),
-    watchNames: (patterns) => void names.report(patterns ?? []),
+    names: {
+      watch: (patterns) => void names.report(patterns ?? []),
+      restrict: (allowed) => names.restrict(allowed),
+    },
   });
   if (porter !== null)
     engine.usageParts = {

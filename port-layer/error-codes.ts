@@ -202,6 +202,15 @@ export const CODES = {
   // --- layers
   'layer.notFound': code('notFound', (s: { layer: string | null }) => `layer ${s.layer} is not stored`),
   'layer.noParent': code('internal', (s: { layer: string }) => `the parent layer ${s.layer} is not stored`),
+  'layer.noRecipe': code(
+    'unsupported',
+    (s: { layer: string }) => `layer ${s.layer} was stored by an earlier version, without what its tar is made from`,
+  ),
+  'layer.damaged': code(
+    'internal',
+    (s: { layer: string; digest: string; diffId: string }) =>
+      `layer ${s.layer} is damaged: its tar has the digest ${s.digest} instead of ${s.diffId}`,
+  ),
   'layer.isParent': code(
     'conflict',
     (s: { layer: string; child: string }) => `layer ${s.layer} is the parent of ${s.child}`,

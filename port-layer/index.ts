@@ -4,6 +4,8 @@
  * tether's channel, and knows nothing of Docker or of what answers vim25.
  */
 
+/** The tar format, for archives of images. */
+export { TAR_END, type TarEntry, TarReader, tarHeader, tarPadding } from '../src/disk/index.js';
 export { CAPABILITIES, DEFAULT_CAPABILITIES } from '../tether/program/capabilities.js';
 export type { ProcessSpec, Rlimit, TmpfsSpec } from '../tether/program/spec.js';
 export {

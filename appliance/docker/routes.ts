@@ -13,6 +13,7 @@ import type { Engine } from './engine.js';
 import { eventRoutes } from './events/event-routes.js';
 import { execRoutes } from './execs/exec-routes.js';
 import { versionedRouter } from './http/routing.js';
+import { archiveRoutes } from './images/archive-routes.js';
 import { commitRoutes } from './images/commit-routes.js';
 import { imageRoutes } from './images/image-routes.js';
 import { networkRoutes } from './networks/network-routes.js';
@@ -50,6 +51,7 @@ export function dockerRouter(engine: Engine): Router {
   // Routes with fixed names under /images/ must come before those that take any name.
   refusedRoutes(router);
   notImplementedRoutes(router);
+  archiveRoutes(router, engine.images);
   imageRoutes(router, engine);
   return router;
 }

@@ -20,7 +20,7 @@ import {
   type ServePlace,
   toldError,
 } from '../../src/porter/messages.js';
-import type { NamesAnswer, NamesChange } from '../../src/porter/names-table.js';
+import type { NamesAnswer, NamesChange, RefusedLookups } from '../../src/porter/names-table.js';
 import { RelayProcess } from '../../src/porter/relay-process.js';
 
 const log = logger('gateway');
@@ -74,6 +74,8 @@ export interface Gateway {
   policyTrace(packet: ProbePacket | null): Promise<PolicyAnswer['trace']>;
   /** @param observer is told of the addresses that an asker is about to be told (`NamesChange.reported`); the asker waits for it */
   onNamesAnswer(observer: NamesObserver): void;
+  /** @param observer is told of questions that `NamesContainer.lookups` did not allow, not of each at once */
+  onRefusedLookups(observer: (lookups: RefusedLookups) => void): void;
   stop(): void;
 }
 
@@ -151,6 +153,8 @@ export class OwnGateway implements Gateway {
 
   onNamesAnswer(): void {}
 
+  onRefusedLookups(): void {}
+
   stop(): void {
     this.relay.stop();
   }
@@ -206,6 +210,7 @@ export class PorterGateway implements Gateway {
   private readonly waiting = new Map<number, Waiting>();
   private last = 0;
   private observer: NamesObserver = nothing;
+  private refusals: (lookups: RefusedLookups) => void = nothing;
 
   /**
    * @param onDeath called when all published ports and forwards have to be set up again
@@ -226,6 +231,10 @@ export class PorterGateway implements Gateway {
       }
       if (message.kind === 'report') {
         void this.report(message.id, message.answer);
+        return;
+      }
+      if (message.kind === 'refused') {
+        this.refusals(message.lookups);
         return;
       }
       const waiting = this.waiting.get(message.request);
@@ -313,6 +322,10 @@ export class PorterGateway implements Gateway {
 
   onNamesAnswer(observer: NamesObserver): void {
     this.observer = observer;
+  }
+
+  onRefusedLookups(observer: (lookups: RefusedLookups) => void): void {
+    this.refusals = observer;
   }
 
   /** The porter ends with this process. */

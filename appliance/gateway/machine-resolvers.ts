@@ -1,5 +1,5 @@
 /** The name servers of the machine, followed as its administrator changes them. */
-import { readFileSync, unwatchFile, watchFile } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 
 const FILE = '/etc/resolv.conf';
@@ -21,6 +21,7 @@ export function resolversOf(text: string): string[] {
 
 export class MachineResolvers {
   private servers: string[];
+  private readonly timer: NodeJS.Timeout;
 
   /** @param changed called when there are others */
   constructor(
@@ -29,12 +30,13 @@ export class MachineResolvers {
     intervalMs = INTERVAL_MS,
   ) {
     this.servers = this.read();
-    // The file is often a link, and is replaced rather than written to.
-    watchFile(file, { interval: intervalMs, persistent: false }, () => {
+    // The file is often a link, and is replaced rather than written to. Watching would miss a change until the watch has begun.
+    this.timer = setInterval(() => {
       const before = this.servers.join();
       this.servers = this.read();
       if (this.servers.join() !== before) changed();
-    });
+    }, intervalMs);
+    this.timer.unref();
   }
 
   list(): readonly string[] {
@@ -42,7 +44,7 @@ export class MachineResolvers {
   }
 
   close(): void {
-    unwatchFile(this.file);
+    clearInterval(this.timer);
   }
 
   private read(): string[] {

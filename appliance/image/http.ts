@@ -1,6 +1,7 @@
 /** HTTP as a registry client needs it: our trust roots, bounded waits, redirects that don't leak credentials. */
 import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
+import type { Readable } from 'node:stream';
 import { rootCertificates } from 'node:tls';
 import { Agent, buildConnector, type Dispatcher, ProxyAgent, request } from 'undici';
 import { type ProxySettings, proxyFor } from '../../src/common/proxies.js';
@@ -20,10 +21,11 @@ export interface HttpTimeouts {
 export const DEFAULT_TIMEOUTS: HttpTimeouts = { connect: 15_000, headers: 30_000, idle: 60_000 };
 
 export interface HttpRequest {
-  method: 'GET' | 'HEAD' | 'POST';
+  method: 'GET' | 'HEAD' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
   url: URL;
   headers: Record<string, string>;
-  body?: string;
+  /** A stream is destroyed if the request fails. */
+  body?: string | Buffer | Readable;
   /** Don't verify the certificate of the first host; a redirect elsewhere is verified. */
   insecure: boolean;
   /** The server that named this URL, as a registry names its token server: a public server must not lead to a private address. */
@@ -43,6 +45,8 @@ export interface HttpResponse {
 
 /** The same as Go's http.Client. */
 const REDIRECTS_MAX = 10;
+/** Methods whose redirects are followed. */
+const FOLLOWING = new Set(['GET', 'HEAD']);
 const REDIRECTS = new Set([301, 302, 303, 307, 308]);
 /** Debian's bundle of the authorities that the machine's administrator trusts; Node itself knows only Mozilla's. */
 const SYSTEM_BUNDLE = '/etc/ssl/certs/ca-certificates.crt';
@@ -170,7 +174,7 @@ export class HttpClient {
       const response = await this.#once(url, headers, options, outside && !this.isConfigured(url.host));
       outside ||= this.#isPublic(url);
       const location = REDIRECTS.has(response.status) ? response.headers.location : undefined;
-      if (options.method === 'POST' || typeof location !== 'string') return response;
+      if (!FOLLOWING.has(options.method) || typeof location !== 'string') return response;
       response.body.destroy();
       const failure = (reason: string) =>
         new RegistryFailure('unavailable', `${options.method} "${url.href}": ${reason}`, { retriable: false });

@@ -1,35 +1,20 @@
 /** Makes an image from a container: one more layer on top of its image, and a configuration. */
-import { createHash, randomBytes } from 'node:crypto';
-import { createReadStream, createWriteStream } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import { createReadStream } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Transform } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
-import { type Grow, type LayerStore, type StorageReserve, withoutRoom } from '../../port-layer/index.js';
 import { CaissonError, invalid } from '../../src/common/errors.js';
 import { chainId, sha256 } from '../../src/common/ids.js';
 import { parseConfig } from './image-config.js';
-import type { ImageStore } from './image-store.js';
 import { DEPTH_EXCEEDED, LAYERS_MAX } from './manifest.js';
 import { DEFAULT_PLATFORM } from './platform.js';
 import { joinReference, parseReference, type Reference, withDefaultTag } from './reference.js';
+import { spoolTar } from './spool-tar.js';
 import type { CommitOptions, Image } from './types.js';
+import type { ImageWork } from './work.js';
 
 /** An archive without entries. */
 const EMPTY_TAR = 1024;
-
-/** What a commit needs of the image service. */
-export interface CommitContext {
-  store: ImageStore;
-  layers: LayerStore;
-  spoolDir: string;
-  /** Called before anything is written. */
-  room?: StorageReserve | undefined;
-  /** Keeps layers from being collected. */
-  holding<T>(chainIds: string[], body: () => Promise<T>): Promise<T>;
-  /** Held while records change. */
-  exclusive<T>(body: () => Promise<T>): Promise<T>;
-}
 
 /** The reference that a commit asks for; null without a repository. @throws invalid in Docker's words */
 export function commitReference(repository: string, tag: string): Reference | null {
@@ -41,12 +26,12 @@ export function commitReference(repository: string, tag: string): Reference | nu
 }
 
 /** Stores the layer, then the image. @throws invalid, insufficientResources, cancelled */
-export async function commitImage(context: CommitContext, options: CommitOptions): Promise<Image> {
+export async function commitImage(context: ImageWork, options: CommitOptions): Promise<Image> {
   const { base, signal } = options;
   const path = join(context.spoolDir, `commit-${randomBytes(8).toString('hex')}.tar`);
   try {
     return await context.holding(base.chainIds, async () => {
-      const { diffId, size } = await spool(options, path, context.room?.growing(true));
+      const { diffId, size } = await spoolTar(options.layer, path, context.room?.growing(true), signal);
       const empty = size <= EMPTY_TAR;
       const parent = base.chainIds.at(-1) ?? null;
       const chain = chainId(parent, diffId);
@@ -68,34 +53,8 @@ export async function commitImage(context: CommitContext, options: CommitOptions
   }
 }
 
-async function spool(
-  { layer, signal }: CommitOptions,
-  path: string,
-  grow?: Grow,
-): Promise<{ diffId: string; size: number }> {
-  const hash = createHash('sha256');
-  let size = 0;
-  const hashed = new Transform({
-    transform(chunk: Buffer, _encoding, done) {
-      hash.update(chunk);
-      size += chunk.length;
-      if (grow === undefined) done(null, chunk);
-      else
-        grow(chunk.length).then(
-          () => done(null, chunk),
-          (error: Error) => done(error),
-        );
-    },
-  });
-  const file = createWriteStream(path, { mode: 0o600, highWaterMark: 1 << 20 });
-  await pipeline(layer, hashed, file, { signal }).catch((error: unknown) => {
-    throw withoutRoom(error);
-  });
-  return { diffId: `sha256:${hash.digest('hex')}`, size };
-}
-
 /** Records the image. `diffId` is that of its own layer, or null if it has none. */
-async function record(context: CommitContext, options: CommitOptions, diffId: string | null): Promise<Image> {
+async function record(context: ImageWork, options: CommitOptions, diffId: string | null): Promise<Image> {
   const { base } = options;
   const created = new Date().toISOString();
   const { architecture, os, variant } = base.config;

@@ -17,8 +17,10 @@ import {
   selectManifest,
 } from './manifest.js';
 import { formatPlatform, type Platform, parsePlatform, platformMatch, platformOf } from './platform.js';
+import type { BlobSource, BlobSources } from './push/blob-sources.js';
+import type { PulledManifests, RawManifest } from './push/push-manifest.js';
 import { familiarString, type Reference } from './reference.js';
-import { connect, digestLike, type RegistryClient } from './registry-client.js';
+import { connect, digestLike, type FetchedManifest, type RegistryClient } from './registry-client.js';
 import type { RegistryEndpoint, RegistryEndpoints } from './registry-endpoints.js';
 import { isRetriable, pullFailure, RegistryFailure } from './registry-errors.js';
 import type { Image, ImageConfig, PullOptions } from './types.js';
@@ -35,6 +37,8 @@ export interface PullContext {
   endpoints: RegistryEndpoints;
   store: ImageStore;
   fetcher: LayerFetcher;
+  sources: BlobSources;
+  manifests: PulledManifests;
   retryDelayMs: number;
   /** Keeps layers from being collected while `body` runs. */
   holding<T>(chainIds: string[], body: () => Promise<T>): Promise<T>;
@@ -50,6 +54,8 @@ interface Described {
   config: ImageConfig;
   rawConfig: Buffer;
   layers: Descriptor[];
+  /** The image's own manifest. */
+  manifest: RawManifest;
 }
 
 /**
@@ -116,7 +122,9 @@ class Pull {
     const chainIds = chainIdsOf(described.config.rootfs.diff_ids);
     return context.holding(chainIds, async () => {
       if (!this.#store.get(described.id)) await this.#fetchLayers(client, described, chainIds);
-      return this.#record(described);
+      const image = await this.#record(described);
+      await this.#remember(described);
+      return image;
     });
   }
 
@@ -150,22 +158,25 @@ class Pull {
     const { reference } = this;
     const name = familiarString(reference);
     const top = await this.#retrying(() => client.manifest(reference.digest ?? reference.tag!, this.#signal));
-    let manifest = parseManifest(top, name);
+    let raw = top;
+    let manifest = parseManifest(raw, name);
     this.#announce();
     for (let depth = 0; manifest.kind === 'index'; depth++) {
       if (depth === INDEX_DEPTH) throw invalid('manifest lists are nested too deeply');
-      manifest = await this.#chosen(client, selectManifest(manifest, this.platform));
+      raw = await this.#chosen(client, selectManifest(manifest, this.platform));
+      manifest = parseManifest(raw, name);
     }
     checkImage(manifest);
-    return { digest: top.digest, ...(await this.#configuration(client, manifest)), layers: manifest.layers };
+    const described = await this.#configuration(client, manifest);
+    return { digest: top.digest, ...described, layers: manifest.layers, manifest: raw };
   }
 
   /** The manifest that an index refers to. */
-  async #chosen(client: RegistryClient, { digest, size }: Descriptor): Promise<Manifest> {
+  async #chosen(client: RegistryClient, { digest, size }: Descriptor): Promise<FetchedManifest> {
     const fetched = await this.#retrying(() => client.manifest(digest, this.#signal));
     if (fetched.body.length !== size)
       throw invalid(`manifest ${digest} has ${fetched.body.length} bytes, the manifest list says ${size}`);
-    return parseManifest(fetched, familiarString(this.reference));
+    return fetched;
   }
 
   async #configuration(client: RegistryClient, manifest: Manifest & { kind: 'image' }) {
@@ -208,7 +219,7 @@ class Pull {
   }
 
   /** Records the image under its reference and its digest: the last step, which makes the pull take effect. */
-  async #record(described: Omit<Described, 'layers'>): Promise<Image> {
+  async #record(described: Omit<Described, 'layers' | 'manifest'>): Promise<Image> {
     const { reference } = this;
     const { id, digest } = described;
     this.#signal.throwIfAborted();
@@ -222,7 +233,19 @@ class Pull {
     return this.#store.get(id)!;
   }
 
-  #report(described: Omit<Described, 'layers'>, updated: boolean): void {
+  /** Keeps what a push can save work with. */
+  async #remember({ id, config, layers, manifest }: Described): Promise<void> {
+    const { sources, manifests } = this.context;
+    const { domain: registry, path: repository } = this.reference;
+    const found = layers.map(({ digest, size, mediaType }, index): [string, BlobSource] => [
+      config.rootfs.diff_ids[index]!,
+      { registry, repository, digest, size, mediaType },
+    ]);
+    await sources.add(found, this.#store.usedDiffIds());
+    await manifests.keep(id, manifest);
+  }
+
+  #report(described: Omit<Described, 'layers' | 'manifest'>, updated: boolean): void {
     const { progress } = this.options;
     const name = familiarString(this.reference);
     progress({ status: `Digest: ${described.digest}` });

@@ -1,18 +1,26 @@
 /** The image service: one per endpoint. It owns images, their references, and the layers that nothing needs any more. */
 import { mkdir, rm } from 'node:fs/promises';
+import { Readable } from 'node:stream';
 import type { KeyValueStore, LayerStore, StorageReserve } from '../../port-layer/index.js';
-import { invalid, isKind, messageOf } from '../../src/common/errors.js';
+import { CaissonError, invalid, isKind, messageOf } from '../../src/common/errors.js';
 import { shortId } from '../../src/common/ids.js';
 import { logger } from '../../src/common/log.js';
 import type { ProxySettings } from '../../src/common/proxies.js';
 import { Semaphore } from '../../src/common/semaphore.js';
 import type { AddressClass } from './address-class.js';
-import { DEFAULT_TIMEOUTS, HttpClient, type HttpTimeouts } from './http.js';
+import { importImage } from './archive/image-import.js';
+import { loadImages } from './archive/image-load.js';
+import { archiveOf, imagesNamed } from './archive/image-save.js';
+import { DEFAULT_TIMEOUTS, HttpClient, type HttpTimeouts, header } from './http.js';
 import { commitImage } from './image-commit.js';
 import { pullImage } from './image-puller.js';
 import { type RemovalEffects, removeImage } from './image-removal.js';
 import { ImageStore } from './image-store.js';
 import { LayerFetcher } from './layer-fetcher.js';
+import type { Platform } from './platform.js';
+import { BlobSources } from './push/blob-sources.js';
+import { pushImages } from './push/image-pusher.js';
+import { PulledManifests } from './push/push-manifest.js';
 import { familiarName, familiarString, parseReference, withDefaultTag } from './reference.js';
 import { connect } from './registry-client.js';
 import { isDockerHub, type RegistryConfig, RegistryEndpoints } from './registry-endpoints.js';
@@ -22,9 +30,13 @@ import type {
   ImageDeletion,
   ImageEvent,
   ImageService,
+  ImportOptions,
+  LoadOptions,
   PullOptions,
+  PushOptions,
   RegistryAuth,
 } from './types.js';
+import type { ImageWork } from './work.js';
 
 const log = logger('image');
 const DEFAULT_RETRY_DELAY_MS = 1000;
@@ -59,7 +71,7 @@ export async function openImageService(options: ImageServiceOptions): Promise<Op
   await rm(options.spoolDir, { recursive: true, force: true });
   await mkdir(options.spoolDir, { recursive: true, mode: 0o700 });
   const store = await ImageStore.open(options.kv, options.layers);
-  const service = new Service(options, endpoints, store);
+  const service = new Service(options, endpoints, store, await BlobSources.open(options.kv));
   await service.collectGarbage();
   return service;
 }
@@ -68,6 +80,7 @@ class Service implements OpenImageService {
   readonly #http: HttpClient;
   readonly #layers: LayerStore;
   readonly #fetcher: LayerFetcher;
+  readonly #manifests: PulledManifests;
   readonly #retryDelayMs: number;
   readonly #spoolDir: string;
   readonly #room: StorageReserve | undefined;
@@ -82,7 +95,9 @@ class Service implements OpenImageService {
     options: ImageServiceOptions,
     private readonly endpoints: RegistryEndpoints,
     private readonly store: ImageStore,
+    private readonly sources: BlobSources,
   ) {
+    this.#manifests = new PulledManifests(options.kv);
     this.#http = new HttpClient(
       options.registry.certificateAuthorities,
       { ...DEFAULT_TIMEOUTS, ...options.timeouts },
@@ -108,12 +123,14 @@ class Service implements OpenImageService {
   async pull(text: string, options: PullOptions): Promise<Image> {
     const reference = withDefaultTag(parseReference(text));
     if (familiarName(reference) === 'scratch') throw invalid("'scratch' is a reserved name");
-    const signal = options.signal ? AbortSignal.any([options.signal, this.#closing.signal]) : this.#closing.signal;
+    const signal = this.#until(options.signal);
     const context = {
       http: this.#http,
       endpoints: this.endpoints,
       store: this.store,
       fetcher: this.#fetcher,
+      sources: this.sources,
+      manifests: this.#manifests,
       retryDelayMs: this.#retryDelayMs,
       holding: <T>(chainIds: string[], body: () => Promise<T>) => this.#holding(chainIds, body),
       exclusive: <T>(body: () => Promise<T>) => this.#changes.run(body),
@@ -121,6 +138,22 @@ class Service implements OpenImageService {
     const image = await pullImage(context, reference, { ...options, signal });
     this.#emit('pull', familiarString(reference), familiarName(reference), image);
     return image;
+  }
+
+  async push(text: string, options: PushOptions): Promise<void> {
+    const reference = parseReference(text);
+    const context = {
+      http: this.#http,
+      endpoints: this.endpoints,
+      work: this.#work(),
+      sources: this.sources,
+      manifests: this.#manifests,
+      retryDelayMs: this.#retryDelayMs,
+    };
+    await pushImages(context, reference, { ...options, signal: this.#until(options.signal) });
+    const id = this.store.idOf(withDefaultTag(reference));
+    const image = id === undefined ? undefined : this.store.get(id);
+    this.#emit('push', familiarString(reference), familiarName(reference), image);
   }
 
   async tag(source: string, target: string): Promise<void> {
@@ -138,19 +171,76 @@ class Service implements OpenImageService {
   }
 
   async commit(options: CommitOptions): Promise<Image> {
-    const signal = options.signal ? AbortSignal.any([options.signal, this.#closing.signal]) : this.#closing.signal;
-    const context = {
+    const signal = this.#until(options.signal);
+    const image = await commitImage(this.#work(), { ...options, signal });
+    this.#emit('create', image.id, image.id, image);
+    if (options.reference !== null) this.#emit('tag', image.id, familiarString(options.reference), image);
+    return image;
+  }
+
+  #work(): ImageWork {
+    return {
       store: this.store,
       layers: this.#layers,
       spoolDir: this.#spoolDir,
       room: this.#room,
-      holding: <T>(chainIds: string[], body: () => Promise<T>) => this.#holding(chainIds, body),
-      exclusive: <T>(body: () => Promise<T>) => this.#changes.run(body),
+      holding: (chainIds, body) => this.#holding(chainIds, body),
+      exclusive: (body) => this.#changes.run(body),
     };
-    const image = await commitImage(context, { ...options, signal });
-    this.#emit('create', image.id, image.id, image);
+  }
+
+  async load(tar: Readable, options: LoadOptions): Promise<void> {
+    const signal = this.#until(options.signal);
+    try {
+      await loadImages(this.#work(), tar, { ...options, signal }, (image) =>
+        this.#emit('load', image.id, image.id, image),
+      );
+    } catch (error) {
+      // Layers of the image that failed.
+      await this.collectGarbage();
+      throw error;
+    }
+  }
+
+  save(names: string[], options: { platform?: Platform; signal?: AbortSignal }): Readable {
+    const saved = imagesNamed(this.store, names, options.platform);
+    const chainIds = saved.flatMap(({ image }) => image.chainIds);
+    // Layers that cannot be given back are told of before anything is sent.
+    for (const chainId of chainIds) this.#layers.tarSize(chainId);
+    const [layers, signal] = [this.#layers, this.#until(options.signal)];
+    const hold = () => this.#hold(chainIds);
+    async function* held(): AsyncGenerator<Buffer> {
+      const release = await hold();
+      try {
+        yield* archiveOf(saved, layers, signal);
+      } finally {
+        release();
+      }
+    }
+    for (const { image } of saved) this.#emit('save', image.id, image.id, image);
+    return Readable.from(held(), { objectMode: false, highWaterMark: 1 << 20 });
+  }
+
+  async import(tar: Readable, options: ImportOptions): Promise<Image> {
+    const image = await importImage(this.#work(), tar, { ...options, signal: this.#until(options.signal) });
     if (options.reference !== null) this.#emit('tag', image.id, familiarString(options.reference), image);
+    this.#emit('import', image.id, image.id, image);
     return image;
+  }
+
+  async download(url: URL, signal: AbortSignal): Promise<{ body: Readable; size: number }> {
+    const until = this.#until(signal);
+    const response = await this.#http.send({ method: 'GET', url, headers: {}, insecure: false, signal: until });
+    if (response.status >= 400) {
+      response.body.destroy();
+      throw new CaissonError('unavailable', `Got HTTP status code >= 400: ${response.status} ${response.statusText}`);
+    }
+    return { body: response.body, size: Number(header(response, 'content-length') ?? 0) };
+  }
+
+  /** Aborts when the caller's signal does, or when the service is closed. */
+  #until(signal: AbortSignal | undefined): AbortSignal {
+    return signal ? AbortSignal.any([signal, this.#closing.signal]) : this.#closing.signal;
   }
 
   remove(
@@ -162,7 +252,10 @@ class Service implements OpenImageService {
       const image = this.store.resolve(reference);
       const effects: RemovalEffects = {
         untagged: (id) => this.#emit('untag', id, id, image),
-        deleted: (id) => this.#emit('delete', id, id, image),
+        deleted: (id) => {
+          this.#emit('delete', id, id, image);
+          void this.#manifests.forget(id).catch(() => undefined);
+        },
         releaseLayers: (chainIds) => this.#releaseLayers(chainIds),
       };
       const records = await removeImage(this.store, reference, options, effects);
@@ -237,23 +330,31 @@ class Service implements OpenImageService {
   }
 
   async #holding<T>(chainIds: string[], body: () => Promise<T>): Promise<T> {
+    const release = await this.#hold(chainIds);
+    try {
+      return await body();
+    } finally {
+      release();
+    }
+  }
+
+  /** Keeps layers from being collected until the returned function is called. */
+  async #hold(chainIds: string[]): Promise<() => void> {
     // Under the lock, a removal in progress has either not looked yet, or has finished deleting.
     await this.#changes.run(async () => {
       for (const chain of chainIds) this.#held.set(chain, (this.#held.get(chain) ?? 0) + 1);
     });
-    try {
-      return await body();
-    } finally {
+    return () => {
       for (const chain of chainIds) {
         const count = this.#held.get(chain)! - 1;
         if (count === 0) this.#held.delete(chain);
         else this.#held.set(chain, count);
       }
-    }
+    };
   }
 
-  #emit(action: ImageEvent['action'], id: string, name: string, image: Image): void {
-    const event = { action, id, name, labels: image.config.config.Labels ?? {} };
+  #emit(action: ImageEvent['action'], id: string, name: string, image: Image | undefined): void {
+    const event = { action, id, name, labels: image?.config.config.Labels ?? {} };
     for (const listener of this.#listeners) listener(event);
   }
 }

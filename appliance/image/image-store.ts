@@ -152,6 +152,11 @@ export class ImageStore {
     return new Set([...this.#images.values()].flatMap((image) => image.chainIds));
   }
 
+  /** Diff ids of the layers of stored images. */
+  usedDiffIds(): Set<string> {
+    return new Set([...this.#images.values()].flatMap(({ config }) => config.rootfs.diff_ids));
+  }
+
   /** Records an image whose layers are in the store; does nothing if it is already known. */
   async add(id: string, rawConfig: Buffer, config: ImageConfig): Promise<void> {
     if (this.#images.has(id)) return;

@@ -1,5 +1,5 @@
 /**
- * Images: pulls them from registries and keeps records of the stored ones.
+ * Images: pulls them from registries, takes them from archives and gives them back, and keeps records of the stored ones.
  *
  * It speaks the registry HTTP API v2 (OCI distribution-spec) with token and basic authentication, mirrors and resumed downloads; verifies
  * everything it fetches by digest; turns layers' blobs into tars; and decides what `docker rmi` removes. It relies on the port layer for
@@ -13,11 +13,13 @@ export { type ImageServiceOptions, type OpenImageService, openImageService } fro
 export {
   DEFAULT_PLATFORM,
   formatPlatform,
+  type Platform,
   parsePlatform,
   platformMatch,
   platformOf,
   platformWarning,
 } from './platform.js';
+export { layerProgress, ProgressMeter } from './progress.js';
 export {
   familiarName,
   familiarString,

@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import { CaissonError, type ErrorKind, internal, invalid } from '../../src/common/errors.js';
 import { decompress, sniffCompression } from './decompress.js';
-import { LayerTar } from './layer-tar.js';
+import { LayerTar, type WrongDigest, wrongDigest } from './layer-tar.js';
 
 /** Messages of the thread. */
 export type FromThread =
@@ -31,8 +31,12 @@ const SMALL_BLOB = 2 * 2 ** 20;
 export interface LayerReader {
   /** For the layer store. */
   readonly tar: Readable;
-  /** Reads to the end and compares the digest. @throws invalid when the content is not `diffId`; whatever reading failed with */
-  verify(diffId: string): Promise<void>;
+  /**
+   * Reads to the end and compares the digest.
+   * @param words what to say when the content has another one
+   * @throws invalid when the content is not `diffId`; whatever reading failed with
+   */
+  verify(diffId: string, words?: WrongDigest): Promise<void>;
   /** Stops everything; safe at any time. */
   close(): Promise<void>;
 }
@@ -137,11 +141,10 @@ class ThreadedReader implements LayerReader {
     this.#digest.catch(() => {});
   }
 
-  async verify(diffId: string): Promise<void> {
+  async verify(diffId: string, words = wrongDigest(diffId)): Promise<void> {
     this.#thread.postMessage({ detach: true } satisfies ToThread);
     const digest = await this.#digest;
-    if (digest !== diffId)
-      throw invalid(`layers from manifest don't match image configuration: ${digest} is not ${diffId}`);
+    if (digest !== diffId) throw invalid(words(digest));
   }
 
   async close(): Promise<void> {

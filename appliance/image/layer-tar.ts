@@ -6,6 +6,15 @@ import { invalid } from '../../src/common/errors.js';
 
 const BUFFER = 1024 * 1024;
 
+/** The message for a layer whose content has the given digest instead of the expected one. */
+export type WrongDigest = (digest: string) => string;
+
+/** For a layer from a registry. */
+export const wrongDigest =
+  (diffId: string): WrongDigest =>
+  (digest) =>
+    `layers from manifest don't match image configuration: ${digest} is not ${diffId}`;
+
 /**
  * Passes `source` on as {@link LayerTar.tar} and hashes it. A reader of a tar stops at its end marker, but the digest also covers what
  * follows: `verify()` reads on to the end.
@@ -52,11 +61,10 @@ export class LayerTar {
   }
 
   /** Reads to the end and compares the digest. @throws invalid when the content is not `diffId`; whatever the source failed with */
-  async verify(diffId: string): Promise<void> {
+  async verify(diffId: string, words = wrongDigest(diffId)): Promise<void> {
     this.#resolveDetach();
     const digest = await this.#pumped;
-    if (digest !== diffId)
-      throw invalid(`layers from manifest don't match image configuration: ${digest} is not ${diffId}`);
+    if (digest !== diffId) throw invalid(words(digest));
   }
 
   /** Stops everything; safe at any time. */

@@ -60,12 +60,12 @@ export class Authorizer {
   #token: { value: string; expires: number } | undefined;
   #renewal: Promise<string> | undefined;
 
-  /** @param scope `repository:library/busybox:pull`, or null to check only the credentials */
+  /** @param scopes each like `repository:library/busybox:pull`; null to check only the credentials */
   constructor(
     private readonly http: HttpClient,
     private readonly registry: { url: string; insecure: boolean },
     private readonly auth: RegistryAuth,
-    private readonly scope: string | null,
+    private readonly scopes: string[] | null,
   ) {}
 
   /**
@@ -117,7 +117,7 @@ export class Authorizer {
     if (secret && url.protocol === 'http:' && this.registry.url.startsWith('https:')) {
       throw invalid(`refusing to send credentials in clear text to the token server ${url.host}`);
     }
-    const wanted = this.scope ?? scope;
+    const wanted = this.scopes ?? (scope === undefined ? [] : [scope]);
     const insecure = this.registry.insecure && url.hostname === new URL(this.registry.url).hostname;
     const from = new URL(this.registry.url);
     let response: HttpResponse;
@@ -127,13 +127,13 @@ export class Authorizer {
         service: service ?? '',
         client_id: CLIENT_ID,
         refresh_token: this.auth.identitytoken,
-        ...(wanted ? { scope: wanted } : {}),
+        ...(wanted.length > 0 ? { scope: wanted.join(' ') } : {}),
       });
       const headers = { 'content-type': 'application/x-www-form-urlencoded' };
       response = await this.http.send({ method: 'POST', url, headers, body: form.toString(), insecure, from, signal });
     } else {
       if (service) url.searchParams.set('service', service);
-      if (wanted) url.searchParams.set('scope', wanted);
+      for (const one of wanted) url.searchParams.append('scope', one);
       if (credentials) url.searchParams.set('account', credentials.user);
       const headers: Record<string, string> = credentials ? { authorization: basicHeader(credentials) } : {};
       response = await this.http.send({ method: 'GET', url, headers, insecure, from, signal });

@@ -1,5 +1,6 @@
 /** The endpoint's images, as the Docker personality uses them. */
 import type { Readable } from 'node:stream';
+import type { Platform } from './platform.js';
 import type { Reference } from './reference.js';
 
 /** The parts of an image configuration that the engine acts on (image-spec config.md). */
@@ -72,6 +73,8 @@ export interface ProgressMessage {
   progress?: string;
   error?: string;
   errorDetail?: { message: string; code?: number };
+  /** For programs: what a push has stored. */
+  aux?: { Tag: string; Digest: string; Size: number };
 }
 
 /** Credentials of an `X-Registry-Auth` header. */
@@ -110,11 +113,40 @@ export interface CommitOptions {
   signal?: AbortSignal;
 }
 
+export interface PushOptions {
+  auth?: RegistryAuth;
+  signal?: AbortSignal;
+  progress(message: ProgressMessage): void;
+}
+
+/** How images are loaded from an archive. */
+export interface LoadOptions {
+  /** Only images of this platform. */
+  platform?: Platform;
+  signal?: AbortSignal;
+  /** Told how far each layer is. */
+  progress?: (message: ProgressMessage) => void;
+  /** Given what Docker prints, with its line ends. */
+  said(text: string): void;
+}
+
+/** An image to be made from the archive of a root filesystem. */
+export interface ImportOptions {
+  /** The image's `config`, and further members of its configuration document. */
+  config: object;
+  fields: Record<string, unknown>;
+  comment: string;
+  platform?: Platform;
+  /** Includes a tag; null: no reference. */
+  reference: Reference | null;
+  signal?: AbortSignal;
+}
+
 /** What `docker rmi` prints. */
 export type ImageDeletion = { Untagged: string } | { Deleted: string };
 
 export type ImageEvent = {
-  action: 'pull' | 'create' | 'tag' | 'untag' | 'delete';
+  action: 'pull' | 'create' | 'tag' | 'untag' | 'delete' | 'load' | 'save' | 'import' | 'push';
   id: string;
   name: string;
   labels: Record<string, string>;
@@ -126,9 +158,25 @@ export interface ImageService {
   resolve(reference: string): Image;
   /** Pulls one reference (`name[:tag|@digest]`, tag default `latest`). @throws notFound, unauthorized, unavailable, invalid with Docker's words */
   pull(reference: string, options: PullOptions): Promise<Image>;
+  /**
+   * Pushes one tag (`name:tag`), or all tags of a repository (`name`). An event `push` tells of the end.
+   * @throws notFound, unauthorized, forbidden, unavailable, timeout, unsupported with Docker's words
+   */
+  push(reference: string, options: PushOptions): Promise<void>;
   tag(source: string, target: string): Promise<void>;
   /** Makes an image from a container. */
   commit(options: CommitOptions): Promise<Image>;
+  /** Stores the images of an archive (a tar, uncompressed); those before a faulty one stay. @throws invalid, notFound, unsupported, insufficientResources */
+  load(tar: Readable, options: LoadOptions): Promise<void>;
+  /**
+   * The archive of all images that `names` mean. The stream fails if a layer is damaged.
+   * @throws notFound, unavailable in Docker's words; unsupported for a layer that an earlier version stored
+   */
+  save(names: string[], options: { platform?: Platform; signal?: AbortSignal }): Readable;
+  /** What a server answers to a GET, and how many bytes it is if the server says so, else 0. @throws unavailable */
+  download(url: URL, signal: AbortSignal): Promise<{ body: Readable; size: number }>;
+  /** Makes an image from the archive (uncompressed) of a root filesystem. @throws invalid, insufficientResources */
+  import(tar: Readable, options: ImportOptions): Promise<Image>;
   /** @param usedBy the containers of an image, and whether each is running: decides the message of a conflict. */
   remove(
     reference: string,

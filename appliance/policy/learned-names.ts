@@ -1,4 +1,6 @@
 /** Which addresses outside names have, by the answers that containers got from the DNS server. */
+import { isIP } from 'node:net';
+import { z } from 'zod';
 import type { Learned } from './compile.js';
 import { inRange } from './ranges.js';
 
@@ -32,6 +34,19 @@ export interface Answer {
   ttl: number;
 }
 
+const isNever = (address: string): boolean => NEVER.some((range) => inRange(address, range));
+
+/** Addresses, with when each of their names expires, in ms since 1970. */
+const savedNames = z
+  .array(
+    z.tuple([
+      z.string().refine((one) => isIP(one) !== 0),
+      z.array(z.tuple([z.string().max(255), z.number()])).max(MOST_NAMES),
+    ]),
+  )
+  .max(MOST_ADDRESSES);
+export type SavedNames = z.output<typeof savedNames>;
+
 /** Forgets an address when its answers have expired. Times are in milliseconds. */
 export class LearnedNames {
   /** When each name of an address expires. */
@@ -42,7 +57,7 @@ export class LearnedNames {
     const seconds = Math.min(Math.max(ttl, LEAST_SECONDS), MOST_SECONDS);
     let news = false;
     for (const address of addresses) {
-      if (NEVER.some((range) => inRange(address, range))) continue;
+      if (isNever(address)) continue;
       const names = this.known.get(address) ?? new Map<string, number>();
       if ((names.get(name) ?? 0) >= now + seconds * 1000) continue;
       if (!names.has(name) && names.size >= MOST_NAMES) continue;
@@ -75,7 +90,17 @@ export class LearnedNames {
     return [...(this.known.get(address) ?? [])].filter(([, until]) => until > now).map(([name]) => name);
   }
 
-  clear(): void {
-    this.known.clear();
+  /** All of it, for {@link restore}. */
+  save(): SavedNames {
+    return [...this.known].map(([address, names]) => [address, [...names]]);
+  }
+
+  /** What an earlier process saved. Whatever is no such thing is passed over: a few names are asked for again then. */
+  restore(saved: unknown, now: number): void {
+    const read = savedNames.safeParse(saved);
+    for (const [address, names] of read.success ? read.data : []) {
+      const valid = names.filter(([, until]) => until > now && until <= now + (MOST_SECONDS + EXTRA_SECONDS) * 1000);
+      if (valid.length > 0 && !isNever(address)) this.known.set(address, new Map(valid));
+    }
   }
 }

@@ -9,10 +9,12 @@ import type { GatewayPolicy, SwitchPolicy } from '../../src/common/policy/compil
 import { Rounds } from '../../src/common/rounds.js';
 import { compileForGateway, compileForSwitch, watchedNames } from './compile.js';
 import { allowsAll, type OrderedRule, ordered } from './evaluate.js';
-import { type Answer, LearnedNames } from './learned-names.js';
+import { type Answer, LearnedNames, type SavedNames } from './learned-names.js';
+import { lookupsOf } from './lookups.js';
 import type { Subject } from './parties.js';
 import { readPolicy } from './read-policy.js';
 import { NO_POLICY, type Policy, TIERS, type Tier } from './rules.js';
+import { Savings } from './savings.js';
 
 const log = logger('policy');
 
@@ -26,12 +28,17 @@ export interface PolicyPlaces {
   read(tier: Tier): Promise<string>;
   /** Keeps the text of the tier `project`. */
   keep(text: string): Promise<void>;
+  /** Addresses of outside names, kept over a restart: what containers were told stays true for them. Undefined: nothing is kept. */
+  readLearned(): Promise<unknown>;
+  keepLearned(names: SavedNames): Promise<void>;
   /** Null: nothing is enforced. @throws unsupported */
   onSwitch(policy: SwitchPolicy | null): Promise<void>;
   /** The same, for what enters and leaves by the gateway. */
   atGateway(policy: GatewayPolicy | null): Promise<void>;
   /** Which outside names matter; null: none. */
   watch(patterns: string[] | null): void;
+  /** Which outside names each container may look up, by its id; a container that is not there none. Null: everybody everything. */
+  lookups(allowed: ReadonlyMap<string, string[] | null> | null): Promise<void>;
 }
 
 export class PolicyService {
@@ -48,11 +55,18 @@ export class PolicyService {
   /** A tier that cannot be read: no container starts until somebody mends it. */
   private problem: Error | null = null;
   private watched = 'null';
+  private readonly savings: Savings;
 
-  constructor(private readonly places: PolicyPlaces) {}
+  constructor(private readonly places: PolicyPlaces) {
+    this.savings = new Savings(() => places.keepLearned(this.learned.save()));
+  }
 
   /** Reads what is kept and enforces it. A failure is logged, and keeps containers from starting. */
   async open(): Promise<void> {
+    const saved = await this.places.readLearned().catch((error: unknown) => {
+      log.warn({ err: messageOf(error) }, 'the addresses of outside names are not known any more');
+    });
+    this.learned.restore(saved, Date.now());
     await this.reload().catch((error: unknown) =>
       log.error({ err: messageOf(error) }, 'the policy is not in force: no container starts until it is'),
     );
@@ -117,7 +131,9 @@ export class PolicyService {
 
   /** A container got this answer; it reads it when this has resolved. */
   async heard(answer: Answer): Promise<void> {
-    if (this.active && this.learned.hear(answer, Date.now())) await this.rounds.ask();
+    if (!this.active || !this.learned.hear(answer, Date.now())) return;
+    this.savings.soon();
+    await this.rounds.ask();
   }
 
   /** Names of an outside address, as far as containers have asked for them. */
@@ -167,6 +183,8 @@ export class PolicyService {
       this.enforced.atGateway = other;
     }
     this.compiled.atGateway = atGateway;
+    // Last: a policy that cannot be enforced must leave nothing behind.
+    await places.lookups(active ? new Map(subjects.map((one) => [one.id, lookupsOf(rules, one)])) : null);
   }
 }
 

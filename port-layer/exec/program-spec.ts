@@ -14,7 +14,7 @@ import { MAX_NAME_SERVERS } from '../../tether/protocol/network-requests.js';
 import { ranked, wayOut4, wayOut6 } from '../network/endpoints.js';
 import { hostsFile } from '../network/hosts-file.js';
 import { awaitsLease, isLeased } from '../network/leases.js';
-import { internalResolvConf, machineDns, resolvConf } from '../network/resolv-conf.js';
+import { INTERNAL_SERVER, internalResolvConf, isLoopback, machineDns, resolvConf } from '../network/resolv-conf.js';
 import type { NetworkEndpoint } from '../network/types.js';
 import { volumeDisks } from '../storage/volume-disks.js';
 import type { ContainerSpec } from './container-spec.js';
@@ -125,7 +125,8 @@ export function leasedWayOut(all: readonly NetworkEndpoint[]): NetworkEndpoint |
 
 /**
  * Where 127.0.0.11 passes questions on to: first to the gateways, which know the containers' names and ask the servers that the container has
- * of its own for all others. Servers of external networks would say that there is no such container.
+ * of its own for all others. Servers of external networks would say that there is no such container. Where one of its own servers is on the
+ * container's loopback, which no gateway reaches, the gateways refuse what is no container's name, and the guest asks all of its servers.
  */
 export function serversOf({ dns }: Pick<ContainerSpec, 'dns'>, endpoints: readonly NetworkEndpoint[]): string[] {
   const of = (named: boolean): string[] =>
@@ -133,13 +134,22 @@ export function serversOf({ dns }: Pick<ContainerSpec, 'dns'>, endpoints: readon
       .filter((endpoint) => (endpoint.named === true) === named)
       .flatMap((endpoint) => endpoint.nameServers);
   const [gateways, others] = [of(true), of(false)];
-  const own =
-    gateways.length === 0 && others.length > 0 && dns !== null && dns.servers.length > 0 ? dns.servers : others;
+  const wanted = (dns?.servers ?? []).filter((one) => one !== INTERNAL_SERVER);
+  const inside = gateways.length > 0 && wanted.some(isLoopback);
+  const own = inside || (gateways.length === 0 && others.length > 0 && wanted.length > 0) ? wanted : others;
   const servers = [...new Set([...gateways, ...own])];
   // A DHCP server may name none.
   const instead =
     gateways.length === 0 && own.includes(LEASED_SERVERS) ? machineDns().servers.map((one) => UNLESS_LEASED + one) : [];
   return [...servers, ...instead].slice(0, MAX_NAME_SERVERS);
+}
+
+/** The addresses of the container's gateway, the one with a way out first: questions are answered at each of them. */
+function gatewaysOf(endpoints: readonly NetworkEndpoint[]): string[] {
+  const [first] = ranked(endpoints).filter(
+    ({ external, gateway, gateway6 }) => external === undefined && gateway + gateway6 !== '',
+  );
+  return first === undefined ? [] : [first.gateway, first.gateway6].filter((one) => one !== '');
 }
 
 function nameServers(
@@ -172,7 +182,8 @@ function firstProcess({ process, init, links }: ContainerSpec): ProcessSpec {
 export function networkFiles(spec: ContainerSpec, hostname: string, endpoints: readonly NetworkEndpoint[]): FileSpec[] {
   const { domainname, extraHosts, links, dns } = spec;
   const hosts = hostsFile({ hostname, domainname, endpoints, extraHosts, links: links?.hosts ?? [] });
-  const resolv = serversOf(spec, endpoints).length > 0 ? internalResolvConf(dns) : resolvConf(dns);
+  const resolv =
+    serversOf(spec, endpoints).length > 0 ? internalResolvConf(dns) : resolvConf(dns, gatewaysOf(endpoints));
   return [
     { path: '/etc/hostname', content: `${hostname}\n`, mode: 0o644 },
     { path: '/etc/hosts', content: hosts, mode: 0o644 },

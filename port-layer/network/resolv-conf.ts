@@ -1,13 +1,18 @@
 /**
- * A container's /etc/resolv.conf, from its own options and the machine's file. Pure, except for {@link readMachineFile}. Where containers are
+ * A container's /etc/resolv.conf, from its own options and the machine's file. Pure, but for the defaults. Where containers are
  * found by name, it is what Docker 28 writes, including the comments, from which programs read who the servers behind 127.0.0.11 are.
  */
 import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 
+/** What Docker gives containers of a machine that has no name server. */
 const DEFAULT_SERVERS = ['8.8.8.8', '8.8.4.4'];
-/** A VM cannot reach the machine's loopback. Docker leaves these servers out too. */
+/** systemd-resolved(8): what it asks itself. */
+const RESOLVED_FILE = '/run/systemd/resolve/resolv.conf';
 const LOOPBACK = /^(127\.|::1$)/;
+
+/** Whether a server is on the loopback of whoever asks it. */
+export const isLoopback = (server: string): boolean => LOOPBACK.test(server);
 
 /** The content of a resolv.conf. */
 export interface Dns {
@@ -16,9 +21,14 @@ export interface Dns {
   options: string[];
 }
 
-/** The text of a container's file. @param own its options, or null @param machineFile the machine's own file */
-export function resolvConf(own: Dns | null, machineFile = readMachineFile()): string {
-  const { servers, search, options } = mergeDns(own, machineDns(machineFile));
+/**
+ * The text of a container's file.
+ * @param own its options, or null
+ * @param gateways addresses of its gateway, which asks the machine's servers wherever they are
+ * @param machineFile the machine's own file
+ */
+export function resolvConf(own: Dns | null, gateways: readonly string[] = [], machineFile = readMachineFile()): string {
+  const { servers, search, options } = mergeDns(own, machineDns(machineFile, gateways));
   const lines = servers.map((server) => `nameserver ${server}`);
   if (search.length > 0) lines.push(`search ${search.join(' ')}`);
   if (options.length > 0) lines.push(`options ${options.join(' ')}`);
@@ -26,7 +36,7 @@ export function resolvConf(own: Dns | null, machineFile = readMachineFile()): st
 }
 
 /** Where the guest listens for questions, on networks where containers are found by name. */
-const INTERNAL_SERVER = '127.0.0.11';
+export const INTERNAL_SERVER = '127.0.0.11';
 
 /** The text of the file of a container that finds others by name. @param own its options, or null @param machineFile the machine's own file */
 export function internalResolvConf(own: Dns | null, machineFile = readMachineFile()): string {
@@ -69,11 +79,24 @@ function mergeDns(own: Dns | null, machine: Dns): Dns {
   };
 }
 
-/** The parts of the machine's file that are also valid in a VM. */
-export function machineDns(text = readMachineFile()): Dns {
+/**
+ * The parts of the machine's file that are also valid in a VM, which does not reach the machine's loopback. Docker leaves out servers there,
+ * and if there are no others, takes those that systemd-resolved asks, or Google's. So it is here without a gateway; otherwise that asks the
+ * machine's own server, so that a container is told what the machine is told, by a VPN's servers too.
+ * @param upstream reads the file in which systemd-resolved tells whom it asks
+ */
+export function machineDns(
+  text = readMachineFile(),
+  gateways: readonly string[] = [],
+  upstream = (): string => readText(RESOLVED_FILE),
+): Dns {
   const dns = parse(text);
-  const servers = dns.servers.filter((server) => !LOOPBACK.test(server));
-  return { ...dns, servers: servers.length === 0 ? DEFAULT_SERVERS : servers };
+  const reachable = dns.servers.filter((server) => !isLoopback(server));
+  if (reachable.length > 0) return { ...dns, servers: reachable };
+  if (dns.servers.length === 0) return { ...dns, servers: DEFAULT_SERVERS };
+  if (gateways.length > 0) return { ...dns, servers: [...gateways] };
+  const asked = parse(upstream()).servers.filter((server) => !isLoopback(server));
+  return { ...dns, servers: asked.length > 0 ? asked : DEFAULT_SERVERS };
 }
 
 function parse(text: string): Dns {
@@ -88,9 +111,12 @@ function parse(text: string): Dns {
   return dns;
 }
 
-function readMachineFile(): string {
+const readMachineFile = (): string => readText('/etc/resolv.conf');
+
+/** '' for a file that cannot be read. */
+function readText(file: string): string {
   try {
-    return readFileSync('/etc/resolv.conf', 'utf8');
+    return readFileSync(file, 'utf8');
   } catch {
     return '';
   }

@@ -12,6 +12,10 @@ import {
   FileBlocks,
   type LayerResult,
   type OpenFile,
+  RECIPE_VERSION,
+  type RecipeFiles,
+  type RecipeSize,
+  type RecipeSource,
   VmdkChain,
 } from '../../src/disk/index.js';
 import type { VchConfig } from '../config.js';
@@ -19,6 +23,7 @@ import { PortLayerError } from '../errors.js';
 import { type DiskPublisher, DiskUploads } from './disk-publisher.js';
 import type { ImageStoreFiles } from './image-store-files.js';
 import { LayerDisks } from './layer-disks.js';
+import { checkedTar } from './layer-tar.js';
 import { type StorageReserve, withoutRoom } from './storage-reserve.js';
 import type { LayerInfo, LayerStore, LayerWriteOptions } from './types.js';
 
@@ -26,6 +31,10 @@ const log = logger('storage');
 /** The layer under containers whose image has none: an empty filesystem. */
 const EMPTY_LAYER = `sha256:${sha256('an empty layer')}`;
 const hex = (chainId: string): string => chainId.replace(/^sha256:/, '');
+/** Beside a layer's disk: how its tar is made again, and content for it that is not on the disk. */
+const RECIPE = 'tar-recipe';
+const REPLACED = 'tar-replaced';
+const recipeFiles = (spool: string): RecipeFiles => ({ recipe: `${spool}.recipe`, replaced: `${spool}.replaced` });
 
 /** A layer that is being written. */
 interface Writing {
@@ -162,7 +171,7 @@ export class Layers implements LayerStore {
     };
     const stored = this.writeNew(layer, tar, spool, { ...options, applied }).finally(async () => {
       this.writing.delete(layer.chainId);
-      await rm(spool, { force: true });
+      for (const path of [spool, ...Object.values(recipeFiles(spool))]) await rm(path, { force: true });
     });
     const writing: Writing = { stored, disk: null, spool: null };
     this.writing.set(layer.chainId, writing);
@@ -178,11 +187,16 @@ export class Layers implements LayerStore {
     const { chainId, parent } = layer;
     const below = parent === null || this.layers.has(parent) ? undefined : this.writing.get(parent);
     try {
-      const { size, unchanged } = await this.apply(layer, tar, spool, options);
+      const { size, unchanged, recipe } = await this.apply(layer, tar, spool, options);
       const disk = unchanged && parent !== null ? this.diskLayer(parent) : chainId;
       options.applied(disk);
-      const info = { ...layer, size, ...(disk === chainId ? {} : { disk }) };
-      return await this.store(info, disk === chainId ? spool : null, below, options.signal);
+      const info = {
+        ...layer,
+        size,
+        ...(disk === chainId ? {} : { disk }),
+        ...(recipe === null ? {} : { recipe: { version: RECIPE_VERSION, ...recipe } }),
+      };
+      return await this.store(info, spool, below, options.signal);
     } catch (error) {
       // A failure below is the cause of this one.
       await below?.stored;
@@ -211,6 +225,7 @@ export class Layers implements LayerStore {
         capacity: this.config.container.baseImageSizeGiB * 2 ** 30,
         seed: chainId,
         grow: this.room?.growing(true),
+        recipe: recipeFiles(spool),
         signal,
       });
       await verify();
@@ -250,7 +265,7 @@ export class Layers implements LayerStore {
   /** Brings a layer to the datastore, with its disk if it has its own, and publishes it after the layer `below`. */
   private async store(
     info: LayerInfo,
-    spool: string | null,
+    spool: string,
     below: Writing | undefined,
     signal?: AbortSignal,
   ): Promise<LayerInfo> {
@@ -258,11 +273,17 @@ export class Layers implements LayerStore {
     const upload = `${this.files.images}/${name}.upload-${randomBytes(4).toString('hex')}`;
     try {
       await this.files.makeDirectory(upload);
-      const size = spool === null ? 0 : await this.publisher.publish(spool, `${upload}/${name}.vmdk`, signal);
+      const files: [local: string, name: string][] = info.disk === undefined ? [[spool, `${name}.vmdk`]] : [];
+      const recipe = recipeFiles(spool);
+      if (info.recipe !== undefined) files.push([recipe.recipe, RECIPE]);
+      if ((info.recipe?.replaced ?? 0) > 0) files.push([recipe.replaced, REPLACED]);
+      const sizes = await Promise.all(
+        files.map(([local, remote]) => this.publisher.publish(local, `${upload}/${remote}`, signal)),
+      );
       await this.files.datastore.put(`${upload}/layer.json`, JSON.stringify(info));
       await below?.stored;
       await this.publish(info, upload);
-      log.info({ layer: info.chainId, bytes: size }, 'layer stored');
+      log.info({ layer: info.chainId, bytes: sizes.reduce((sum, size) => sum + size, 0) }, 'layer stored');
     } catch (error) {
       await this.files
         .remove(upload)
@@ -282,6 +303,34 @@ export class Layers implements LayerStore {
     } finally {
       this.publishing -= info.size;
     }
+  }
+
+  tarSize(chainId: string): number {
+    return this.withRecipe(chainId).recipe.tar;
+  }
+
+  private withRecipe(chainId: string): LayerInfo & { recipe: RecipeSize } {
+    const layer = this.layers.get(chainId);
+    if (layer === undefined) throw new PortLayerError('layer.notFound', { layer: chainId });
+    const { recipe } = layer;
+    if (recipe?.version !== RECIPE_VERSION) throw new PortLayerError('layer.noRecipe', { layer: chainId });
+    return { ...layer, recipe };
+  }
+
+  async tar(chainId: string, signal?: AbortSignal): Promise<Readable> {
+    const layer = this.withRecipe(chainId);
+    const { recipe } = layer;
+    const directory = `${this.files.images}/${hex(chainId)}`;
+    const { datastore } = this.files;
+    const source: RecipeSource = {
+      recipe: () => datastore.get(`${directory}/${RECIPE}`, { signal }),
+      replaced:
+        recipe.replaced === 0
+          ? null
+          : (start, end) => datastore.get(`${directory}/${REPLACED}`, { start, end, signal }),
+    };
+    const chain = await VmdkChain.open(await this.diskOf(chainId), (path) => this.openDisk(path));
+    return checkedTar(layer, source, chain, this.use(chainId));
   }
 
   async delete(chainId: string): Promise<void> {

@@ -1,5 +1,6 @@
 /** What is kept on the datastore: image layers, volumes and small values. */
 import type { Readable } from 'node:stream';
+import type { RecipeSize } from '../../src/disk/index.js';
 
 /** A stored image layer. */
 export interface LayerInfo {
@@ -11,6 +12,8 @@ export interface LayerInfo {
   size: number;
   /** A layer that changes nothing has no disk of its own: chain id of the layer below whose disk it uses. */
   disk?: string;
+  /** How its tar is made again from the disk. Layers stored by earlier versions have none. */
+  recipe?: { version: number } & RecipeSize;
 }
 
 /** See {@link LayerStore.write}. */
@@ -36,6 +39,13 @@ export interface LayerStore {
     tar: Readable,
     options: LayerWriteOptions,
   ): Promise<LayerInfo>;
+  /** Bytes of a layer's tar. @throws like `tar` */
+  tarSize(chainId: string): number;
+  /**
+   * The layer's tar, bit for bit as it came. The stream fails (`internal`) before its end if its digest is not the layer's.
+   * @throws notFound; unsupported for a layer that an earlier version stored
+   */
+  tar(chainId: string, signal?: AbortSignal): Promise<Readable>;
   /** @throws conflict while another layer or a container is based on it */
   delete(chainId: string): Promise<void>;
 }

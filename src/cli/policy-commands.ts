@@ -37,11 +37,12 @@ interface CounterRow {
 
 interface TraceAnswer {
   reached: boolean;
+  answered: boolean;
   from: string;
   to: string;
   protocol: string;
   port: number;
-  hops: { hop: string; verdict: string; rule?: string; detail: string }[];
+  hops: { hop: string; way: string; verdict: string; rule?: string; detail: string }[];
 }
 
 /** Adds the commands. */
@@ -81,8 +82,14 @@ export function policyCommands(program: Command, parts: CommandParts): void {
         if (tier === 'project') await ask(vch, options, { method: 'PUT', path: '/caisson/policy/project', body: text });
         else {
           await ask(vch, options, { method: 'POST', path: `/caisson/policy/${tier}/check`, body: text });
-          await setAdministrators(client, vch, tier, text);
-          await ask(vch, options, { method: 'POST', path: '/caisson/policy/reload' });
+          const putBack = await setAdministrators(client, vch, tier, text);
+          try {
+            await ask(vch, options, { method: 'POST', path: '/caisson/policy/reload' });
+          } catch (error) {
+            // What was in force stays.
+            await putBack();
+            throw error;
+          }
         }
         say(`The tier ${tier} of ${vch.name} is in force`);
       }),
@@ -152,15 +159,14 @@ export function policyCommands(program: Command, parts: CommandParts): void {
             body: JSON.stringify({ From: options.from, To: options.to, Protocol: options.protocol }),
           }),
         ) as TraceAnswer;
-        const { from, to, protocol, port, reached, hops } = answer;
-        say(
-          `${from} → ${to}${protocol === 'icmp' ? '' : ` port ${port}`} (${protocol}): ${reached ? 'reached' : 'not reached'}`,
-        );
+        const { from, to, protocol, port, reached, answered, hops } = answer;
+        const said = !reached ? 'not reached' : answered ? 'reached' : 'reached, but no answer gets back';
+        say(`${from} → ${to}${protocol === 'icmp' ? '' : ` port ${port}`} (${protocol}): ${said}`);
         table(say, [
-          ['HOP', 'VERDICT', 'RULE', 'DETAIL'],
-          ...hops.map((one) => [one.hop, one.verdict, one.rule ?? '-', one.detail]),
+          ['HOP', 'WAY', 'VERDICT', 'RULE', 'DETAIL'],
+          ...hops.map((one) => [one.hop, one.way, one.verdict, one.rule ?? '-', one.detail]),
         ]);
-        if (!reached) process.exitCode = 2;
+        if (!answered) process.exitCode = 2;
       }),
     );
 }
@@ -195,15 +201,22 @@ function readText(file: string): string {
   }
 }
 
-/** The tiers of an administrator are a key of the endpoint's VM, which only an administrator may set. */
-async function setAdministrators(client: VimClient, vch: Vch, tier: string, text: string): Promise<void> {
+/** The tiers of an administrator are a key of the endpoint's VM, which only an administrator may set. @returns puts back what was there */
+async function setAdministrators(
+  client: VimClient,
+  vch: Vch,
+  tier: string,
+  text: string,
+): Promise<() => Promise<void>> {
   const [object] = await client.retrieve([vch.endpoint], 'VirtualMachine', ['config.extraConfig']);
   const options = (object?.props['config.extraConfig'] ?? []) as { key: string; value?: unknown }[];
   const before = options.find(({ key }) => key === ADMIN_KEY)?.value;
   const tiers = before === undefined ? {} : (JSON.parse(String(before)) as Record<string, string>);
-  await client.runTask('ReconfigVM_Task', vch.endpoint, {
-    spec: { extraConfig: [{ key: ADMIN_KEY, value: JSON.stringify({ ...tiers, [tier]: text }) }] },
-  });
+  const set = async (value: string): Promise<void> => {
+    await client.runTask('ReconfigVM_Task', vch.endpoint, { spec: { extraConfig: [{ key: ADMIN_KEY, value }] } });
+  };
+  await set(JSON.stringify({ ...tiers, [tier]: text }));
+  return () => set(before === undefined ? '' : String(before));
 }
 
 function table(say: (line: string) => void, rows: string[][]): void {

@@ -34,6 +34,7 @@ const names = new NamesProcess(
   {
     ready: () => void answer({ kind: 'again', of: 'names' }),
     report: (id, told) => void answer({ kind: 'report', id, answer: told }),
+    refused: (lookups) => void answer({ kind: 'refused', lookups }),
   },
   watchFor(setup.namesWatch),
 );

@@ -7,7 +7,7 @@ import type { GatewayPolicy } from '../common/policy/compiled.js';
 import type { RuleCount } from '../common/policy/nft-rules.js';
 import type { ProbePacket } from '../common/policy/probe-packet.js';
 import type { AddressPort } from './address-port.js';
-import type { NamesAnswer, NamesChange } from './names-table.js';
+import type { NamesAnswer, NamesChange, RefusedLookups } from './names-table.js';
 
 export type { AddressPort } from './address-port.js';
 
@@ -113,7 +113,9 @@ export type PorterAnswer =
    */
   | { kind: 'again'; of: 'relay' | 'names' }
   /** An asker is about to be told this, and waits for `reported`, though not for long. */
-  | { kind: 'report'; id: number; answer: NamesAnswer };
+  | { kind: 'report'; id: number; answer: NamesAnswer }
+  /** Questions for names that their askers may not look up: not each at once. */
+  | { kind: 'refused'; lookups: RefusedLookups };
 
 export function tellError(error: unknown): ToldError {
   const { message, code, address, port } = error as Error & { code?: unknown; address?: unknown; port?: unknown };

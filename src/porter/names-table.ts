@@ -33,6 +33,8 @@ export interface NamesContainer {
   members: NamesMember[];
   /** Servers to be asked for all other names instead of the machine's, as the names server reaches them; null: the machine's. */
   servers: AddressPort[] | null;
+  /** Which other names it may look up: `example.com`, `*.example.com` (all below it); null: all. Containers' names are always told. */
+  lookups: string[] | null;
 }
 
 /** How the table changes. What is null stays as it is. */
@@ -48,6 +50,15 @@ export interface NamesChange {
   gone: string[];
   /** Addresses of these names are reported before they are told: `example.com`, `*.example.com` (all below it), `*` (all). */
   reported: string[] | null;
+}
+
+/** Questions that {@link NamesContainer.lookups} does not allow. */
+export interface RefusedLookups {
+  /** Whose the last one was, and its name: in lower case; '' for one that no name can have. */
+  asker: string;
+  name: string;
+  /** How many there were since they were told of last. */
+  count: number;
 }
 
 /** The addresses that an asker is about to be told. */

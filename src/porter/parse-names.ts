@@ -8,6 +8,8 @@ const MAX_NETWORKS = 1024;
 const MAX_EACH = 1024;
 /** More containers than an engine can run. */
 const MAX_CONTAINERS = 65_536;
+/** More names than a policy can have. */
+const MAX_LOOKUPS = 2 ** 18;
 
 /** A list read item by item; null if one of them cannot be read, or there are too many. */
 function list<T>(raw: unknown, most: number, read: (one: unknown) => T | null): T[] | null {
@@ -51,10 +53,12 @@ function parseMember(raw: unknown): NamesMember | null {
 }
 
 function parseContainer(raw: unknown): NamesContainer | null {
-  const { id, members, servers } = record(raw) ?? {};
+  const { id, members, servers, lookups } = record(raw) ?? {};
   const read = list(members, MAX_EACH, parseMember);
   const own = optional(servers, (one) => list(one, MAX_EACH, parseServer));
-  return !isText(id) || read === null || own === undefined ? null : { id, members: read, servers: own };
+  const names = optional(lookups, (one) => (isList(one, isText, MAX_LOOKUPS) ? one : null));
+  if (!isText(id) || read === null || own === undefined || names === undefined) return null;
+  return { id, members: read, servers: own, lookups: names };
 }
 
 /** The change, with only the fields that it may have; null if it is none. */

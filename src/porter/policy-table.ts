@@ -66,6 +66,8 @@ export function gatewayTable(policy: GatewayPolicy): TableText {
     'oifname "lo" accept',
     NEIGHBOURS,
     'ct state established,related accept',
+    // Answers of the server of names, which hostd's rules keep out of connection tracking.
+    'ct state untracked fib saddr type local meta l4proto { tcp, udp } th sport 53 accept',
     'meta priority set 0',
     'meta priority set ip daddr map @receivers4',
     'meta priority set ip6 daddr map @receivers6',

@@ -3,11 +3,19 @@
  * process's peak memory.
  */
 import { randomBytes } from 'node:crypto';
+import { createReadStream } from 'node:fs';
 import { mkdtemp, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
-import { applyLayer, createChild, Ext4Filesystem, VmdkChain } from '../../src/disk/index.js';
+import {
+  applyLayer,
+  createChild,
+  Ext4Filesystem,
+  type RecipeSize,
+  tarFromRecipe,
+  VmdkChain,
+} from '../../src/disk/index.js';
 
 /** A tar header block. */
 function header(name: string, size: number, type: '0' | '5'): Buffer {
@@ -74,12 +82,21 @@ function* small(count: number, directory: (i: number) => string): Generator<[str
   for (let i = 0; i < count; i++) yield [`${directory(i)}/some-file-name-${i}`, 200];
 }
 
-async function measure(name: string, directory: string, files: () => Iterable<[string, number]>): Promise<void> {
+async function measure(
+  name: string,
+  directory: string,
+  files: () => Iterable<[string, number]>,
+  withRecipe = true,
+): Promise<void> {
   const outPath = join(directory, `${name.replaceAll(/[^a-z0-9]/gi, '-')}.vmdk`);
   const source = layer(files());
   const cpu = process.cpuUsage();
   const start = performance.now();
-  const result = await applyLayer({ parent: null, tar: source.stream, outPath, parentHint: null, seed: name });
+  const recipe = { recipe: `${outPath}.recipe`, replaced: `${outPath}.replaced` };
+  const result = await applyLayer({
+    ...{ parent: null, tar: source.stream, outPath, parentHint: null, seed: name },
+    ...(withRecipe ? { recipe } : {}),
+  });
   const seconds = (performance.now() - start) / 1000;
   const used = process.cpuUsage(cpu);
   const cpuSeconds = (used.user + used.system) / 1e6;
@@ -87,6 +104,22 @@ async function measure(name: string, directory: string, files: () => Iterable<[s
   console.log(
     `${name}: ${seconds.toFixed(2)} s (${cpuSeconds.toFixed(2)} s CPU), ${perSecond(source.bytes() / 1e6)} MB/s, ` +
       `${perSecond(result.entries)} entries/s, disk ${((await stat(outPath)).blocks / 2048).toFixed(1)} MiB`,
+  );
+  if (result.recipe !== null) await measureTar(outPath, recipe.recipe, result.recipe, result.entries);
+}
+
+/** The layer's tar, made again. */
+async function measureTar(disk: string, recipe: string, size: RecipeSize, entries: number): Promise<void> {
+  const start = performance.now();
+  const chain = await VmdkChain.open(disk);
+  let bytes = 0;
+  const source = { recipe: async () => createReadStream(recipe), replaced: null };
+  for await (const part of tarFromRecipe(source, await Ext4Filesystem.open(chain))) bytes += part.length;
+  await chain.close();
+  const seconds = (performance.now() - start) / 1000;
+  const each = (size.recipe / entries).toFixed(1);
+  console.log(
+    `  its tar again: ${seconds.toFixed(2)} s, ${Math.round(bytes / 1e6 / seconds)} MB/s; recipe: ${each} bytes per entry`,
   );
 }
 
@@ -116,6 +149,8 @@ try {
   await measure('100 MB of mixed files', directory, () => mixed(100e6));
   await measure('1 GB of mixed files', directory, () => mixed(1e9));
   await measure('100 000 small files, 100 directories', directory, () => small(100_000, (i) => `d${i % 100}`));
+  await measure('100 000 small files, no recipe', directory, () => small(100_000, (i) => `d${i % 100}`), false);
+  await measure('100 MB of mixed files, no recipe', directory, () => mixed(100e6), false);
   await measure('100 000 small files, one directory', directory, () => small(100_000, () => 'd'));
   await measureReading('reading 100 MB of mixed files', join(directory, '100-MB-of-mixed-files.vmdk'));
   const children = 50;

@@ -13,7 +13,12 @@ const QUESTIONS = 5000;
 const PORT = 5399;
 const ASKER = '127.0.0.1';
 
-const server = new NamesServer({ transport: network, now: () => performance.now(), report: async () => undefined });
+const server = new NamesServer({
+  transport: network,
+  now: () => performance.now(),
+  report: async () => undefined,
+  refused: () => undefined,
+});
 const containers = Array.from({ length: CONTAINERS }, (_, n) => ({
   id: `c${n}`,
   members: [
@@ -25,6 +30,7 @@ const containers = Array.from({ length: CONTAINERS }, (_, n) => ({
     },
   ],
   servers: null,
+  lookups: null,
 }));
 const began = performance.now();
 server.apply({

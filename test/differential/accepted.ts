@@ -285,5 +285,5 @@ export const ACCEPTED: Accepted[] = [
     where: /^membership\/(connect and disconnect while it does not|none and others)#/,
     path: /\.NetworkID$/,
   },
-  notYet('images: push, save and search', /^images\/what there is not#/),
+  notYet('images: search', /^images\/what there is not#/),
 ];

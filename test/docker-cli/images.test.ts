@@ -1,6 +1,7 @@
 /** Images from a registry to containers: pulled, listed, inspected, removed, run. */
-import { spawn } from 'node:child_process';
-import { existsSync, readdirSync } from 'node:fs';
+import { execFileSync, spawn } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { type OutsideAddress, outsideAddress } from '../support/outside-address.js';
@@ -152,6 +153,93 @@ describe('any image runs', () => {
     const outcome = await run(name as string, ...(command as string[]));
     expect(outcome.stdout).toMatch(printed as RegExp);
     expect(outcome.code).toBe(0);
+  });
+});
+
+describe('archives', () => {
+  const names = ['nasty', 'multi', 'hello'].map((name) => (): string => `${registry.address}/${name}:latest`);
+  const digestOf = (path: string): string => execFileSync('sha256sum', [path]).toString().slice(0, 64);
+
+  it('images leave as they came, other tools read them, and they run when they are back', async () => {
+    const wanted = names.map((name) => name());
+    for (const name of wanted) expect(await stack.docker('pull', name)).toMatchObject({ code: 0 });
+    const ids = await Promise.all(wanted.map(async (name) => (await stack.docker('images', '-q', name)).stdout));
+    const directory = mkdtempSync(join(tmpdir(), 'caisson-save-'));
+    try {
+      const archive = join(directory, 'images.tar');
+      expect(await stack.docker('save', '-o', archive, ...wanted)).toMatchObject({ code: 0, stderr: '' });
+      execFileSync('tar', ['-xf', archive, '-C', directory]);
+      const blobs = join(directory, 'blobs', 'sha256');
+      for (const name of readdirSync(blobs)) expect(digestOf(join(blobs, name))).toBe(name);
+      for (const name of wanted)
+        execFileSync('skopeo', ['inspect', `docker-archive:${archive}:${name}`], { encoding: 'utf8' });
+      const oci = join(directory, 'oci.tar');
+      execFileSync('skopeo', [
+        'copy',
+        '-q',
+        `docker-archive:${archive}:${wanted[1]!}`,
+        `oci-archive:${oci}:other/name:2`,
+      ]);
+
+      expect(await stack.docker('rmi', '-f', ...wanted)).toMatchObject({ code: 0 });
+      const packed = execFileSync('zstd', ['-q', '-c', archive], { maxBuffer: 2 ** 28 });
+      const loaded = await stack.dockerWith({ input: packed }, 'load');
+      expect(loaded.stdout).toBe(wanted.map((name) => `Loaded image: ${name}\n`).join(''));
+      expect(await Promise.all(wanted.map(async (name) => (await stack.docker('images', '-q', name)).stdout))).toEqual(
+        ids,
+      );
+      expect((await run('nasty', 'echo', 'back')).stdout).toBe('back\n');
+      expect((await stack.docker('load', '-i', oci)).stdout).toBe('Loaded image: other/name:2\n');
+      // The other tool writes a configuration of its own, for the same layers.
+      const layersOf = (name: string) => stack.docker('inspect', '-f', '{{.RootFS.Layers}}', name);
+      expect((await layersOf('other/name:2')).stdout).toBe((await layersOf(wanted[1]!)).stdout);
+    } finally {
+      rmSync(directory, { recursive: true });
+    }
+  });
+
+  it('a container’s files become an image that runs', async () => {
+    await stack.docker('create', '--name', 'exported', `${registry.address}/busybox`);
+    const directory = mkdtempSync(join(tmpdir(), 'caisson-export-'));
+    const tar = join(directory, 'root.tar');
+    expect(await stack.docker('export', '-o', tar, 'exported')).toMatchObject({ code: 0 });
+    const imported = await stack.docker(
+      'import',
+      '-c',
+      'CMD ["echo", "imported"]',
+      '-m',
+      'by hand',
+      tar,
+      'made/here:1',
+    );
+    expect(imported.stdout).toMatch(/^sha256:[0-9a-f]{64}\n$/);
+    expect((await stack.docker('run', '--rm', 'made/here:1')).stdout).toBe('imported\n');
+    expect((await stack.docker('history', '--format', '{{.Comment}}', 'made/here:1')).stdout).toBe('by hand\n');
+    await stack.docker('rm', 'exported');
+    rmSync(directory, { recursive: true });
+  });
+
+  it('a committed image is pushed, and pulled again by its digest', async () => {
+    const name = `${registry.address}/made/committed:1`;
+    await stack.docker('run', '--name', 'changed', `${registry.address}/busybox`, 'sh', '-c', 'echo changed > /file');
+    expect(await stack.docker('commit', '-c', 'CMD ["cat", "/file"]', 'changed', name)).toMatchObject({ code: 0 });
+    await stack.docker('rm', 'changed');
+    const pushed = await stack.docker('push', name);
+    const digest = /^1: digest: (sha256:[0-9a-f]{64}) size: \d+$/m.exec(pushed.stdout)?.[1];
+    expect(pushed.stdout).toContain('Pushed');
+    expect(pushed.stdout).toContain('Mounted from busybox');
+    await stack.docker('rmi', '-f', name);
+    expect((await stack.docker('run', '--rm', name.replace(/:1$/, `@${digest}`))).stdout).toBe('changed\n');
+    const again = await stack.docker('push', `${registry.address}/made/nosuch`);
+    expect(again).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining('An image does not exist locally with the tag'),
+    });
+  });
+
+  it('what is no archive is refused', async () => {
+    const refused = await stack.dockerWith({ input: Buffer.alloc(20_000) }, 'load');
+    expect(refused).toMatchObject({ code: 1, stderr: expect.stringContaining('the archive has no image') });
   });
 });
 

@@ -90,7 +90,8 @@ function answers(at: number, request: string): Promise<boolean> {
       socket.destroy();
       resolve(good);
     };
-    socket.setTimeout(1000, () => end(false));
+    // Nobody listening is told at once. A container on a busy machine may take seconds to answer.
+    socket.setTimeout(5000, () => end(false));
     socket.on('data', () => end(true)).on('error', () => end(false));
     socket.on('close', () => end(false));
   });

@@ -41,6 +41,12 @@ async function set(tier: string, text: string): Promise<Outcome> {
   return policy('set', '--tier', tier, '--file', file);
 }
 
+/** By the API. @returns the status */
+async function put(text: string): Promise<number> {
+  const url = `http://127.0.0.1:${stack.port}/caisson/policy/project`;
+  return (await fetch(url, { method: 'PUT', body: text })).status;
+}
+
 const trace = (from: string, to: string): Promise<Outcome> =>
   stack.vicMachine('network', 'trace', '--name', 'test', '--from', from, '--to', to);
 
@@ -76,11 +82,15 @@ test('a policy holds for containers that run and for those that start, and survi
 
 test('a trace says which rule decides, by the model and by a packet', async () => {
   const passed = await trace('api', 'db:80');
-  expect([passed.code, passed.stdout]).toEqual([0, expect.stringMatching(/^switch +passes +project\/api-to-db /m)]);
+  expect([passed.code, passed.stdout]).toEqual([
+    0,
+    expect.stringMatching(/^switch +there +passes +project\/api-to-db /m),
+  ]);
+  expect(passed.stdout).toMatch(/^switch +back +passes /m);
   const dropped = await trace('web', 'db:80');
   expect(dropped.code).toBe(2);
-  expect(dropped.stdout).toMatch(/^model +drop +project\/db-alone /m);
-  expect(dropped.stdout).toMatch(/^switch +drop +project\/db-alone /m);
+  expect(dropped.stdout).toMatch(/^model +there +drop +project\/db-alone /m);
+  expect(dropped.stdout).toMatch(/^switch +there +drop +project\/db-alone /m);
   const counters = (await policy('counters')).stdout;
   expect(Number(/project\/db-alone +drop +(\d+)/.exec(counters)?.[1])).toBeGreaterThan(0);
 });
@@ -99,4 +109,59 @@ test("an administrator's rules come first, and are not a project's to change", a
   expect(await reaches('api')).toBe(true);
   expect((await set('project', '')).code).toBe(0);
   expect(await reaches('web')).toBe(true);
+});
+
+test('what is rejected is refused at once', async () => {
+  const text = 'rules: [{ name: no, direction: in, select: { names: db }, peer: { names: web }, action: reject }]';
+  expect(await put(text)).toBe(204);
+  const { stdout, stderr } = await stack.docker('exec', 'web', 'wget', '-O', '-', `http://${address}/`);
+  expect(stdout + stderr).toContain('Connection refused');
+  expect(await reaches('api')).toBe(true);
+});
+
+test('rules follow a running container onto another network and off it, and to another name', async () => {
+  const text = `
+rules:
+  - { name: guarded, direction: in, select: { networks: "guard*" }, action: drop }
+  - { name: by-name, direction: in, select: { names: quiet }, action: drop }
+`;
+  expect(await put(text)).toBe(204);
+  await stack.docker('network', 'create', 'guarded');
+  expect(await reaches('web')).toBe(true);
+  await stack.docker('network', 'connect', 'guarded', 'db');
+  await stack.docker('network', 'connect', 'guarded', 'web');
+  expect(await reaches('web')).toBe(false);
+  const there = await stack.docker('inspect', '-f', '{{.NetworkSettings.Networks.guarded.IPAddress}}', 'db');
+  const other = `timeout 3 wget -q -O - http://${there.stdout.trim()}:80/ 2>&1 | grep -q 404`;
+  expect((await stack.docker('exec', 'web', 'sh', '-c', other)).code).not.toBe(0);
+  await stack.docker('network', 'disconnect', 'guarded', 'db');
+  expect(await reaches('web')).toBe(true);
+  await stack.docker('rename', 'db', 'quiet');
+  expect(await reaches('web')).toBe(false);
+  await stack.docker('rename', 'quiet', 'db');
+  expect(await reaches('web')).toBe(true);
+});
+
+test('who may reach nothing outside but certain names looks up no others', async () => {
+  const refused = async (): Promise<number | undefined> => {
+    const answer = await fetch(`http://127.0.0.1:${stack.port}/caisson/policy/counters`);
+    const rows = (await answer.json()) as { Rule: string; Packets: number }[];
+    return rows.find(({ Rule }) => Rule === 'lookups')?.Packets;
+  };
+  const asks = async (name: string): Promise<string> => {
+    const { stdout, stderr } = await stack.docker('exec', 'web', 'nslookup', '-type=a', name);
+    return stdout + stderr;
+  };
+  expect((await set('default', 'preset: locked')).stderr).toBe('');
+  const text = 'rules: [{ name: mirror, direction: out, peer: { fqdns: ["*.allowed.example"] }, action: allow }]';
+  expect(await put(text)).toBe(204);
+  expect(await asks('secret.stolen.example')).toContain('NXDOMAIN');
+  await expect.poll(refused).toBeGreaterThan(0);
+  const before = await refused();
+  await asks('www.allowed.example');
+  // Others are told after what came before.
+  expect(await refused()).toBe(before);
+  expect(await asks('web')).toMatch(/Address: .*\d+\.\d+\.\d+\.\d+\s*$/);
+  expect((await set('default', '')).stderr).toBe('');
+  expect(await put('')).toBe(204);
 });

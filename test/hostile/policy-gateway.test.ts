@@ -1,10 +1,12 @@
 /** A policy at the gateway, with real packets between network namespaces; no VM, no relay: the gateway routes here. */
+import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { compileForGateway, type Learned } from '../../appliance/policy/compile.js';
 import { ordered } from '../../appliance/policy/evaluate.js';
 import { readPolicy } from '../../appliance/policy/read-policy.js';
 import { readGatewayPolicy } from '../../src/common/policy/read-compiled.js';
+import { gatewayText } from '../../src/hostd/switch/gateway-rules.js';
 import { GatewayTable } from '../../src/porter/policy-table.js';
 import { TestBridge, type TestHost } from '../support/namespaces.js';
 
@@ -121,5 +123,20 @@ rules:
     expect([await tcp(late, '198.51.100.1', 443), await tcp(web!, '198.51.100.1', 443)]).toEqual(['silence', 'ok']);
     await table.set(null);
     expect(await tcp(late, '198.51.100.1', 443)).toBe('ok');
+  });
+
+  // The last one: with hostd's rules the outside is no longer there.
+  test('locked: only the server of names is left, which hostd keeps out of connection tracking', async () => {
+    execFileSync('nsenter', [`--net=/run/netns/${gateway!.name}`, '--', 'nft', '-f', '-'], { input: gatewayText() });
+    await enforce('preset: locked', 'default');
+    expect(
+      await Promise.all([
+        tcp(web!, gateway!.address4, 53),
+        net.reach(web!.name, 'udp', gateway!.address4, 53),
+        tcp(gateway!, web!.address4, 80),
+      ]),
+    ).toEqual(['ok', 'ok', 'refused']);
+    expect(net.pings(web!.name, gateway!.address4)).toBe(true);
+    if (six) expect(await net.reach(web!.name, 'udp', gateway!.address6, 53)).toBe('ok');
   });
 });

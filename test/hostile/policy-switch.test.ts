@@ -1,13 +1,16 @@
 /** A policy on the switch, with real packets between network namespaces; no VM. */
+import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { compileForSwitch } from '../../appliance/policy/compile.js';
-import { ordered } from '../../appliance/policy/evaluate.js';
+import { compileForGateway, compileForSwitch } from '../../appliance/policy/compile.js';
+import { evaluate, ordered } from '../../appliance/policy/evaluate.js';
 import type { Subject } from '../../appliance/policy/parties.js';
 import { readPolicy } from '../../appliance/policy/read-policy.js';
 import { PolicyLog } from '../../src/common/policy/policy-log.js';
-import { readSwitchPolicy } from '../../src/common/policy/read-compiled.js';
+import { readGatewayPolicy, readSwitchPolicy } from '../../src/common/policy/read-compiled.js';
+import { gatewayText } from '../../src/hostd/switch/gateway-rules.js';
 import { PolicyTables } from '../../src/hostd/switch/policy-tables.js';
+import { GatewayTable } from '../../src/porter/policy-table.js';
 import { TestBridge, type TestHost } from '../support/namespaces.js';
 
 const VCH = '0123456789abcdef0123456789abcdef';
@@ -26,16 +29,27 @@ const subject = (host: TestHost, role: string): Subject => ({
   addresses: [host.address4, host.address6],
 });
 
+const rulesOf = (text: string) =>
+  ordered({ admin: { rules: [] }, project: readPolicy(text, 'project'), default: { rules: [] } });
+const FLOW = { protocol: 'tcp', port: 81 } as const;
+const parties = () =>
+  (
+    [
+      ['web', web!],
+      ['api', api!],
+      ['db', db!],
+    ] as const
+  ).map(([role, host]) => ({
+    host,
+    party: { kind: 'container' as const, subject: subject(host, role) },
+  }));
+
 /** Puts a project's policy into force, over the preset `open`. */
 async function enforce(
   text: string,
   subjects = [subject(web!, 'web'), subject(api!, 'api'), subject(db!, 'db')],
 ): Promise<void> {
-  const rules = ordered({
-    admin: { rules: [] },
-    project: readPolicy(text, 'project'),
-    default: { rules: [] },
-  });
+  const rules = rulesOf(text);
   // As it comes over vim25.
   await tables.set(VCH, readSwitchPolicy(JSON.parse(JSON.stringify(compileForSwitch(rules, subjects)))));
 }
@@ -59,7 +73,11 @@ beforeAll(async () => {
   net.open();
   [gateway, web, api, db] = [9, 1, 2, 3].map((number) => net.host(number));
   tables = new PolicyTables(net.path, new PolicyLog(net.path, ({ id }, packet) => logged.push(`${id}: ${packet}`)));
+  await tables.addGateway([port(gateway!)]);
   await tables.add([web!, api!, db!].map(port));
+  // As hostd and the porter have it, but with the ports that the tests use.
+  const rules = `${gatewayText()}\nadd element inet caisson_gateway tcp_services { 80 }`;
+  execFileSync('nsenter', [`--net=/run/netns/${gateway!.name}`, '--', 'nft', '-f', '-'], { input: rules });
   await Promise.all([gateway!, web!, api!, db!].map(({ name }) => net.serve(name, 53, 80, 81)));
 }, 60_000);
 afterAll(async () => {
@@ -104,9 +122,32 @@ describe('a policy on the switch', () => {
     ]);
   });
 
-  test('answers what it rejects, where the kernel can', async () => {
-    await enforce('rules: [{ name: no, direction: in, select: { names: db }, peer: { names: "*" }, action: reject }]');
-    expect(await tcp(web!, db!, 80)).toBe(tables.answers ? 'refused' : 'silence');
+  test('answers what it rejects at once, whatever the gateway allows', async () => {
+    const text = 'rules: [{ name: no, direction: in, select: { names: db }, peer: { names: "*" }, action: reject }]';
+    await enforce(text);
+    // Only a connected socket is told.
+    const told = (host: TestHost): string =>
+      net.inside(
+        web!.name,
+        'perl',
+        '-e',
+        `use Socket; socket(S,PF_INET,SOCK_DGRAM,0); connect(S,sockaddr_in(53,inet_aton("${host.address4}"))); send(S,"x",0); $r=""; vec($r,fileno(S),1)=1; if (select($r,undef,undef,3)) { print defined recv(S,$_,9,0) ? "ok" : $!{EHOSTUNREACH} ? "refused" : "$!" } else { print "silence" }`,
+      );
+    expect([await tcp(web!, db!, 80), told(db!), await tcp(db!, web!, 80), told(api!)]).toEqual([
+      'refused',
+      'refused',
+      'ok',
+      'ok',
+    ]);
+    if (six) expect(await net.reach(web!.name, 'tcp', db!.address6, 80)).toBe('refused');
+    // A policy at the gateway has nothing to say about what the gateway answers.
+    const drops = rulesOf('rules: [{ name: none, direction: in, action: drop }]');
+    const subjects = [subject(web!, 'web'), subject(db!, 'db')];
+    const atGateway = new GatewayTable(`/run/netns/${gateway!.name}`);
+    await atGateway.set(readGatewayPolicy(JSON.parse(JSON.stringify(compileForGateway(drops, subjects)))));
+    expect([await tcp(web!, db!, 80), told(db!)]).toEqual(['refused', 'refused']);
+    await atGateway.set(null);
+    atGateway.close();
   });
 
   test('does not take the answers of one service for permission to use another', async () => {
@@ -213,7 +254,6 @@ rules:
 
   test('a packet that is sent on behalf of a container takes its way and names the rule', async () => {
     await enforce(ONLY_API);
-    tables.addGateway([port(gateway!)]);
     const send = (from: TestHost, to: TestHost | null, protocol: 'tcp' | 'udp' | 'icmp', number: number, six = false) =>
       tables.probe(VCH, {
         fromMac: from.mac,
@@ -237,6 +277,34 @@ rules:
     expect([icmp.delivered, rule(icmp.rule)]).toEqual([true, 'preset/open-out']);
     const out = await send(web!, null, 'tcp', 443);
     expect([out.delivered, out.rule]).toEqual([true, undefined]);
+    // What the rules say of each pair, and what becomes of a packet.
+    const all = parties();
+    for (const from of all)
+      for (const to of all) {
+        if (from === to) continue;
+        const [flow, sent] = [{ ...FLOW, from: from.party, to: to.party }, await send(from.host, to.host, 'tcp', 81)];
+        const verdict = evaluate(rulesOf(ONLY_API), flow);
+        expect([sent.delivered, rule(sent.rule)]).toEqual([verdict.action === 'allow', verdict.rule.id]);
+      }
+  });
+
+  test('an answer that is sent on behalf of a container comes back where the rules allow what it answers', async () => {
+    await enforce(`
+rules:
+  - { name: web-to-db, direction: in, select: { names: db }, peer: { names: web }, ports: [tcp/80, udp/53], action: allow }
+  - { name: not-back, direction: in, select: { names: web }, peer: { names: db }, action: drop }
+`);
+    const send = async (protocol: 'tcp' | 'udp', source: number, number: number, answer?: boolean) => {
+      const packet = { protocol, from: db!.address4, to: web!.address4, sourcePort: source, port: number, answer };
+      return (await tables.probe(VCH, { fromMac: db!.mac, toMac: web!.mac, packet })).delivered;
+    };
+    expect([await send('tcp', 80, 40_000, true), await send('tcp', 80, 40_000)]).toEqual([true, false]);
+    const ask = { protocol: 'udp', from: web!.address4, to: db!.address4, sourcePort: 40_001, port: 53 } as const;
+    expect(await send('udp', 53, 40_001, true)).toBe(false);
+    await tables.probe(VCH, { fromMac: web!.mac, toMac: db!.mac, packet: ask });
+    expect(await send('udp', 53, 40_001, true)).toBe(true);
+    const outside = { ...ask, from: '198.51.100.1', to: web!.address4, answer: true };
+    expect((await tables.probe(VCH, { fromMac: 'gateway', toMac: web!.mac, packet: outside })).delivered).toBe(true);
     // Nothing is left of them.
     expect(net.inside(net.namespace, 'ip', '-o', 'link')).not.toMatch(/ tq/);
     expect(net.inside(net.namespace, 'nft', 'list', 'ruleset')).not.toMatch(/"tq/);

@@ -1,5 +1,6 @@
 /** An image service for tests of its users: images in memory, pulled from nowhere. */
 import { EventEmitter } from 'node:events';
+import { Readable } from 'node:stream';
 import { familiarName } from '../../appliance/image/reference.js';
 import type {
   CommitOptions,
@@ -8,10 +9,13 @@ import type {
   ImageDeletion,
   ImageEvent,
   ImageService,
+  ImportOptions,
+  LoadOptions,
   PullOptions,
+  PushOptions,
   RegistryAuth,
 } from '../../appliance/image/types.js';
-import { conflict, notFound } from '../../src/common/errors.js';
+import { CaissonError, conflict, notFound } from '../../src/common/errors.js';
 import { sha256 } from '../../src/common/ids.js';
 
 /** An image with one layer. */
@@ -36,6 +40,12 @@ export function fakeImage(name: string, config: ImageConfig['config'] = {}): Ima
     layerSizes: [1234],
     size: 1234,
   };
+}
+
+async function bytesOf(stream: Readable): Promise<Buffer> {
+  const parts: Buffer[] = [];
+  for await (const part of stream) parts.push(part as Buffer);
+  return Buffer.concat(parts);
 }
 
 /** Knows the images that it is created with. A pull finds those in `registry`. */
@@ -78,6 +88,16 @@ export class FakeImageService implements ImageService {
     return image;
   }
 
+  readonly pushes: string[] = [];
+
+  async push(reference: string, options: PushOptions): Promise<void> {
+    options.progress({ status: `The push refers to repository [${reference}]` });
+    if (!this.images.some(({ repoTags }) => repoTags.includes(reference)))
+      throw notFound(`An image does not exist locally with the tag: ${reference}`);
+    this.pushes.push(reference);
+    options.progress({ status: 'latest: digest: sha256:1 size: 2' });
+  }
+
   private emit(action: ImageEvent['action'], image: Image, name: string): void {
     this.events.emit('event', { action, id: image.id, name, labels: image.config.config.Labels ?? {} });
   }
@@ -99,6 +119,38 @@ export class FakeImageService implements ImageService {
     const image = fakeImage(name, options.config as ImageConfig['config']);
     this.images.push({ ...image, repoTags: name === '' ? [] : [name] });
     this.emit('create', image, image.id);
+    return image;
+  }
+
+  /** Bytes of archives that were loaded and imported. */
+  readonly archives: Buffer[] = [];
+
+  async load(tar: Readable, options: LoadOptions): Promise<void> {
+    this.archives.push(await bytesOf(tar));
+    options.said('Loaded image: loaded:latest\n');
+  }
+
+  save(names: string[]): Readable {
+    return Readable.from([Buffer.from(names.map((name) => this.resolve(name).id).join())]);
+  }
+
+  /** What servers answer. */
+  readonly downloads = new Map<string, Buffer>();
+
+  async download(url: URL): Promise<{ body: Readable; size: number }> {
+    const body = this.downloads.get(url.href);
+    if (body === undefined) throw new CaissonError('unavailable', 'Got HTTP status code >= 400: 404 Not Found');
+    return { body: Readable.from([body]), size: body.length };
+  }
+
+  readonly imports: ImportOptions[] = [];
+
+  async import(tar: Readable, options: ImportOptions): Promise<Image> {
+    this.archives.push(await bytesOf(tar));
+    this.imports.push(options);
+    const image = fakeImage('imported', options.config as ImageConfig['config']);
+    this.images.push(image);
+    this.emit('import', image, image.id);
     return image;
   }
 

@@ -26,9 +26,11 @@ export interface OutsideWorld {
 export async function openOutsideWorld(): Promise<OutsideWorld> {
   const name = `caisson-out-${process.pid}`;
   const card = `cout${process.pid}`.slice(0, 15);
-  // Of a /30: the machine's own address in it is the one after.
-  const third = 4 * (process.pid % 60);
-  const [address, own] = [`203.0.113.${third + 1}`, `203.0.113.${third + 2}`];
+  // Of a /30 that no other test uses: the machine's own address in it is the one after.
+  const used = execFileSync('ip', ['-o', '-4', 'address'], { encoding: 'utf8' });
+  const slots = Array.from({ length: 60 }, (_, index) => 4 * ((process.pid + index) % 60));
+  const slot = slots.find((one) => !used.includes(` 198.51.100.${one + 2}/`)) ?? 0;
+  const [address, own] = [`198.51.100.${slot + 1}`, `198.51.100.${slot + 2}`];
   const port = 7000;
   const ip = (words: string): unknown => execFileSync('ip', words.split(' '), { stdio: ['ignore', 'ignore', 'pipe'] });
   let server: ChildProcess | null = null;

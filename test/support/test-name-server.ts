@@ -1,14 +1,19 @@
 /**
  * A name server for tests, UDP and TCP; a program of its own, so that it can run in another network namespace: `node … ADDRESS`. Each name has
- * the address 1.2.3.4, but `silent.…` gets no answer, and before the answer for `hostile.…` come datagrams that are none.
+ * the address 1.2.3.4, but `silent.…` gets no answer, and before the answer for `hostile.…` come datagrams that are none. With `refuse` as a
+ * second argument everything is refused.
  */
 import { createSocket } from 'node:dgram';
 import { createServer } from 'node:net';
 
-const [, , address = '127.0.0.1'] = process.argv;
+const [, , address = '127.0.0.1', how] = process.argv;
 
 function answer(question: Buffer): Buffer {
   const head = Buffer.from(question);
+  if (how === 'refuse') {
+    head.writeUInt16BE(0x8185, 2);
+    return head;
+  }
   head.writeUInt16BE(0x8180, 2);
   head.writeUInt16BE(1, 6);
   return Buffer.concat([head, Buffer.from('c00c00010001000000100004' + '01020304', 'hex')]);

@@ -498,7 +498,8 @@ it('a policy is refused on a vCenter, and nothing of it stays', async () => {
     const exec = { list: () => [] };
     const nobody = (): void => undefined;
     const parts = { exec, kv, endpoint } as unknown as PolicyHostParts;
-    const host = new HostPolicy(parts, new OwnGateway(nobody, ''), () => [], nobody);
+    const names = { watch: nobody, restrict: async () => undefined };
+    const host = new HostPolicy(parts, new OwnGateway(nobody, ''), () => [], names);
     const policies = new PolicyService(host);
     await policies.open();
     const rule = 'rules:\n  - { name: r, direction: in, select: { names: [a] }, action: drop }\n';

@@ -177,6 +177,7 @@ static void __attribute__((noreturn)) serve(const char *name, const unsigned cha
   uint64_t ends = monotonic_ms() + 1000u * (uint64_t)lease.seconds, ms = FIRST_TRY_MS;
   for (;;) {
     const struct lease before = lease;
+    const uint64_t began = monotonic_ms();
     getrandom(&end.number, sizeof end.number, 0);
     enum outcome outcome = attempt(&end, ms, &lease);
     uint64_t now = monotonic_ms();
@@ -186,14 +187,14 @@ static void __attribute__((noreturn)) serve(const char *name, const unsigned cha
       ms = FIRST_TRY_MS;
       sleep_until(now + 500u * (uint64_t)lease.seconds); /* renewed at half its time, as usual */
     } else if (before.address.s_addr == 0) {
-      if (outcome == REFUSED) sleep_ms(FIRST_TRY_MS);
+      sleep_until(began + ms); /* a card that is down says at once that nothing can be sent */
       ms = ms * 2 > LONGEST_TRY_MS ? LONGEST_TRY_MS : ms * 2;
     } else if (outcome == REFUSED || now >= ends) {
       lease = (struct lease){0}; /* it is somebody else's now: begin anew */
       tell(news, name, &lease);
     } else {
       uint64_t pause = (ends - now) / 2;
-      sleep_until(now + (pause > RENEWAL_PAUSE_MS ? RENEWAL_PAUSE_MS : pause));
+      sleep_until(now + (pause > RENEWAL_PAUSE_MS ? RENEWAL_PAUSE_MS : pause < FIRST_TRY_MS ? FIRST_TRY_MS : pause));
     }
   }
 }

@@ -18,12 +18,16 @@ static struct asked {
   char name[IFNAMSIZ]; /* '' for an entry that is free */
   char mac[20], address[INET_ADDRSTRLEN];
   unsigned char hardware[6];
-  pid_t client;
+  pid_t client;      /* 0: it has ended */
+  uint64_t start_at; /* monotonic ms; while there is no client */
   bool route; /* the default route leads by its router */
   uint8_t *filter;
   size_t filter_length;
   struct lease lease;
 } cards[MAX_NICS];
+
+/* After a client that ended at once, the next one waits this long. */
+#define PAUSE_MS 1000
 
 #define each_asked(a) (struct asked *a = cards; a < cards + MAX_NICS; a++) if (a->name[0] != 0)
 
@@ -72,14 +76,29 @@ static void take(const struct lease_news *told) {
   report();
 }
 
+static void start_client(struct asked *a) {
+  a->start_at = monotonic_ms() + PAUSE_MS;
+  a->client = dhcp_start(a->name, a->hardware, &a->lease, news[1]);
+  if (a->client < 0) a->client = 0;
+}
+
 void leases_look(void) {
   struct lease_news told;
   while (news[0] >= 0 && read(news[0], &told, sizeof told) == (ssize_t)sizeof told) take(&told);
+  for each_asked(a)
+    if (a->client == 0 && monotonic_ms() >= a->start_at) start_client(a);
 }
 
-static bool start_client(struct asked *a) {
-  a->client = dhcp_start(a->name, a->hardware, &a->lease, news[1]);
-  return a->client > 0;
+uint64_t leases_due(void) {
+  uint64_t due = UINT64_MAX;
+  for each_asked(a)
+    if (a->client == 0 && a->start_at < due) due = a->start_at;
+  return due;
+}
+
+void leases_ended(pid_t pid) {
+  for each_asked(a)
+    if (a->client == pid && pid != 0) a->client = 0;
 }
 
 const char *leases_begin(const char *name, const unsigned char mac[6], const struct card *card) {
@@ -97,7 +116,8 @@ const char *leases_begin(const char *name, const unsigned char mac[6], const str
     if ((a->filter = malloc(card->filter_length)) == NULL) abort();
     memcpy(a->filter, card->filter, a->filter_length = card->filter_length);
   }
-  return start_client(a) ? NULL : "no room for another DHCP client";
+  start_client(a);
+  return NULL;
 }
 
 void leases_end(const char *name) {
@@ -117,7 +137,7 @@ void leases_end_all(void) {
 void leases_renew(void) {
   for each_asked(a) {
     if (a->client > 0) kill(a->client, SIGKILL);
-    if (!start_client(a)) say("%s: no room for a DHCP client", a->name);
+    start_client(a);
   }
 }
 

@@ -22,6 +22,10 @@ const char *leases_address(const char *mac);
 int leases_fd(void);
 /* Takes in what has changed: addresses, routes, name servers. */
 void leases_look(void);
+/* A child of the tether has ended: a client is started again, a little later. */
+void leases_ended(pid_t pid);
+/* When leases_look is to be called at the latest, in monotonic ms; UINT64_MAX: not before there is news. */
+uint64_t leases_due(void);
 /* The clock has stood still: renews all. */
 void leases_renew(void);
 /* By the card of which name the default route leads, if its server tells a router; NULL: by none of these. */

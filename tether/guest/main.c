@@ -37,11 +37,16 @@ static int open_signals(void) {
   return signalfd(-1, &handled, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
+static void child_ended(pid_t pid) {
+  resolver_ended(pid);
+  leases_ended(pid);
+}
+
 static void handle_signals(int fd) {
   struct signalfd_siginfo info[16];
   ssize_t n = read(fd, info, sizeof info);
   for (size_t i = 0; n > 0 && i < (size_t)n / sizeof *info; i++) {
-    if (info[i].ssi_signo == SIGCHLD) sessions_reap(resolver_ended);
+    if (info[i].ssi_signo == SIGCHLD) sessions_reap(child_ended);
     if (info[i].ssi_signo == SIGIO) channel_check(), platform_rpc_check();
   }
 }
@@ -88,6 +93,7 @@ static int timeout(void) {
   uint64_t now = monotonic_ms(), until = sessions_due();
   if (network_due() < until) until = network_due();
   if (resolver_due() < until) until = resolver_due();
+  if (leases_due() < until) until = leases_due();
   for each_container(c)
     if (container_due(c) < until) until = container_due(c);
   int due = until == UINT64_MAX ? -1 : until <= now ? 0 : (int)(until - now > 60000 ? 60000 : until - now);
@@ -155,7 +161,7 @@ static void turn(int signals) {
   } else if (polls[RPC].revents & POLLHUP) {
     platform_rpc_check();
   }
-  if (polls[LEASES].revents) leases_look();
+  if (polls[LEASES].revents || monotonic_ms() >= leases_due()) leases_look();
   if (polls[CARDS].revents || polls[LEASES].revents || monotonic_ms() >= network_due()) network_look();
   for (size_t i = 0; i < MAX_CONTAINERS; i++)
     if (polls[MEMORY + i].revents) container_check_memory(&containers[i]);

@@ -1,6 +1,7 @@
 /*
- * The resolver's child. It does not look into questions and answers beyond their number: who asked gets what the server said, or, when no
- * server says anything, that the servers failed. Everything is bounded, and a datagram is never copied.
+ * The resolver's child. It does not look into questions and answers beyond their head: who asked gets what the server said, or, when no
+ * server says anything, that the servers failed. A server that refuses leaves the question to the next one: a gateway does so where the
+ * container has a name server of its own on its loopback. Everything is bounded, and a datagram is never copied.
  */
 #include "resolver.h"
 
@@ -18,11 +19,20 @@
 #define TRY_MS 3000
 #define LAST_TRY_MS 8000
 #define IDLE_MS 20000
+/*
+ * The last server is asked again and again: a datagram may be lost, and a name server that was killed is back at once. Where nobody listens
+ * for so long, nobody will.
+ */
+#define AGAIN_MS 1000
+#define REFUSED_AGAIN_MS 100
+#define REFUSED_MS 2000
 /* Of the head of a message (RFC 1035, 4.1.1): its length, and bits of its third and fourth bytes. */
 #define HEAD 12
 #define IS_ANSWER 0x80
 #define RECURSION_AVAILABLE 0x80
+#define CODE 0x0f
 #define SERVERS_FAILED 2
+#define REFUSED 5
 /* Datagrams taken in before answers are looked for again. */
 #define AT_ONCE 64
 
@@ -42,7 +52,7 @@ static int open_to(uint32_t server, int type) {
 static struct question {
   int fd; /* to the server that was asked; 0: this one is free */
   uint32_t server;
-  uint64_t due;
+  uint64_t asked, due; /* when this server was asked first; when something has to be done */
   struct sockaddr_in from;
   size_t length;
   uint8_t bytes[LONGEST_QUESTION];
@@ -61,7 +71,8 @@ static void ask(int udp, struct question *q) {
     if (fd < 0) continue;
     if (send(fd, q->bytes, q->length, 0) >= 0) {
       q->fd = fd;
-      q->due = monotonic_ms() + (q->server + 1 < servers.count ? TRY_MS : LAST_TRY_MS);
+      q->asked = monotonic_ms();
+      q->due = q->asked + (q->server + 1 < servers.count ? TRY_MS : AGAIN_MS);
       return;
     }
     close(fd);
@@ -73,6 +84,23 @@ static void ask_next(int udp, struct question *q) {
   close(q->fd);
   q->server++;
   ask(udp, q);
+}
+
+/* The server has said nothing. */
+static void ask_again(int udp, struct question *q, uint64_t now) {
+  if (q->server + 1 < servers.count || now - q->asked >= LAST_TRY_MS) {
+    ask_next(udp, q);
+    return;
+  }
+  send(q->fd, q->bytes, q->length, 0); /* what fails is told by the next recv, or is as good as lost */
+  q->due = now + AGAIN_MS;
+}
+
+/* Nobody listens there. */
+static void refused(int udp, struct question *q) {
+  uint64_t now = monotonic_ms();
+  if (q->server + 1 < servers.count || now - q->asked >= REFUSED_MS) ask_next(udp, q);
+  else q->due = now + REFUSED_AGAIN_MS;
 }
 
 /* A free place, or that of the question that waits longest. */
@@ -104,11 +132,15 @@ static void take_answer(int udp, struct question *q) {
   static uint8_t answer[65536];
   ssize_t n = recv(q->fd, answer, sizeof answer, 0);
   if (n < 0) {
-    if (errno != EAGAIN && errno != EINTR) ask_next(udp, q);
+    if (errno != EAGAIN && errno != EINTR) refused(udp, q);
     return;
   }
   /* What is not the answer to this question does not end the wait for it. */
   if (n < HEAD || memcmp(answer, q->bytes, 2) != 0 || (answer[2] & IS_ANSWER) == 0) return;
+  if ((answer[3] & CODE) == REFUSED && q->server + 1 < servers.count) {
+    ask_next(udp, q);
+    return;
+  }
   sendto(udp, answer, (size_t)n, 0, (struct sockaddr *)&q->from, sizeof q->from);
   close(q->fd);
   q->fd = 0;
@@ -242,7 +274,7 @@ static nfds_t watch_all(int udp, int tcp, int control, uint64_t *due) {
 static void expire(int udp) {
   uint64_t now = monotonic_ms();
   for (struct question *q = questions; q < questions + MOST_QUESTIONS; q++)
-    if (q->fd != 0 && now >= q->due) ask_next(udp, q);
+    if (q->fd != 0 && now >= q->due) ask_again(udp, q, now);
   for (struct connection *s = connections; s < connections + MOST_CONNECTIONS; s++) {
     if (s->client == 0 || now < s->due) continue;
     if (s->connected) {

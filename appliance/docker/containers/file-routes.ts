@@ -1,17 +1,13 @@
 /** Routes of a container's files: `docker cp`, `export` and `diff`. */
-import { once } from 'node:events';
 import { Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
-import type { Request, Response, Router } from 'express';
+import type { Request, Router } from 'express';
 import type { ExecService, FileService } from '../../../port-layer/index.js';
-import { invalid, messageOf } from '../../../src/common/errors.js';
-import { logger } from '../../../src/common/log.js';
+import { invalid } from '../../../src/common/errors.js';
 import type { PublishContainerEvent } from '../events/event-publisher.js';
 import { uncompressed } from '../http/archive-compression.js';
 import { flag, hangup, query } from '../http/request.js';
+import { sendTar } from '../http/send-tar.js';
 import { PATH_STAT_HEADER, pathStatHeader } from './path-stat.js';
-
-const log = logger('docker');
 
 /** `Kind` of a change: Docker's archive.ChangeType. */
 const KINDS = { modified: 0, added: 1, deleted: 2 } as const;
@@ -78,19 +74,4 @@ function pathOf(request: Request): string {
   if (path === '') throw invalid('bad parameter: pathcannot be empty');
   if (path.includes('\0')) throw invalid('bad parameter: path contains a NUL byte');
   return path;
-}
-
-/** Answers with a tar. If it breaks off, so does the connection: the client must not take it for complete. */
-async function sendTar(response: Response, tar: Readable, type: string): Promise<void> {
-  response.setHeader('content-type', type).status(200);
-  try {
-    // If it fails at once, the head must not have gone out yet.
-    if (tar.readableLength === 0 && !tar.readableEnded) await Promise.race([once(tar, 'readable'), once(tar, 'end')]);
-    await pipeline(tar, response);
-  } catch (error) {
-    tar.destroy();
-    if (!response.headersSent) throw error;
-    log.warn({ err: messageOf(error) }, 'an archive broke off');
-    response.destroy();
-  }
 }

@@ -5,15 +5,22 @@ import { invalid, notFound, unsupported } from '../../../src/common/errors.js';
 import { goType } from '../../../src/common/go-json.js';
 import {
   familiarString,
+  formatPlatform,
   type ImageService,
   joinReference,
-  type ProgressMessage,
+  type Platform,
   parsePlatform,
+  parseReference,
+  platformMatch,
+  platformOf,
   type RegistryAuth,
 } from '../../image/index.js';
 import { atLeast } from '../http/api-version.js';
+import { imageName } from '../http/image-name.js';
+import { MessageStream } from '../http/message-stream.js';
+import { platformParameter } from '../http/platform-parameter.js';
 import { body, filters, flag, hangup, query, versionOf } from '../http/request.js';
-import { dockerMessage } from '../words/docker-message.js';
+import { importRoute } from './archive-routes.js';
 import type { ContainerImages } from './container-images.js';
 import { checkImageFilters, filterImages } from './image-filters.js';
 import { imageHistory, imageRow, imageView, sharedSizes } from './image-view.js';
@@ -58,33 +65,27 @@ export function imageRoutes(router: Router, { images, containerImages }: ImagePa
   });
 
   router.post('/images/create', async (request, response) => {
-    if (query(request, 'fromSrc')) throw unsupported('importing images is not implemented');
+    if (query(request, 'fromSrc')) return importRoute(images, request, response);
     const reference = pullReference(query(request, 'fromImage') ?? '', query(request, 'tag') ?? '');
     const platform = query(request, 'platform');
     if (platform) parsePlatform(platform);
     if (reference.allTags) throw unsupported('pulling all tags of a repository is not implemented: name a tag');
-    const legacy = !atLeast(versionOf(request), '1.52');
-    const progress = (message: ProgressMessage): void => {
-      if (!response.headersSent) response.writeHead(200, { 'content-type': 'application/json' });
-      const { error: _error, progress: _bar, ...newest } = message;
-      response.write(`${JSON.stringify(legacy ? message : newest)}\r\n`);
-    };
+    const messages = new MessageStream(request, response);
     try {
       await images.pull(reference.name, {
         auth: registryAuth(request),
         ...(platform ? { platform } : {}),
         signal: hangup(response),
-        progress,
+        progress: (message) => messages.send(message),
       });
     } catch (error) {
       // Before the first message an error gets a status of its own; after it, it is part of the stream.
       if (!response.headersSent) throw error;
-      progress({ errorDetail: { message: dockerMessage(error) }, error: dockerMessage(error) });
+      messages.fail(error);
     }
     response.end();
   });
 
-  // Names contain slashes, so the wildcard takes all of the path between the ends.
   router.get('/images/*name/json', (request, response) => {
     response.json(imageView(images.list(), images.resolve(imageName(request)), versionOf(request)));
   });
@@ -100,6 +101,27 @@ export function imageRoutes(router: Router, { images, containerImages }: ImagePa
 
   router.get('/images/*name/history', (request, response) => {
     response.json(imageHistory(images.list(), images.resolve(imageName(request))));
+  });
+
+  router.post('/images/*name/push', async (request, response) => {
+    const name = imageName(request);
+    const tag = query(request, 'tag') ?? '';
+    // Without a tag, all tags of the repository.
+    const reference = familiarString(tag === '' ? parseReference(name) : joinReference(name, tag));
+    const platform = platformParameter(request, '1.46');
+    if (platform !== undefined) checkPlatform(images, reference, platform);
+    const messages = new MessageStream(request, response);
+    try {
+      await images.push(reference, {
+        auth: registryAuth(request),
+        signal: hangup(response),
+        progress: (message) => messages.send(message),
+      });
+    } catch (error) {
+      if (!response.headersSent) throw error;
+      messages.fail(error);
+    }
+    response.end();
   });
 
   router.post('/images/*name/tag', async (request, response) => {
@@ -124,9 +146,13 @@ export function imageRoutes(router: Router, { images, containerImages }: ImagePa
   });
 }
 
-function imageName(request: Request): string {
-  const name: unknown = request.params.name;
-  return Array.isArray(name) ? name.join('/') : String(name);
+/** The image must be of the platform that is asked for. @throws notFound in Docker's words */
+function checkPlatform(images: ImageService, reference: string, platform: Platform): void {
+  const actual = platformOf(images.resolve(reference).config);
+  if (platformMatch(platform, actual) === 0)
+    throw notFound(
+      `image with reference ${reference} was found but its platform (${formatPlatform(actual)}) does not match the specified platform (${formatPlatform(platform)})`,
+    );
 }
 
 function registryAuth(request: Request): RegistryAuth | undefined {

@@ -35,6 +35,7 @@ export class NamesFeed {
   private next: Promise<void> | null = null;
   private readonly forwards: ServerForwards;
   private reported: string[] = [];
+  private allowed: ReadonlyMap<string, string[] | null> | null = null;
 
   constructor(private readonly parts: NamesFeedParts) {
     this.forwards = new ServerForwards(parts.gateway, parts.nextId);
@@ -67,6 +68,18 @@ export class NamesFeed {
     return this.follow();
   }
 
+  /** Which outside names each container may look up, by its id; null: everybody everything. Resolves when it is so. */
+  restrict(allowed: ReadonlyMap<string, string[] | null> | null): Promise<void> {
+    this.allowed = allowed;
+    return this.follow();
+  }
+
+  private lookups(id: string): string[] | null {
+    if (this.allowed === null) return null;
+    const own = this.allowed.get(id);
+    return own === undefined ? [] : own;
+  }
+
   private async tell(): Promise<void> {
     const { told } = this;
     try {
@@ -95,25 +108,26 @@ export class NamesFeed {
     const ways = new Map(
       present.map((container) => {
         const own = known.filter(({ id }) => container.endpoints.some(({ networkId }) => networkId === id));
-        return [
-          container,
-          (container.spec.dns?.servers ?? []).map((address) => ({ address, way: wayTo(address, own, gateways) })),
-        ];
+        const wanted = (container.spec.dns?.servers ?? []).map((address) => ({
+          address,
+          way: wayTo(address, own, gateways),
+        }));
+        // With a server in itself the container asks all of them: it is refused here.
+        return [container, wanted.some(({ way }) => way.kind === 'inside') ? [] : wanted];
       }),
     );
     await this.forwards.want(
       new Set([...ways.values()].flat().flatMap(({ address, way }) => (way.kind === 'forward' ? [address] : []))),
     );
     const ownServers = (container: ContainerInfo): AddressPort[] | null => {
-      const wanted = ways.get(container) ?? [];
-      if (wanted.length === 0) return null;
-      return wanted.flatMap(({ address, way }) =>
+      if ((container.spec.dns?.servers ?? []).length === 0) return null;
+      return (ways.get(container) ?? []).flatMap(({ address, way }) =>
         way.kind === 'direct' ? way.server : (this.forwards.to(address) ?? []),
       );
     };
     const containers = new Map<string, NamesContainer>();
     for (const container of present) {
-      const entry = namesContainer(container, all, ownServers(container));
+      const entry = namesContainer(container, all, ownServers(container), this.lookups(container.spec.id));
       if (entry !== null) containers.set(entry.id, entry);
     }
     return { networks: known.map(namesNetwork), servers: servers(), containers, reported: this.reported };

@@ -28,11 +28,13 @@ export function namesNetwork({ id, name, predefined, internal, egress }: NamedNe
  * A container's part of the table; null if it has no address.
  * @param all finds what a link names
  * @param servers its own; null: it takes the machine's
+ * @param lookups the only outside names that it may look up; null: all
  */
 export function namesContainer(
   container: ContainerInfo,
   all: readonly ContainerInfo[],
   servers: AddressPort[] | null,
+  lookups: string[] | null = null,
 ): NamesContainer | null {
   const { spec } = container;
   const members = ranked(container.endpoints).flatMap((endpoint) => {
@@ -43,7 +45,7 @@ export function namesContainer(
     const links = (wish?.links ?? []).map((link) => linkOf(link, all));
     return [{ network: networkId, addresses, names: dnsNames(container, aliases), links }];
   });
-  return members.length === 0 ? null : { id: spec.id, members, servers };
+  return members.length === 0 ? null : { id: spec.id, members, servers, lookups };
 }
 
 /** `container:alias`, or `container` alone. What names a container by its id leads to its name; what names none is left as it is. */

@@ -3,7 +3,7 @@ import type { Request, Router } from 'express';
 import { z } from 'zod';
 import type { VchConfig } from '../../../port-layer/config.js';
 import { PortLayerError } from '../../../port-layer/index.js';
-import { forbidden, invalid } from '../../../src/common/errors.js';
+import { forbidden, invalid, unsupported } from '../../../src/common/errors.js';
 import { goType } from '../../../src/common/go-json.js';
 import type { GatewayNetworks } from '../../gateway/index.js';
 import { atLeast } from '../http/api-version.js';
@@ -11,10 +11,12 @@ import { body, filters, query, versionOf } from '../http/request.js';
 import { parseBool } from '../values/parse-bool.js';
 import { createNetworkSchema, networkRequest } from './create-network.js';
 import { EGRESS_OPTION, optionWarning } from './driver-options.js';
+import { RATE_OPTION } from './egress-rate.js';
 import { endpointSchema } from './endpoint-request.js';
 import { connect, disconnect, type MembershipParts } from './membership.js';
 import { filterNetworks } from './network-filters.js';
 import { networkView, statusView } from './network-view.js';
+import type { UsageParts } from './usage.js';
 
 const connectSchema = goType(
   'network.ConnectOptions',
@@ -29,6 +31,8 @@ const disconnectSchema = goType(
 export interface NetworkParts extends MembershipParts {
   gatewayNetworks: Pick<GatewayNetworks, 'follow'>;
   config: Pick<VchConfig, 'egress'>;
+  /** Null: what containers send does not pass by this endpoint. */
+  usageParts: UsageParts | null;
 }
 
 /** Adds the routes. */
@@ -61,6 +65,8 @@ export function networkRoutes(router: Router, parts: NetworkParts): void {
       throw forbidden(
         `${EGRESS_OPTION}=relay: nothing leaves the networks of this virtual container host (--egress none)`,
       );
+    if (RATE_OPTION in asked.options && parts.usageParts === null)
+      throw unsupported(`${RATE_OPTION} is not implemented here: what containers send does not pass by this endpoint`);
     const made = await dockerNetworks.create(asked);
     // The client's first container there finds its gateway.
     await gatewayNetworks.follow();

@@ -9,13 +9,16 @@ import type { NamedNetwork } from './names-table.js';
 const log = logger('names');
 const DNS_PORT = 53;
 const LOOPBACK = '127.0.0.1';
-/** Where nobody could be asked: the container's own loopback, which is in its VM, and the like. */
-const NOWHERE = /^(127\.|0\.|::1$|::$)/;
+const INSIDE = /^(127\.|::1$)/;
+/** Where nobody could be asked. */
+const NOWHERE = /^(127\.0\.0\.11$|0\.|::$)/;
 
 /** How a server is reached. */
 export type Way =
   /** It is itself a gateway, or no place at all: asking it would go round in a circle, or nowhere. */
   | { kind: 'none' }
+  /** It is in the container itself, which asks it, and then the others that it wants (`port-layer/exec/program-spec.ts`, `serversOf`). */
+  | { kind: 'inside' }
   /** It is on a network of the containers', which the server of names is on too. */
   | { kind: 'direct'; server: AddressPort }
   /** In the world outside: by a forward. */
@@ -24,6 +27,7 @@ export type Way =
 /** Pure. @param networks those of the container that asked for it */
 export function wayTo(address: string, networks: readonly NamedNetwork[], gateways: ReadonlySet<string>): Way {
   if (NOWHERE.test(address) || gateways.has(address)) return { kind: 'none' };
+  if (INSIDE.test(address)) return { kind: 'inside' };
   const near = networks.some(
     ({ kind, pools }) => kind === 'bridge' && pools.some(({ subnet }) => holds(subnet, address)),
   );

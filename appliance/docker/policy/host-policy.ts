@@ -4,8 +4,16 @@ import type { ContainerInfo, EndpointKeys, PortLayer } from '../../../port-layer
 import { internal, unsupported } from '../../../src/common/errors.js';
 import type { GatewayPolicy, SwitchPolicy } from '../../../src/common/policy/compiled.js';
 import type { RuleCount } from '../../../src/common/policy/nft-rules.js';
+import type { ProbePacket } from '../../../src/common/policy/probe-packet.js';
 import type { Gateway } from '../../gateway/index.js';
-import { NOT_ENFORCED, type PolicyPlaces, policyDigest, type Subject, type Tier } from '../../policy/index.js';
+import {
+  NOT_ENFORCED,
+  type PolicyPlaces,
+  policyDigest,
+  type SavedNames,
+  type Subject,
+  type Tier,
+} from '../../policy/index.js';
 import { recordOf } from '../containers/container-record.js';
 
 const POLICY_KEY = 'caisson.policy';
@@ -16,21 +24,31 @@ const ANSWER_KEY = 'caisson.policy.answer';
 export const ADMIN_KEY = 'caisson.policy.admin';
 /** In the key-value store. */
 const PROJECT = 'policy-project.yaml';
+const LEARNED = 'policy-names.json';
 
 /** A container that has not got its addresses by then will not. */
 const AWAITED_MS = 120_000;
 
 /** A packet to be sent, and what came of it: as hostd has them. */
 export interface Probe {
+  /** Of a card, or `gateway`. */
   fromMac: string;
   toMac: string;
-  packet: { protocol: 'tcp' | 'udp' | 'icmp'; from: string; to: string; sourcePort: number; port: number };
+  packet: ProbePacket;
 }
 
 export interface ProbeOutcome {
   rule?: number;
   delivered: boolean;
   droppedIn?: string;
+}
+
+/** What a policy asks of the server of names. */
+export interface PolicyNames {
+  /** Which outside names' answers are to be told; null: none. */
+  watch(patterns: string[] | null): void;
+  /** See `PolicyPlaces.lookups`. */
+  restrict(allowed: ReadonlyMap<string, string[] | null> | null): Promise<void>;
 }
 
 export type PolicyHostParts = Pick<PortLayer, 'exec' | 'kv' | 'endpoint'>;
@@ -45,7 +63,7 @@ export class HostPolicy implements PolicyPlaces {
     private readonly parts: PolicyHostParts,
     private readonly gateway: Pick<Gateway, 'policy'>,
     readonly resolvers: () => readonly string[],
-    private readonly watchNames: (patterns: string[] | null) => void,
+    private readonly names: PolicyNames,
   ) {}
 
   /** The container is about to have these endpoints. */
@@ -84,6 +102,15 @@ export class HostPolicy implements PolicyPlaces {
     else await kv.put(PROJECT, Buffer.from(text));
   }
 
+  async readLearned(): Promise<unknown> {
+    const text = await this.parts.kv.get(LEARNED);
+    return text === undefined || text === null ? undefined : (JSON.parse(text.toString('utf8')) as unknown);
+  }
+
+  keepLearned(names: SavedNames): Promise<void> {
+    return this.parts.kv.put(LEARNED, Buffer.from(JSON.stringify(names)));
+  }
+
   async onSwitch(policy: SwitchPolicy | null): Promise<void> {
     const endpoint = this.keys();
     const text = policy === null ? '' : JSON.stringify(policy);
@@ -100,13 +127,17 @@ export class HostPolicy implements PolicyPlaces {
   }
 
   watch(patterns: string[] | null): void {
-    this.watchNames(patterns);
+    this.names.watch(patterns);
   }
 
-  /** What each rule on the switch has decided about, and whether the switch answers what it rejects. */
-  async counts(): Promise<{ counts: Record<string, RuleCount>; answers: boolean }> {
-    const { counts = {}, answers = false } = await this.ask({});
-    return { counts: counts as Record<string, RuleCount>, answers: answers === true };
+  lookups(allowed: ReadonlyMap<string, string[] | null> | null): Promise<void> {
+    return this.names.restrict(allowed);
+  }
+
+  /** What each rule on the switch has decided about. */
+  async counts(): Promise<Record<string, RuleCount>> {
+    const { counts = {} } = await this.ask({});
+    return counts as Record<string, RuleCount>;
   }
 
   /** Sends a packet over the switch. */

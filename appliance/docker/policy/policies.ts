@@ -5,17 +5,16 @@ import { logger } from '../../../src/common/log.js';
 import type { Gateway } from '../../gateway/index.js';
 import { PolicyService } from '../../policy/index.js';
 import type { EventBus } from '../events/event-bus.js';
-import { ADMIN_KEY, HostPolicy } from './host-policy.js';
+import { ADMIN_KEY, HostPolicy, type PolicyNames } from './host-policy.js';
 
 const log = logger('policy');
 
 export interface PoliciesParts {
   portLayer: Pick<PortLayer, 'exec' | 'kv' | 'endpoint' | 'startGate' | 'network' | 'onEvent'>;
-  gateway: Pick<Gateway, 'policy' | 'policyCounts' | 'policyTrace' | 'onNamesAnswer'>;
+  gateway: Pick<Gateway, 'policy' | 'policyCounts' | 'policyTrace' | 'onNamesAnswer' | 'onRefusedLookups'>;
   events: EventBus;
   resolvers(): readonly string[];
-  /** Which outside names' answers are to be told; null: none. */
-  watchNames(patterns: string[] | null): void;
+  names: PolicyNames;
 }
 
 /** What a rule has decided about, in both places. */
@@ -30,10 +29,12 @@ export class Policies {
   readonly service: PolicyService;
   readonly host: HostPolicy;
   private readonly stop: (() => void)[] = [];
+  /** Since this process was started. */
+  private refusedLookups = 0;
 
   constructor(private readonly parts: PoliciesParts) {
-    const { portLayer, gateway, resolvers, watchNames } = parts;
-    this.host = new HostPolicy(portLayer, gateway, resolvers, watchNames);
+    const { portLayer, gateway, resolvers, names } = parts;
+    this.host = new HostPolicy(portLayer, gateway, resolvers, names);
     this.service = new PolicyService(this.host);
   }
 
@@ -46,10 +47,15 @@ export class Policies {
       await this.service.changed();
     });
     gateway.onNamesAnswer((answer) => this.service.heard(answer));
-    const follow = (): void =>
-      void this.service
-        .changed()
-        .catch((error: unknown) => log.error({ err: messageOf(error) }, 'a policy does not follow its containers'));
+    gateway.onRefusedLookups(({ asker, name, count }) => {
+      this.refusedLookups += count;
+      const container = this.host.subjects().find(({ addresses }) => addresses.includes(asker))?.name;
+      log.info(
+        { container: container ?? asker, name, count },
+        'a container asked for a name that its policy does not allow',
+      );
+    });
+    const follow = (): void => void this.follow();
     this.stop.push(
       portLayer.onEvent(({ type }) => {
         if (type === 'exited' || type === 'removed') follow();
@@ -78,6 +84,13 @@ export class Policies {
     await this.service.open();
   }
 
+  /** Containers have changed. Resolves when the policy holds for them as they are; a failure is logged. */
+  follow(): Promise<void> {
+    return this.service
+      .changed()
+      .catch((error: unknown) => log.error({ err: messageOf(error) }, 'a policy does not follow its containers'));
+  }
+
   /** The gateway's process was started anew, and has no rules. */
   async again(): Promise<void> {
     await this.service.again();
@@ -86,13 +99,10 @@ export class Policies {
   /** What every rule that is in force has decided about, in the order of the rules. */
   async counters(): Promise<RuleCounters[]> {
     if (!this.service.active) return [];
-    const [{ counts: onSwitch }, atGateway] = await Promise.all([
-      this.host.counts(),
-      this.parts.gateway.policyCounts(),
-    ]);
+    const [onSwitch, atGateway] = await Promise.all([this.host.counts(), this.parts.gateway.policyCounts()]);
     const rows = [...this.service.rules().map(({ id, action }) => ({ rule: id, action: String(action) }))];
     rows.push({ rule: 'unlisted', action: 'drop' });
-    return rows.map(({ rule, action }) => {
+    const counted = rows.map(({ rule, action }) => {
       const [one, other] = [onSwitch[rule], atGateway[rule]];
       return {
         rule,
@@ -101,6 +111,7 @@ export class Policies {
         bytes: (one?.bytes ?? 0) + (other?.bytes ?? 0),
       };
     });
+    return [...counted, { rule: 'lookups', action: 'refused', packets: this.refusedLookups, bytes: 0 }];
   }
 
   close(): void {

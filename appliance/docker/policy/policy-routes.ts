@@ -1,9 +1,10 @@
 /** Caisson's own routes about policies: below `/caisson/`, with the authentication of the Docker API. */
 import type { Router } from 'express';
 import { z } from 'zod';
+import type { NetworkService } from '../../../port-layer/index.js';
 import { forbidden, notFound, unsupported } from '../../../src/common/errors.js';
 import { goType } from '../../../src/common/go-json.js';
-import { readPolicy, TIERS, type Tier } from '../../policy/index.js';
+import { NOT_ENFORCED, readPolicy, TIERS, type Tier } from '../../policy/index.js';
 import { readBody } from '../http/body-reader.js';
 import { body } from '../http/request.js';
 import type { Policies } from './policies.js';
@@ -21,7 +22,10 @@ export interface PolicyParts {
 }
 
 /** Adds the routes. */
-export function policyRoutes(router: Router, engine: { policies: PolicyParts | null }): void {
+export function policyRoutes(
+  router: Router,
+  engine: { policies: PolicyParts | null; network: Pick<NetworkService, 'ownHost'> },
+): void {
   const there = (): PolicyParts => {
     if (engine.policies === null) throw unsupported('this endpoint enforces no policies');
     return engine.policies;
@@ -55,7 +59,10 @@ export function policyRoutes(router: Router, engine: { policies: PolicyParts | n
 
   /** What an administrator is about to set. */
   router.post('/caisson/policy/:tier/check', async (request, response) => {
-    readPolicy((await readBody(request)).toString('utf8'), tierOf(request.params.tier));
+    const text = (await readBody(request)).toString('utf8');
+    readPolicy(text, tierOf(request.params.tier));
+    // Refused before it is kept: with one that nobody enforces, no container would start.
+    if (text.trim() !== '' && !engine.network.ownHost) throw NOT_ENFORCED();
     response.status(204).end();
   });
 

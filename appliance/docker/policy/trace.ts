@@ -1,18 +1,21 @@
 /**
- * Says whether a container reaches another one, or something outside, and what decides: by the policy as it is written, and by a real packet
- * that is sent on the container's behalf.
+ * Says whether a container reaches another one, or something outside, and whether an answer comes back: by the policy as it is written, and by
+ * real packets that are sent on behalf of both.
  */
-import { lookup } from 'node:dns/promises';
-import { isIP } from 'node:net';
-import type { ContainerInfo, ExecService, NetworkEndpoint } from '../../../port-layer/index.js';
-import { conflict, invalid, isKind, messageOf } from '../../../src/common/errors.js';
+import type { ExecService } from '../../../port-layer/index.js';
+import { conflict, isKind, messageOf } from '../../../src/common/errors.js';
+import type { ProbePacket } from '../../../src/common/policy/probe-packet.js';
 import type { Gateway } from '../../gateway/index.js';
-import { evaluate, type Party, type Subject } from '../../policy/index.js';
+import { evaluate, type Verdict } from '../../policy/index.js';
+import type { ProbeOutcome } from './host-policy.js';
 import type { Policies } from './policies.js';
+import { addressesOf, destination, type PacketPlaces, running, type Target, targetOf } from './trace-target.js';
 
 /** One place on the way. */
 export interface TraceHop {
   hop: 'model' | 'network' | 'switch' | 'gateway';
+  /** `back`: the way of the answer. */
+  way: 'there' | 'back';
   /** What becomes of the packet there. */
   verdict: 'allow' | 'drop' | 'reject' | 'passes' | 'unknown';
   /** `<tier>/<name>` of the rule that decides. */
@@ -27,6 +30,8 @@ export interface Trace {
   port: number;
   /** Whether the packet of the trace got through to where it was meant to go. */
   reached: boolean;
+  /** Whether an answer to it gets back. */
+  answered: boolean;
   hops: TraceHop[];
 }
 
@@ -43,11 +48,10 @@ export interface TraceRequest {
   protocol: 'tcp' | 'udp' | 'icmp';
 }
 
-interface Target {
-  party: Party;
-  text: string;
-  /** Of a container: the endpoint on a network of the sender; undefined: there is none. */
-  endpoint?: NetworkEndpoint | undefined;
+/** A step on the way: what is to be shown, and whether the packet goes on. */
+interface Step {
+  hop: TraceHop;
+  goesOn: boolean;
 }
 
 /** Source ports of traces: hardly anybody else's. */
@@ -63,156 +67,129 @@ export async function trace(parts: TraceParts, { from, to, protocol }: TraceRequ
   const own = subjects.find(({ id }) => id === sender.spec.id);
   if (own === undefined) throw conflict(`${sender.spec.name} has no address`);
   const target = await targetOf(exec, sender, subjects, name);
-  const rules = policies.service.rules();
   const flow = { from: { kind: 'container' as const, subject: own }, to: target.party, protocol, port };
-  const verdict = evaluate(rules, flow);
-  const hops: TraceHop[] = [
-    {
-      hop: 'model',
-      verdict: verdict.action,
-      rule: verdict.rule.id,
-      detail:
-        verdict.passed.length === 0
-          ? 'the first rule that matches'
-          : `after ${verdict.passed.map(({ id }) => id).join(', ')} left it to the next tier`,
-    },
-  ];
-  const result = (reached: boolean): Trace => ({
-    from: sender.spec.name,
-    to: target.text,
-    protocol,
-    port,
-    reached,
-    hops,
-  });
-  if (target.party.kind === 'container' && target.endpoint === undefined) {
-    hops.push({ hop: 'network', verdict: 'drop', detail: 'they have no network in common' });
-    return result(false);
-  }
-  const pair = addressesOf(sender, target);
-  if (pair === null) {
-    hops.push({ hop: 'network', verdict: 'drop', detail: 'the sender has no address of that family with a way there' });
-    return result(false);
-  }
-  hops.push({ hop: 'network', verdict: 'passes', detail: `${pair.from} on ${pair.network} to ${pair.to}` });
-  const outside = target.party.kind === 'outside';
+  const verdict = evaluate(policies.service.rules(), flow);
+  const hops: TraceHop[] = [modelHop(verdict)];
+  const result = { from: sender.spec.name, to: target.text, protocol, port, reached: false, answered: false, hops };
+  const shared = target.party.kind === 'outside' || target.endpoint !== undefined;
+  const places = shared ? addressesOf(sender, target) : null;
+  hops.push(networkHop(shared, places));
+  if (places === null) return result;
   const sourcePort = SOURCE_PORT + (last++ % 1000);
-  const packet = { protocol, from: pair.from, to: pair.to, sourcePort, port };
+  const packet = { protocol, from: places.from, to: places.to, sourcePort, port };
   try {
-    if (outside) await parts.gateway.policyTrace(packet);
-    const sent = await policies.host.probe({ fromMac: pair.fromMac, toMac: pair.toMac, packet });
-    const atGateway = outside ? await parts.gateway.policyTrace(null) : undefined;
-    const { onSwitch, atGateway: compiled } = policies.service.inForce;
-    const rule = sent.rule === undefined ? undefined : onSwitch?.rules[sent.rule];
-    hops.push({
-      hop: 'switch',
-      verdict: sent.delivered ? 'passes' : (rule?.action ?? 'drop'),
-      ...(rule === undefined ? {} : { rule: rule.id }),
-      detail: sent.delivered
-        ? `a packet of ours left it towards ${outside ? 'the gateway' : target.text}`
-        : `a packet of ours was dropped${sent.droppedIn === undefined ? '' : ` in ${sent.droppedIn}`}`,
-    });
-    if (!outside || !sent.delivered) return result(sent.delivered);
-    const decided = atGateway?.rule === undefined ? undefined : compiled?.rules[atGateway.rule];
-    const passed =
-      atGateway?.seen === true &&
-      atGateway.droppedIn === undefined &&
-      decided?.action !== 'drop' &&
-      decided?.action !== 'reject';
-    hops.push({
+    result.reached = await follow(hops, wayThere(parts, target, places, packet));
+    if (result.reached) result.answered = await follow(hops, wayBack(parts, target, verdict, places, packet));
+  } catch (error) {
+    if (!isKind(error, 'notFound') && !isKind(error, 'unsupported') && !isKind(error, 'internal')) throw error;
+    const way = result.reached ? 'back' : 'there';
+    hops.push({ hop: 'switch', way, verdict: 'unknown', detail: `no packet could be sent: ${messageOf(error)}` });
+  }
+  return result;
+}
+
+/** Adds the steps until one of them ends the way. @returns whether none has */
+async function follow(hops: TraceHop[], steps: AsyncIterable<Step>): Promise<boolean> {
+  for await (const { hop, goesOn } of steps) {
+    hops.push(hop);
+    if (!goesOn) return false;
+  }
+  return true;
+}
+
+function modelHop({ action, rule, passed }: Verdict): TraceHop {
+  const before = passed.map(({ id }) => id).join(', ');
+  const detail = passed.length === 0 ? 'the first rule that matches' : `after ${before} left it to the next tier`;
+  return { hop: 'model', way: 'there', verdict: action, rule: rule.id, detail };
+}
+
+function networkHop(shared: boolean, places: PacketPlaces | null): TraceHop {
+  const hop = { hop: 'network', way: 'there' } as const;
+  if (!shared) return { ...hop, verdict: 'drop', detail: 'they have no network in common' };
+  if (places === null)
+    return { ...hop, verdict: 'drop', detail: 'the sender has no address of that family with a way there' };
+  return { ...hop, verdict: 'passes', detail: `${places.from} on ${places.network} to ${places.to}` };
+}
+
+async function* wayThere(
+  { policies, gateway }: TraceParts,
+  target: Target,
+  { fromMac, toMac }: PacketPlaces,
+  packet: ProbePacket,
+): AsyncGenerator<Step> {
+  const outside = target.party.kind === 'outside';
+  if (outside) await gateway.policyTrace(packet);
+  const sent = await policies.host.probe({ fromMac, toMac, packet });
+  const seen = outside ? await gateway.policyTrace(null) : undefined;
+  const { onSwitch, atGateway } = policies.service.inForce;
+  const rule = sent.rule === undefined ? undefined : onSwitch?.rules[sent.rule];
+  yield switchStep('there', sent, rule, outside ? 'the gateway' : target.text);
+  if (!outside) return;
+  const decided = seen?.rule === undefined ? undefined : atGateway?.rules[seen.rule];
+  const refused = decided?.action === 'drop' || decided?.action === 'reject' || seen?.droppedIn !== undefined;
+  const passed = seen?.seen === true && !refused;
+  yield {
+    goesOn: passed,
+    hop: {
       hop: 'gateway',
+      way: 'there',
       verdict: passed ? 'passes' : (decided?.action ?? 'drop'),
       ...(decided === undefined ? {} : { rule: decided.id }),
       detail: passed
         ? 'the packet came to what carries it outside'
-        : atGateway?.seen === true
-          ? `the packet was dropped in ${atGateway.droppedIn ?? 'its rules'}`
+        : seen?.seen === true
+          ? `the packet was dropped in ${seen.droppedIn ?? 'its rules'}`
           : 'the packet did not come there',
-    });
-    return result(passed);
-  } catch (error) {
-    if (isKind(error, 'notFound') || isKind(error, 'unsupported') || isKind(error, 'internal')) {
-      hops.push({ hop: 'switch', verdict: 'unknown', detail: `no packet could be sent: ${messageOf(error)}` });
-      return result(false);
-    }
-    throw error;
-  }
-}
-
-function running(container: ContainerInfo): ContainerInfo {
-  if (container.state !== 'running') throw conflict(`Container ${container.spec.id} is not running`);
-  return container;
-}
-
-/** @throws invalid */
-function destination(to: string, protocol: TraceRequest['protocol']): [name: string, port: number] {
-  if (protocol === 'icmp') return [to.replace(/^\[(.*)\]$/, '$1'), 0];
-  const [, bracketed, plain = '', port] = /^(?:\[([^\]]*)\]|(.*)):(\d{1,5})$/.exec(to) ?? [];
-  const name = bracketed ?? plain;
-  if (port === undefined || Number(port) > 65_535 || name === '') throw invalid(`'${to}' is not of the form name:port`);
-  return [name, Number(port)];
-}
-
-async function targetOf(
-  exec: TraceParts['exec'],
-  sender: ContainerInfo,
-  subjects: readonly Subject[],
-  name: string,
-): Promise<Target> {
-  const byAddress = isIP(name) === 0 ? undefined : subjects.find(({ addresses }) => addresses.includes(name));
-  const found = isIP(name) !== 0 ? byAddress?.id : containerId(exec, name);
-  if (found !== undefined) {
-    const container = running(exec.resolve(found));
-    const subject = subjects.find(({ id }) => id === container.spec.id);
-    if (subject === undefined) throw conflict(`${container.spec.name} has no address`);
-    const ids = new Set(sender.endpoints.map(({ networkId }) => networkId));
-    const shared = container.endpoints.filter(({ networkId }) => ids.has(networkId));
-    const endpoint = shared.find(({ address, address6 }) => address === name || address6 === name) ?? shared[0];
-    return { party: { kind: 'container', subject }, text: container.spec.name, endpoint };
-  }
-  if (isIP(name) !== 0) return { party: { kind: 'outside', address: name, names: [] }, text: name };
-  const answer = await lookup(name).catch((error: unknown) => {
-    throw invalid(`'${name}' is neither a container nor a name that can be looked up: ${messageOf(error)}`);
-  });
-  return {
-    party: { kind: 'outside', address: answer.address, names: [name.toLowerCase()] },
-    text: `${name} (${answer.address})`,
+    },
   };
 }
 
-function containerId(exec: TraceParts['exec'], reference: string): string | undefined {
-  try {
-    return exec.resolve(reference).spec.id;
-  } catch (error) {
-    if (isKind(error, 'notFound')) return undefined;
-    throw error;
+/** An answer is no flow of its own: it passes because what it answers was allowed. */
+async function* wayBack(
+  { policies }: TraceParts,
+  target: Target,
+  { rule }: Verdict,
+  { fromMac, toMac }: PacketPlaces,
+  { protocol, from, to, sourcePort, port }: ProbePacket,
+): AsyncGenerator<Step> {
+  const outside = target.party.kind === 'outside';
+  const detail = `an answer to what ${rule.id} allows`;
+  yield { goesOn: true, hop: { hop: 'model', way: 'back', verdict: 'allow', rule: rule.id, detail } };
+  if (outside) {
+    const known = 'connection tracking knows the flow that it answers';
+    yield { goesOn: true, hop: { hop: 'gateway', way: 'back', verdict: 'passes', detail: known } };
   }
+  // The number of an echo stays the same in its answer.
+  const ports = protocol === 'icmp' ? { sourcePort, port } : { sourcePort: port, port: sourcePort };
+  const packet = { protocol, from: to, to: from, ...ports, answer: true };
+  const sent = await policies.host.probe({ fromMac: toMac, toMac: fromMac, packet });
+  const decided = sent.rule === undefined ? undefined : policies.service.inForce.onSwitch?.rules[sent.rule];
+  // The rule that refuses what is no answer has been asked first.
+  const own = sent.delivered && decided?.action !== 'allow' ? undefined : decided;
+  yield switchStep('back', sent, own, 'the sender');
 }
 
-/** Whence and whereto the packet is sent. */
-function addressesOf(
-  sender: ContainerInfo,
-  { party, endpoint }: Target,
-): { from: string; to: string; fromMac: string; toMac: string; network: string } | null {
-  if (party.kind === 'outside') {
-    const six = isIP(party.address) === 6;
-    const own = sender.endpoints.find(
-      (one) =>
-        !one.internal && (six ? one.gateway6 !== '' && one.address6 !== '' : one.gateway !== '' && one.address !== ''),
-    );
-    if (own === undefined) return null;
-    return {
-      from: six ? own.address6 : own.address,
-      to: party.address,
-      fromMac: own.mac.toLowerCase(),
-      toMac: 'gateway',
-      network: own.network,
-    };
-  }
-  const own = sender.endpoints.find(({ networkId }) => networkId === endpoint?.networkId);
-  if (own === undefined || endpoint === undefined) return null;
-  const six = own.address === '' || endpoint.address === '';
-  const [from, to] = six ? [own.address6, endpoint.address6] : [own.address, endpoint.address];
-  if (from === '' || to === '') return null;
-  return { from, to, fromMac: own.mac.toLowerCase(), toMac: endpoint.mac.toLowerCase(), network: own.network };
+function switchStep(
+  way: TraceHop['way'],
+  { delivered, droppedIn }: ProbeOutcome,
+  rule: { id: string; action: 'allow' | 'drop' | 'reject' } | undefined,
+  towards: string,
+): Step {
+  const refused = rule?.action === 'reject';
+  const passed = delivered && !refused;
+  const what = way === 'there' ? 'a packet' : 'an answer';
+  return {
+    goesOn: passed,
+    hop: {
+      hop: 'switch',
+      way,
+      verdict: passed ? 'passes' : (rule?.action ?? 'drop'),
+      ...(rule === undefined ? {} : { rule: rule.id }),
+      detail: passed
+        ? `${what} of ours left it towards ${towards}`
+        : refused
+          ? `${what} of ours was refused with an answer`
+          : `${what} of ours was dropped${droppedIn === undefined ? '' : ` in ${droppedIn}`}`,
+    },
+  };
 }

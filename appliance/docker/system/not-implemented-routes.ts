@@ -5,7 +5,7 @@ import { routes } from '../http/endpoint-table.js';
 
 const ENDPOINTS = `
 POST /build; POST /build/cancel; POST /session; POST /grpc
-GET /images/search; GET /images/get; POST /images/load; GET /images/*name/get; POST /images/*name/push; GET /distribution/*name/json
+GET /images/search; GET /distribution/*name/json
 GET /plugins/privileges; POST /plugins/pull; POST /plugins/create; DELETE /plugins/*name; POST /plugins/*name/enable; POST /plugins/*name/disable; POST /plugins/*name/upgrade; POST /plugins/*name/push; POST /plugins/*name/set
 `;
 

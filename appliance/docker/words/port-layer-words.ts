@@ -94,6 +94,8 @@ export const WORDS: Words = {
 
   'layer.notFound': null,
   'layer.noParent': null,
+  'layer.noRecipe': null,
+  'layer.damaged': null,
   'layer.isParent': null,
   'layer.inUse': null,
 

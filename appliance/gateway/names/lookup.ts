@@ -15,6 +15,10 @@ export type Finding =
   | { kind: 'pointer'; name: string }
   /** It is no container's name: these may know it. */
   | { kind: 'ask'; servers: readonly AddressPort[] }
+  /** It is no container's name, and the asker has servers that only it reaches: on its own loopback. */
+  | { kind: 'elsewhere' }
+  /** It is no container's name, and the asker may not look it up. */
+  | { kind: 'forbidden' }
   /** It is no container's name, and the asker has no way out. */
   | { kind: 'noWayOut' };
 
@@ -44,7 +48,9 @@ export function lookup(state: NamesState, asker: string, { name, type }: Wanted,
     const found = type === TYPE.PTR ? pointer(networks, name) : called(networks, name, type, turn);
     if (found !== null) return found;
   }
+  if (container.servers?.length === 0) return { kind: 'elsewhere' };
   if (!networks.some(({ network }) => network.about.forwards)) return { kind: 'noWayOut' };
+  if (container.mayAsk !== null && (name === null || !container.mayAsk.has(name))) return { kind: 'forbidden' };
   return { kind: 'ask', servers: container.servers ?? state.servers };
 }
 

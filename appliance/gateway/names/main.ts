@@ -1,6 +1,7 @@
 /**
  * The names server: a process in the gateway's network namespace that answers containers' questions for names. It has no rights but to
- * listen on port 53. The porter starts it, and passes on what the endpoint tells of names.
+ * listen on port 53. The porter starts it, says when it is to listen (until then it is a spare), and passes on what the endpoint tells of
+ * names.
  */
 import { startHeartbeatIfAsked } from '../../../src/common/heartbeat.js';
 import { logger } from '../../../src/common/log.js';
@@ -36,10 +37,31 @@ function report(answer: NamesAnswer): Promise<void> {
   });
 }
 
-const server = new NamesServer({ transport: network, now: () => performance.now(), report });
+const server = new NamesServer({
+  transport: network,
+  now: () => performance.now(),
+  report,
+  refused: (lookups) => tell({ kind: 'refused', lookups }),
+});
+
+async function serve(): Promise<void> {
+  startHeartbeatIfAsked();
+  await listen(server, [
+    { address: '0.0.0.0', port: PORT },
+    { address: '::', port: PORT },
+  ]);
+  tell({ kind: 'ready' });
+}
 
 process.on('message', (message: NamesRequest) => {
   switch (message.kind) {
+    case 'serve':
+      // Whoever cannot listen is of no use: the porter starts another.
+      serve().catch((error: unknown) => {
+        log.error({ err: error }, 'the names server cannot listen');
+        process.exit(1);
+      });
+      break;
     case 'change':
       server.apply(message.change);
       tell({ kind: 'done', request: message.request });
@@ -52,10 +74,3 @@ process.on('message', (message: NamesRequest) => {
 // The porter has gone; its successor starts a server of its own.
 process.on('disconnect', () => process.exit(0));
 process.on('unhandledRejection', (error) => log.error({ err: error }, 'unhandled rejection'));
-
-startHeartbeatIfAsked();
-await listen(server, [
-  { address: '0.0.0.0', port: PORT },
-  { address: '::', port: PORT },
-]);
-tell({ kind: 'ready' });

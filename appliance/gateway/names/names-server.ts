@@ -1,10 +1,11 @@
 /** Answers containers' questions: what is known at once, everything else when a server has answered it. Knows nothing of sockets. */
-import type { NamesAnswer, NamesChange } from '../../../src/porter/names-table.js';
+import type { NamesAnswer, NamesChange, RefusedLookups } from '../../../src/porter/names-table.js';
 import { Forwarder } from './forwarder.js';
 import { RateLimit } from './limits.js';
 import { type Finding, lookup } from './lookup.js';
 import { NamesState } from './names-state.js';
-import { emptyAnswer, type Question, readQuestion } from './question.js';
+import { blockedAnswer, emptyAnswer, type Question, readQuestion } from './question.js';
+import { Refusals } from './refusals.js';
 import { CONTAINER_TTL, type Kept, localAnswer, passedAnswer, toldAddresses } from './reply.js';
 import type { Transport } from './upstream.js';
 import { RCODE, TYPE } from './wire.js';
@@ -24,6 +25,8 @@ export interface NamesServerParts {
   now(): number;
   /** Told before the asker is, of names that `NamesChange.reported` lists. The asker waits for it. */
   report(answer: NamesAnswer): Promise<void>;
+  /** Told of questions that `NamesContainer.lookups` does not allow, not of each at once. */
+  refused(lookups: RefusedLookups): void;
 }
 
 /** Called once it is known who asks, or that nobody will be. */
@@ -35,10 +38,12 @@ export class NamesServer {
   private readonly questions = new RateLimit(QUESTIONS_PER_SECOND);
   private readonly forwarded = new RateLimit(FORWARDED_PER_SECOND);
   private readonly strangers = new Map<Waiting, string>();
+  private readonly refusals: Refusals;
   private turn = 0;
 
   constructor(private readonly parts: NamesServerParts) {
     this.forwarder = new Forwarder(parts);
+    this.refusals = new Refusals(parts.refused, parts.now);
   }
 
   apply(change: NamesChange): void {
@@ -81,8 +86,12 @@ export class NamesServer {
         await this.report(asker, question, () => this.addressesOf(kept));
         return passedAnswer(question, kept, now(), limit);
       }
+      case 'forbidden':
+        this.refusals.add(asker, question.name);
+        return blockedAnswer(question);
       case 'noWayOut':
         return emptyAnswer(question, RCODE.servFail);
+      case 'elsewhere':
       case 'stranger':
         return emptyAnswer(question, RCODE.refused);
     }

@@ -1,6 +1,7 @@
 /** What the names server knows of containers and networks, arranged for lookups. */
 import type { AddressPort } from '../../../src/porter/messages.js';
 import type { NamesChange, NamesContainer, NamesMember, NamesNetwork } from '../../../src/porter/names-table.js';
+import { NamePatterns } from './name-patterns.js';
 import { canonical } from './wire.js';
 
 /** A network with who is on it. */
@@ -39,15 +40,21 @@ export class KnownNetwork {
   }
 }
 
+/** A container with what it may look up. */
+export interface KnownContainer extends NamesContainer {
+  /** Null: every name. */
+  mayAsk: NamePatterns | null;
+}
+
 const keys = ({ names }: NamesMember): Set<string> => new Set(names.map((name) => name.toLowerCase()));
 
 export class NamesState {
-  private readonly containers = new Map<string, NamesContainer>();
+  private readonly containers = new Map<string, KnownContainer>();
   private readonly networks = new Map<string, KnownNetwork>();
-  private readonly askers = new Map<string, NamesContainer>();
+  private readonly askers = new Map<string, KnownContainer>();
   /** The machine's servers. */
   servers: readonly AddressPort[] = [];
-  private reported: ReadonlySet<string> = new Set();
+  private reported = new NamePatterns([]);
 
   apply(change: NamesChange): void {
     if (change.whole) {
@@ -57,14 +64,14 @@ export class NamesState {
     }
     if (change.networks !== null) this.setNetworks(change.networks);
     if (change.servers !== null) this.servers = change.servers;
-    if (change.reported !== null) this.reported = new Set(change.reported.map((one) => one.toLowerCase()));
+    if (change.reported !== null) this.reported = new NamePatterns(change.reported);
     // First those that leave: their addresses and names may belong to others in the same change.
     for (const id of [...change.gone, ...change.containers.map((one) => one.id)]) this.delete(id);
     for (const container of change.containers) this.add(container);
   }
 
   /** Whose address that is. */
-  asker(address: string): NamesContainer | undefined {
+  asker(address: string): KnownContainer | undefined {
     return this.askers.get(address);
   }
 
@@ -74,11 +81,7 @@ export class NamesState {
 
   /** Whether the addresses of a name are to be reported. @param name in lower case */
   isReported(name: string): boolean {
-    if (this.reported.size === 0) return false;
-    if (this.reported.has('*') || this.reported.has(name)) return true;
-    for (let dot = name.indexOf('.'); dot !== -1; dot = name.indexOf('.', dot + 1))
-      if (this.reported.has(`*${name.slice(dot)}`)) return true;
-    return false;
+    return this.reported.has(name);
   }
 
   private setNetworks(networks: readonly NamesNetwork[]): void {
@@ -100,7 +103,8 @@ export class NamesState {
 
   private add(given: NamesContainer): void {
     const members = given.members.map((member) => ({ ...member, addresses: member.addresses.map(canonical) }));
-    const container = { ...given, members };
+    const { lookups } = given;
+    const container = { ...given, members, mayAsk: lookups === null ? null : new NamePatterns(lookups) };
     this.containers.set(container.id, container);
     for (const member of members) {
       this.networks.get(member.network)?.add(member);

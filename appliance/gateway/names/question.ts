@@ -86,6 +86,18 @@ export function emptyAnswer(question: Question, rcode: number): Buffer {
   return answerOf(question, { flags: 0, rcode, records: Buffer.alloc(0), answers: 0, authorities: 0, options: null });
 }
 
+/** Extended DNS errors (RFC 8914): code 15 is `Blocked`. */
+const BLOCKED = Buffer.from([0, 15, 0, 2, 0, 15]);
+
+/**
+ * The answer to a question that the asker may not ask: there is no such name. Resolvers take that for an answer; after `REFUSED` some ask again
+ * until their time is over. Nobody may keep it, since it has no SOA record (RFC 2308, 5).
+ */
+export function blockedAnswer(question: Question): Buffer {
+  const none = { flags: 0, records: Buffer.alloc(0), answers: 0, authorities: 0 };
+  return answerOf(question, { ...none, rcode: RCODE.nxDomain, options: BLOCKED });
+}
+
 /** What stands in an answer besides what its question says. */
 export interface AnswerParts {
   /** Bits of the header, besides those that every answer has. */

@@ -1,4 +1,4 @@
-/** Packets that begin a flow, as bytes: what a trace sends. RFC 791, 8200, 9293, 768, 792, 4443, 1071. */
+/** Packets that begin a flow, and first answers to them, as bytes: what a trace sends. RFC 791, 8200, 9293, 768, 792, 4443, 1071. */
 import { isIP } from 'node:net';
 import { Address4, Address6 } from 'ip-address';
 
@@ -9,6 +9,8 @@ export interface ProbePacket {
   sourcePort: number;
   /** Of `icmp`: the number of the echo request. */
   port: number;
+  /** It answers: the segment that accepts a connection, an echo reply. */
+  answer?: boolean | undefined;
 }
 
 const NUMBER = { tcp: 6, udp: 17, icmp: 1 } as const;
@@ -29,7 +31,11 @@ function packet4(packet: ProbePacket): Buffer {
     Buffer,
   ];
   const number = NUMBER[packet.protocol];
-  const body = payload(packet, packet.protocol === 'icmp' ? Buffer.alloc(0) : pseudo(from, to, number, packet), 8);
+  const body = payload(
+    packet,
+    packet.protocol === 'icmp' ? Buffer.alloc(0) : pseudo(from, to, number, packet),
+    packet.answer === true ? 0 : 8,
+  );
   const head = Buffer.alloc(20);
   head[0] = 0x45;
   head.writeUInt16BE(20 + body.length, 2);
@@ -48,7 +54,7 @@ function packet6(packet: ProbePacket): Buffer {
   const pad = (one: Buffer): Buffer => Buffer.concat([Buffer.alloc(16 - one.length), one]);
   const [from, to] = [pad(bytes(packet.from)), pad(bytes(packet.to))];
   const number = packet.protocol === 'icmp' ? ICMPV6 : NUMBER[packet.protocol];
-  const body = payload(packet, pseudo(from, to, number, packet), 128);
+  const body = payload(packet, pseudo(from, to, number, packet), packet.answer === true ? 129 : 128);
   const head = Buffer.alloc(40);
   head[0] = 0x60;
   head.writeUInt16BE(body.length, 4);
@@ -65,7 +71,7 @@ function pseudo(from: Buffer, to: Buffer, protocol: number, packet: ProbePacket)
   return Buffer.concat([from, to, rest]);
 }
 
-function payload({ protocol, sourcePort, port }: ProbePacket, covered: Buffer, echo: number): Buffer {
+function payload({ protocol, sourcePort, port, answer }: ProbePacket, covered: Buffer, echo: number): Buffer {
   const body = Buffer.alloc(protocol === 'tcp' ? 20 : 8);
   if (protocol === 'icmp') {
     body[0] = echo;
@@ -82,8 +88,9 @@ function payload({ protocol, sourcePort, port }: ProbePacket, covered: Buffer, e
     return body;
   }
   body[12] = 0x50;
-  // SYN
-  body[13] = 0x02;
+  // SYN, with ACK in an answer: to the sequence number 0, which the first packet has.
+  body[13] = answer === true ? 0x12 : 0x02;
+  if (answer === true) body.writeUInt32BE(1, 8);
   body.writeUInt16BE(64_240, 14);
   body.writeUInt16BE(checksum(Buffer.concat([covered, body])), 16);
   return body;

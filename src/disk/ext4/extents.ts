@@ -33,6 +33,19 @@ export function appendRun(list: Extent[], logical: number, start: number, count:
   } else list.push({ logical, start, count });
 }
 
+/** The extent in a sorted list that contains file block `index`. */
+export function extentAt(extents: readonly Extent[], index: number): Extent | null {
+  let [low, high] = [0, extents.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    const { logical, count } = extents[middle] as Extent;
+    if (index < logical) high = middle;
+    else if (index >= logical + count) low = middle + 1;
+    else return extents[middle] as Extent;
+  }
+  return null;
+}
+
 function writeHeader(node: Buffer, entries: number, max: number, depth: number): void {
   node.writeUInt16LE(MAGIC, 0);
   node.writeUInt16LE(entries, 2);

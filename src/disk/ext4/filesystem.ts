@@ -6,7 +6,7 @@ import { type BlockReader, CachedBlocks, PageCache } from '../blocks.js';
 import { readBlockMap } from './block-map.js';
 import * as c from './constants.js';
 import { parseDirectoryBlock } from './directory.js';
-import { type Extent, readExtentTree } from './extents.js';
+import { type Extent, extentAt, readExtentTree } from './extents.js';
 import { Inode, type Time } from './inode.js';
 import { emptyJournal, type JournalledBlock, replayJournal, restoreMagic } from './journal.js';
 import { decodeSuperblock, type Superblock } from './superblock.js';
@@ -340,7 +340,8 @@ export class Ext4Filesystem {
     return Readable.from(this.content(ino, range), { objectMode: false });
   }
 
-  private async *content(ino: number, range: { start?: number; end?: number }): AsyncGenerator<Buffer> {
+  /** Like {@link Ext4Filesystem.readFile}, without the cost of a stream for each file. */
+  async *content(ino: number, range: { start?: number; end?: number } = {}): AsyncGenerator<Buffer> {
     for await (const piece of this.layout(ino, range)) {
       if ('zeros' in piece) yield* zeros(piece.zeros);
       else
@@ -406,19 +407,6 @@ export class Ext4Filesystem {
     const inode = await this.inode(ino);
     return decodeXattrs(inode.inlineXattrs, inode.xattrBlock ? await this.block(inode.xattrBlock) : null);
   }
-}
-
-/** The extent in a sorted list that contains file block `index`. */
-function extentAt(extents: readonly Extent[], index: number): Extent | null {
-  let [low, high] = [0, extents.length];
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    const { logical, count } = extents[middle] as Extent;
-    if (index < logical) high = middle;
-    else if (index >= logical + count) low = middle + 1;
-    else return extents[middle] as Extent;
-  }
-  return null;
 }
 
 const ZEROS = Buffer.alloc(65536);

@@ -6,7 +6,7 @@ import { BitSet } from './bit-set.js';
 import * as c from './constants.js';
 import { checkName } from './directory.js';
 import { type Directory, DirectoryCache, inoOf, typeOf } from './directory-cache.js';
-import { buildExtentTree, type Extent } from './extents.js';
+import { buildExtentTree, type Extent, extentAt } from './extents.js';
 import { FileWriter } from './file-writer.js';
 import { hasOurFeatures } from './format.js';
 import { Inode, type Time } from './inode.js';
@@ -41,6 +41,8 @@ export class WritableExt4 {
   readonly root = c.ROOT_INO;
   /** How many attributes were dropped because ext4 or the kernel cannot store them. */
   skippedAttributes = 0;
+  /** Called before a regular file loses its last name, and with it what it holds. */
+  onLeave: ((ino: number, size: number) => Promise<void>) | null = null;
   /** Inodes that the layer being applied has made, and directories that it named or filled; an opaque mark spares them. */
   private readonly fresh = new BitSet();
   /** Names that the layer gave to existing inodes: `directory inode/name`. */
@@ -156,16 +158,16 @@ export class WritableExt4 {
     await this.inodes.write(ino, inode);
   }
 
-  /** Puts a regular file at `name`, replacing what was there. `content` feeds its bytes to the writer. */
+  /** Puts a regular file at `name`, replacing what was there. `content` feeds its bytes to the writer. @returns its inode number */
   async putFile(
     parent: number,
     name: string,
     attributes: Attributes,
     content: ((writer: FileWriter) => Promise<void>) | null,
-  ): Promise<void> {
+  ): Promise<number> {
     const writer = await this.beginFile(parent, name);
     if (content) await content(writer);
-    await this.endFile(parent, name, attributes);
+    return this.endFile(parent, name, attributes);
   }
 
   /** Makes way for a regular file at `name`. Its bytes go to the writer; nothing else may happen before {@link endFile}. */
@@ -176,8 +178,8 @@ export class WritableExt4 {
     return this.writer;
   }
 
-  /** Puts the file that was begun at `name`. */
-  async endFile(parent: number, name: string, attributes: Attributes): Promise<void> {
+  /** Puts the file that was begun at `name`. @returns its inode number */
+  async endFile(parent: number, name: string, attributes: Attributes): Promise<number> {
     const { size, extents, blocks } = await this.writer.end();
     const inode = Inode.blank(c.S_IFREG);
     inode.links = 1;
@@ -185,6 +187,23 @@ export class WritableExt4 {
     await this.storeExtents(inode, extents, blocks);
     const ino = await this.addInode(inode, attributes, false);
     await this.link(parent, name, ino, c.FT_REG);
+    return ino;
+  }
+
+  /** Bytes of the regular file `ino`, `length` from `offset`, in pieces. They are views, valid until the next is asked for. */
+  async *content(ino: number, { offset, length }: { offset: number; length: number }): AsyncGenerator<Buffer> {
+    const { extents } = await this.inodes.extentsOf(await this.inodes.read(ino));
+    for (let at = offset; at < offset + length; ) {
+      const within = at % c.BLOCK;
+      const bytes = Math.min(c.BLOCK - within, offset + length - at);
+      const extent = extentAt(extents, (at - within) / c.BLOCK);
+      if (extent === null) yield Buffer.alloc(bytes);
+      else {
+        const block = await this.inodes.block(extent.start + (at - within) / c.BLOCK - extent.logical);
+        yield block.subarray(within, within + bytes);
+      }
+      at += bytes;
+    }
   }
 
   /** Puts a symlink, device node or fifo at `name`, replacing what was there. */
@@ -358,6 +377,7 @@ export class WritableExt4 {
       inode.links -= 1;
       return this.inodes.write(ino, inode);
     }
+    if (this.onLeave !== null && (inode.mode & c.S_IFMT) === c.S_IFREG) await this.onLeave(ino, inode.size);
     await this.inodes.free(ino, inode);
     this.fresh.delete(ino);
   }

@@ -9,6 +9,7 @@ import { cancelled, invalid } from '../../common/errors.js';
 import type { FileWriter } from '../ext4/file-writer.js';
 import { formatExt4 } from '../ext4/format.js';
 import { type Attributes, WritableExt4 } from '../ext4/writable.js';
+import { type RecipeFiles, type RecipeSize, RecipeWriter } from '../recipe/index.js';
 import { type TarEntry, TarReader } from '../tar/reader.js';
 import type { VmdkChain } from '../vmdk/chain.js';
 import { newCid } from '../vmdk/create.js';
@@ -36,6 +37,8 @@ export interface LayerOptions {
   seed: string;
   /** Asked before the file grows, since it may become far larger than the layer. */
   grow?: GrowFile | undefined;
+  /** Where to write how the tar is made again from the disk; see `src/disk/recipe`. Removed again on failure. */
+  recipe?: RecipeFiles | undefined;
   signal?: AbortSignal;
 }
 
@@ -53,6 +56,8 @@ export interface LayerResult {
   cid: string;
   /** How many extended attributes ext4 cannot store (`system.nfs4_acl`, `user.` on a symlink, …); they are left out, as in Docker. */
   skippedAttributes: number;
+  /** The recipe that was asked for. */
+  recipe: RecipeSize | null;
 }
 
 const WHITEOUT = '.wh.';
@@ -76,11 +81,12 @@ export async function applyLayer(options: LayerOptions): Promise<LayerResult> {
   // A stream may fail before it is read, and reading will then report it. Until then an unhandled error event must not end the process.
   tar.on('error', ignoreForNow);
   let disk: DeltaDisk | null = null;
+  const recipe = options.recipe ? new RecipeWriter(options.recipe, options.grow) : null;
   try {
     checkAborted(signal);
-    const reader = new TarReader(tar);
+    const reader = new TarReader(tar, recipe && ((bytes) => recipe.bytes(bytes)));
     let entry = await reader.next();
-    if (entry === null && parent !== null) return unchanged(parent, 0, 0);
+    if (entry === null && parent !== null) return { ...unchanged(parent, 0, 0), recipe: await finished(recipe) };
     disk = await DeltaDisk.create(
       options.outPath,
       parent,
@@ -89,13 +95,15 @@ export async function applyLayer(options: LayerOptions): Promise<LayerResult> {
     );
     if (!parent) await formatExt4(disk, options.seed, IMAGE_LABEL);
     const filesystem = await WritableExt4.open(disk);
+    if (recipe !== null)
+      filesystem.onLeave = (inode, bytes) => recipe.leaves(inode, bytes, (part) => filesystem.content(inode, part));
     let size = 0;
     let entries = 0;
     for (; entry; entry = await reader.next()) {
       checkAborted(signal);
       entries++;
       size += entry.size;
-      await applyEntry(filesystem, entry, reader);
+      await applyEntry(filesystem, entry, reader, recipe);
     }
     // Kept until here for the hard links into it.
     await filesystem.remove(filesystem.root, AUFS_LINKS);
@@ -103,7 +111,7 @@ export async function applyLayer(options: LayerOptions): Promise<LayerResult> {
     const { skippedAttributes } = filesystem;
     if (parent !== null && (await disk.isUnchanged())) {
       await disk.discard();
-      return { ...unchanged(parent, size, entries), skippedAttributes };
+      return { ...unchanged(parent, size, entries), skippedAttributes, recipe: await finished(recipe) };
     }
     const cid = newCid(options.seed);
     const bytesWritten = await disk.finish({
@@ -111,11 +119,13 @@ export async function applyLayer(options: LayerOptions): Promise<LayerResult> {
       parentCid: parent?.info.cid ?? null,
       parentHint: options.parentHint,
     });
+    const written = await finished(recipe);
     checkAborted(signal);
-    return { size, entries, unchanged: false, bytesWritten, cid, skippedAttributes };
+    return { size, entries, unchanged: false, bytesWritten, cid, skippedAttributes, recipe: written };
   } catch (error) {
     tar.destroy();
     await disk?.discard();
+    await recipe?.discard();
     checkAborted(signal);
     throw error;
   } finally {
@@ -125,8 +135,10 @@ export async function applyLayer(options: LayerOptions): Promise<LayerResult> {
 }
 
 const unchanged = (parent: VmdkChain, size: number, entries: number): LayerResult => {
-  return { size, entries, unchanged: true, bytesWritten: 0, cid: parent.info.cid, skippedAttributes: 0 };
+  return { size, entries, unchanged: true, bytesWritten: 0, cid: parent.info.cid, skippedAttributes: 0, recipe: null };
 };
+
+const finished = async (recipe: RecipeWriter | null): Promise<RecipeSize | null> => (await recipe?.finish()) ?? null;
 
 const ignoreForNow = (): void => {};
 
@@ -134,7 +146,12 @@ function checkAborted(signal: AbortSignal | undefined): void {
   if (signal?.aborted) throw cancelled('the layer was cancelled', signal.reason);
 }
 
-async function applyEntry(filesystem: WritableExt4, entry: TarEntry, reader: TarReader): Promise<void> {
+async function applyEntry(
+  filesystem: WritableExt4,
+  entry: TarEntry,
+  reader: TarReader,
+  recipe: RecipeWriter | null,
+): Promise<void> {
   const path = cleanPath(entry.name);
   const attributes: Attributes = {
     mode: entry.mode,
@@ -154,7 +171,7 @@ async function applyEntry(filesystem: WritableExt4, entry: TarEntry, reader: Tar
   const first = path[0] ?? name;
   if (first === AUFS_LINKS && path.length > 0 && entry.type === 'file') {
     const links = (await filesystem.directoryAt([AUFS_LINKS], entry.mtime)) as number;
-    return put(filesystem, links, name, attributes, entry, reader);
+    return put(filesystem, links, name, attributes, entry, reader, recipe);
   }
   if (first.startsWith(META) && !(path.length === 0 && first === OPAQUE)) return;
   const parent = (await filesystem.directoryAt(path, entry.mtime, true)) as number;
@@ -163,7 +180,7 @@ async function applyEntry(filesystem: WritableExt4, entry: TarEntry, reader: Tar
     const hidden = name.slice(WHITEOUT.length);
     if (hidden === '' || hidden === '.' || hidden === '..') throw invalid('a whiteout in the layer names nothing');
     await filesystem.remove(parent, hidden);
-  } else await put(filesystem, parent, name, attributes, entry, reader);
+  } else await put(filesystem, parent, name, attributes, entry, reader, recipe);
 }
 
 async function put(
@@ -173,12 +190,15 @@ async function put(
   attributes: Attributes,
   entry: TarEntry,
   reader: TarReader,
+  recipe: RecipeWriter | null,
 ): Promise<void> {
   switch (entry.type) {
     case 'directory':
       return filesystem.putDirectory(parent, name, attributes);
-    case 'file':
-      return filesystem.putFile(parent, name, attributes, (writer) => copyContent(entry, reader, writer));
+    case 'file': {
+      const inode = await filesystem.putFile(parent, name, attributes, (writer) => copyContent(entry, reader, writer));
+      return recipe === null ? undefined : tellContent(recipe, inode, entry);
+    }
     case 'symlink':
       return filesystem.putSpecial(parent, name, attributes, { type: 'symlink', target: entry.linkName });
     case 'fifo':
@@ -203,6 +223,15 @@ async function put(
       return filesystem.putLink(parent, name, targetParent, targetName, attributes);
     }
   }
+}
+
+/** Tells what of a file was in the tar. */
+function tellContent(recipe: RecipeWriter, inode: number, { parts, size }: TarEntry): Promise<void> | undefined {
+  if (parts === null) return recipe.whole(inode, size);
+  return recipe.parts(
+    inode,
+    parts.filter(({ length }) => length > 0),
+  );
 }
 
 async function copyContent(entry: TarEntry, reader: TarReader, writer: FileWriter): Promise<void> {

@@ -6,7 +6,7 @@ import type { Readable } from 'node:stream';
 import { invalid, unsupported } from '../../common/errors.js';
 import { parseTarHeader, TAR_BLOCK, type TarHeader, tarNumber } from './header.js';
 import { parsePax, paxNumber, paxTime } from './pax.js';
-import { ByteSource } from './source.js';
+import { ByteSource, type Passed } from './source.js';
 import { checkParts, oldSparseEntries, readSparseMap, type SparsePart, sparseList } from './sparse.js';
 
 export type TarType = 'file' | 'link' | 'symlink' | 'char' | 'block' | 'directory' | 'fifo';
@@ -53,8 +53,9 @@ export class TarReader {
   private left = 0;
   private padding = 0;
 
-  constructor(stream: Readable) {
-    this.source = new ByteSource(stream);
+  /** @param passed told of every byte that is not given by {@link TarReader.data}, in the order of the tar */
+  constructor(stream: Readable, passed: Passed | null = null) {
+    this.source = new ByteSource(stream, passed);
   }
 
   private async block(): Promise<Buffer> {
@@ -183,7 +184,7 @@ export class TarReader {
   /** The next bytes of the current entry's data (of a sparse one: of its parts, in order), at most `limit`; null at the end. */
   async data(limit = Number.MAX_SAFE_INTEGER): Promise<Buffer | null> {
     if (this.left === 0) return null;
-    const part = await this.source.some(Math.min(this.left, limit));
+    const part = await this.source.take(Math.min(this.left, limit));
     if (!part) throw invalid('the tar ends in the middle of an entry');
     this.left -= part.length;
     return part;

@@ -2,6 +2,9 @@
 import type { Readable } from 'node:stream';
 import { invalid } from '../../common/errors.js';
 
+/** Told of bytes, which stay until its promise, if there is one, is settled. */
+export type Passed = (bytes: Buffer) => Promise<void> | undefined;
+
 /** Takes bytes from a stream in the amounts asked for. */
 export class ByteSource {
   private readonly iterator: AsyncIterator<Buffer>;
@@ -9,7 +12,11 @@ export class ByteSource {
   private at = 0;
   private ended = false;
 
-  constructor(stream: Readable) {
+  /** @param passed told of all bytes but those that {@link ByteSource.take} gives */
+  constructor(
+    stream: Readable,
+    private readonly passed: Passed | null = null,
+  ) {
     this.iterator = stream[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
   }
 
@@ -25,11 +32,19 @@ export class ByteSource {
     return this.at < this.chunk.length;
   }
 
-  /** Between 1 and `limit` bytes, whatever is available; null at the end. A view, valid until the next call. */
-  async some(limit: number): Promise<Buffer | null> {
+  /** Like {@link ByteSource.some}, untold. */
+  async take(limit: number): Promise<Buffer | null> {
     if (this.at >= this.chunk.length && !(await this.refill())) return null;
     const part = this.chunk.subarray(this.at, this.at + limit);
     this.at += part.length;
+    return part;
+  }
+
+  /** Between 1 and `limit` bytes, whatever is available; null at the end. A view, valid until the next call. */
+  async some(limit: number): Promise<Buffer | null> {
+    const part = await this.take(limit);
+    const used = part && this.passed?.(part);
+    if (used) await used;
     return part;
   }
 
@@ -37,7 +52,10 @@ export class ByteSource {
   async exactly(length: number): Promise<Buffer | null> {
     if (this.chunk.length - this.at >= length) {
       this.at += length;
-      return this.chunk.subarray(this.at - length, this.at);
+      const bytes = this.chunk.subarray(this.at - length, this.at);
+      const used = this.passed?.(bytes);
+      if (used) await used;
+      return bytes;
     }
     const out = Buffer.allocUnsafe(length);
     let done = 0;

@@ -21,11 +21,21 @@ const CHAINS = {
       'iif lo accept',
       // The address of another card: the gateway of another network.
       'fib daddr type local fib daddr . iif type != local drop',
-      // A neighbour, or somebody on another network.
-      'fib daddr type unicast fib daddr oifname "eth*" drop',
+      // Somebody on another network. The asker's own neighbours are `refused` below.
+      'fib daddr type unicast fib daddr . iif oif missing fib daddr oifname "eth*" drop',
       // Otherwise a container could fill the table of connections with questions.
       'fib daddr type local tcp dport @tcp_services notrack',
       'fib daddr type local udp dport @udp_services notrack',
+    ],
+  },
+  refused: {
+    // After connection tracking, which then knows the answer as one, and before everybody else's rules.
+    hook: 'type filter hook prerouting priority -190; policy accept;',
+    rules: [
+      'iif lo accept',
+      // What a policy refuses between two containers comes here instead of to its receiver (`policy-rules.ts`): it is answered.
+      'fib daddr type unicast fib daddr . iif oif exists meta l4proto tcp reject with tcp reset',
+      'fib daddr type unicast fib daddr . iif oif exists reject with icmpx type admin-prohibited',
     ],
   },
   answers: {

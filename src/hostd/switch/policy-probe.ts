@@ -10,16 +10,23 @@ import { invalid, notFound } from '../../common/errors.js';
 import { probeFrame } from '../../common/policy/probe-packet.js';
 import { deciderOf } from '../../common/policy/trace-lines.js';
 import { watchTrace } from '../../common/policy/watch-trace.js';
-import { ipBatch, ipTry, nft, nftCounters, shellIn } from './ip.js';
+import { ip, ipBatch, ipTry, nft, nftCounters, shellIn } from './ip.js';
 
 const mac = z.string().regex(/^[0-9a-f]{2}(?::[0-9a-f]{2}){5}$/);
 const address = z.string().refine((text) => isIP(text) !== 0 && !text.includes('%'));
 const port = z.number().int().min(0).max(65_535);
 const request = z.object({
-  fromMac: mac,
-  /** `gateway`: that of the sender's network. */
+  /** `gateway`: that of the other's network. */
+  fromMac: z.union([mac, z.literal('gateway')]),
   toMac: z.union([mac, z.literal('gateway')]),
-  packet: z.object({ protocol: z.enum(['tcp', 'udp', 'icmp']), from: address, to: address, sourcePort: port, port }),
+  packet: z.object({
+    protocol: z.enum(['tcp', 'udp', 'icmp']),
+    from: address,
+    to: address,
+    sourcePort: port,
+    port,
+    answer: z.boolean().optional(),
+  }),
 });
 
 export type ProbeRequest = z.output<typeof request>;
@@ -28,6 +35,7 @@ export type ProbeRequest = z.output<typeof request>;
 export function readProbe(raw: unknown): ProbeRequest {
   const read = request.safeParse(raw);
   if (!read.success || isIP(read.data.packet.from) !== isIP(read.data.packet.to)) throw invalid('not a packet to send');
+  if (read.data.fromMac === 'gateway' && read.data.toMac === 'gateway') throw invalid('not a packet between two cards');
   return read.data;
 }
 
@@ -54,6 +62,17 @@ function likeness({ protocol, to, sourcePort, port: number }: ProbeRequest['pack
   return isIP(to) === 6 ? `icmpv6 id ${sourcePort}` : `icmp id ${sourcePort}`;
 }
 
+/** Where the sender is plugged in, and whether its network lets containers reach each other. @throws notFound */
+async function portOf(namespace: string, port: string): Promise<{ bridge: string; isolated: boolean }> {
+  const shown = await ip('-n', namespace, '-details', '-json', 'link', 'show', 'dev', port).catch(() => '[]');
+  const [{ master = '', linkinfo = {} } = {}] = JSON.parse(shown) as {
+    master?: string;
+    linkinfo?: { info_slave_data?: { isolated?: boolean } };
+  }[];
+  if (!/^[\w.-]+$/.test(master)) throw notFound('the container has no port on the switch');
+  return { bridge: master, isolated: linkinfo.info_slave_data?.isolated === true };
+}
+
 /**
  * @param ports of the sender and the receiver on the switch
  * @param table of the policy; undefined: there is none
@@ -66,13 +85,7 @@ export async function sendProbe(
   table: string | undefined,
   elements: (port: string) => { add: string[]; remove: string[] },
 ): Promise<ProbeResult> {
-  const bridge = (
-    await shellIn(
-      path,
-      `basename "$(readlink /sys/class/net/${ports.from}/master 2>/dev/null || ip -o link show ${ports.from} | sed -n 's/.* master \\([^ ]*\\) .*/\\1/p')"`,
-    )
-  ).trim();
-  if (!/^[\w.-]+$/.test(bridge)) throw notFound('the container has no port on the switch');
+  const { bridge, isolated } = await portOf(namespace, ports.from);
   const one = `tq${randomBytes(4).toString('hex')}`;
   const other = `${one}x`;
   const own = elements(one);
@@ -102,7 +115,7 @@ export async function sendProbe(
       `link set ${one} addrgenmode none`,
       `link set ${other} addrgenmode none`,
       `link set ${one} master ${bridge}`,
-      `link set ${one} type bridge_slave learning off flood off mcast_flood off bcast_flood off`,
+      `link set ${one} type bridge_slave isolated ${isolated ? 'on' : 'off'} learning off flood off mcast_flood off bcast_flood off`,
       `link set ${other} up`,
       `link set ${one} up`,
     ]);

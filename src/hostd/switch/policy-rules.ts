@@ -5,6 +5,9 @@
  * Cards are known by their interfaces and MAC addresses, which the source checks and the bridge bind to each other, so nobody gets another's
  * group. There is no connection tracking in the bridge family on every kernel, so answers are recognised without it: a TCP packet that does not
  * open a connection passes if its opposite would, and UDP answers by the flows that were let through a short time ago.
+ *
+ * What is to be refused with an answer is sent to the gateway's card instead of the receiver's: the gateway answers it (`gateway-rules.ts`). Not
+ * every kernel can do so on a bridge.
  */
 import type { SwitchPolicy } from '../../common/policy/compiled.js';
 import {
@@ -21,14 +24,12 @@ export interface PolicyCard {
   /** Its interface. */
   port: string;
   mac: string;
+  /** MAC address of the gateway's card on its network; undefined: there is none, and what is refused is only dropped. */
+  gateway?: string | undefined;
 }
 
 /** The group of cards that the policy does not know (yet). No group of a policy has this number. */
 const UNLISTED = 0xffff;
-/** Marks a packet that is refused with an answer, if the kernel can give one, and dropped in any case. */
-const REJECTED = '0x52000000';
-const REJECT_TABLE = 'bridge caisson_reject';
-
 const UDP_FLOWS = 65_536;
 const UDP_SECONDS = 120;
 
@@ -36,7 +37,12 @@ const UDP_SECONDS = 120;
 const NEIGHBOURS =
   'icmpv6 type { nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert, mld-listener-query, mld-listener-report, mld-listener-done, mld2-listener-report }';
 
-const STYLE: Style = { accept: 'accept', reject: [`meta mark set ${REJECTED} accept`], stateless: true };
+const STYLE: Style = {
+  accept: 'accept',
+  // A copy of a broadcast is on its way to one port already. Without a gateway the second rule is the one that holds.
+  reject: ['meta pkttype != { broadcast, multicast } ether daddr set iifname map @gateways accept', 'drop'],
+  stateless: true,
+};
 
 /** @param key of the virtual container host: letters, digits */
 export const tableName = (key: string): string => `bridge caisson_policy_${key}`;
@@ -44,38 +50,13 @@ export const tableName = (key: string): string => `bridge caisson_policy_${key}`
 /** @param cards all connected cards of the virtual container host's VMs, without the endpoint's own */
 export function switchTable(key: string, policy: SwitchPolicy, cards: readonly PolicyCard[]): TableText {
   const chains = judgeChains(policy, STYLE);
-  const reach = [
-    'meta mark 0 accept',
-    'meta priority 0 accept',
-    `meta mark ${UNLISTED} goto unlisted`,
-    `meta priority ${classId(UNLISTED)} goto unlisted`,
-    'goto judge',
-  ];
   chains.set('unlisted', [`counter name ${counterName('unlisted')} drop`]);
   chains.set('from_card', [
-    `meta mark ${REJECTED} accept`,
-    'meta mark set 0',
-    'meta priority set 0',
-    'ether type != { ip, ip6 } accept',
-    `${NEIGHBOURS} accept`,
-    'meta mark set iifname map @cards',
     // These are judged below, for each card that gets one.
     'meta pkttype { broadcast, multicast } accept',
-    'meta priority set ether daddr map @receivers',
-    ...reach,
+    ...judged('ether daddr map @receivers'),
   ]);
-  chains.set('to_card', [
-    'meta pkttype != { broadcast, multicast } accept',
-    `meta mark ${REJECTED} accept`,
-    'meta mark set 0',
-    'meta priority set 0',
-    'ether type != { ip, ip6 } accept',
-    `${NEIGHBOURS} accept`,
-    'meta mark set iifname map @cards',
-    'meta priority set oifname map @ports',
-    ...reach,
-  ]);
-  chains.set('leaving', [`meta mark ${REJECTED} drop`]);
+  chains.set('to_card', ['meta pkttype != { broadcast, multicast } accept', ...judged('oifname map @ports')]);
   const groups = cards.map((card) => ({ ...card, group: policy.cards[card.mac.toLowerCase()] ?? UNLISTED }));
   return {
     table: tableName(key),
@@ -85,6 +66,7 @@ export function switchTable(key: string, policy: SwitchPolicy, cards: readonly P
       ['receivers', 'type ether_addr : classid;'],
       ['pairs', 'type mark . classid : verdict;'],
       ['back', 'type classid . mark : verdict;'],
+      ['gateways', 'type ifname : ether_addr;'],
     ]),
     kept: new Map([
       ['udp4', flows('ipv4_addr')],
@@ -94,17 +76,32 @@ export function switchTable(key: string, policy: SwitchPolicy, cards: readonly P
     hooks: new Map([
       ['from_card', 'type filter hook prerouting priority -290; policy accept;'],
       ['to_card', 'type filter hook forward priority 0; policy accept;'],
-      ['leaving', 'type filter hook postrouting priority 0; policy accept;'],
     ]),
     chains,
     elements: [
       ['cards', groups.map(({ port, group }) => `"${port}" : ${group}`)],
       ['ports', groups.map(({ port, group }) => `"${port}" : ${classId(group)}`)],
       ['receivers', groups.map(({ mac, group }) => `${mac.toLowerCase()} : ${classId(group)}`)],
+      ['gateways', groups.flatMap(({ port, gateway }) => (gateway === undefined ? [] : [`"${port}" : ${gateway}`]))],
       ...pairElements(policy, true),
     ],
   };
 }
+
+/** What leads a packet to its verdict. @param receiver how the receiver's group is found */
+const judged = (receiver: string): string[] => [
+  'meta mark set 0',
+  'meta priority set 0',
+  'ether type != { ip, ip6 } accept',
+  `${NEIGHBOURS} accept`,
+  'meta mark set iifname map @cards',
+  `meta priority set ${receiver}`,
+  'meta mark 0 accept',
+  'meta priority 0 accept',
+  `meta mark ${UNLISTED} goto unlisted`,
+  `meta priority ${classId(UNLISTED)} goto unlisted`,
+  'goto judge',
+];
 
 const flows = (address: string): string =>
   `type ${address} . inet_service . ${address} . inet_service; flags dynamic,timeout; size ${UDP_FLOWS}; timeout ${UDP_SECONDS}s;`;
@@ -113,9 +110,10 @@ const flows = (address: string): string =>
 export function cardsText(key: string, policy: SwitchPolicy, cards: readonly PolicyCard[]): string {
   const table = tableName(key);
   return cards
-    .flatMap(({ port, mac }) => {
+    .flatMap(({ port, mac, gateway }) => {
       const group = policy.cards[mac.toLowerCase()] ?? UNLISTED;
       return [
+        ...(gateway === undefined ? [] : [`add element ${table} gateways { "${port}" : ${gateway} }`]),
         `add element ${table} cards { "${port}" : ${group} }`,
         `add element ${table} ports { "${port}" : ${classId(group)} }`,
         `add element ${table} receivers { ${mac.toLowerCase()} : ${classId(group)} }`,
@@ -125,17 +123,10 @@ export function cardsText(key: string, policy: SwitchPolicy, cards: readonly Pol
 }
 
 /** The element that gives another port, as a sender, the group of a card: what comes after `add element`. */
-export function cardElements(key: string, policy: SwitchPolicy, port: string, mac: string): string[] {
-  return [`${tableName(key)} cards { "${port}" : ${policy.cards[mac] ?? UNLISTED} }`];
-}
-
-/** The table that answers refused packets. Not every kernel can do that for bridged ones (CONFIG_NFT_BRIDGE_REJECT). */
-export function rejectTable(): string {
+export function cardElements(key: string, policy: SwitchPolicy, { port, mac, gateway }: PolicyCard): string[] {
+  const table = tableName(key);
   return [
-    `add table ${REJECT_TABLE}`,
-    `add chain ${REJECT_TABLE} refused { type filter hook prerouting priority -280; policy accept; }`,
-    `flush chain ${REJECT_TABLE} refused`,
-    `add rule ${REJECT_TABLE} refused meta mark ${REJECTED} meta l4proto tcp reject with tcp reset`,
-    `add rule ${REJECT_TABLE} refused meta mark ${REJECTED} reject with icmpx type admin-prohibited`,
-  ].join('\n');
+    `${table} cards { "${port}" : ${policy.cards[mac] ?? UNLISTED} }`,
+    ...(gateway === undefined ? [] : [`${table} gateways { "${port}" : ${gateway} }`]),
+  ];
 }

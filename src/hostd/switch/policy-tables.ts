@@ -4,7 +4,6 @@
  */
 import { basename } from 'node:path';
 import { invalid, messageOf, notFound, unsupported } from '../../common/errors.js';
-import { logger } from '../../common/log.js';
 import type { SwitchPolicy } from '../../common/policy/compiled.js';
 import {
   type Present,
@@ -17,10 +16,8 @@ import { PolicyLog } from '../../common/policy/policy-log.js';
 import type { RuntimeNic } from '../runtime.js';
 import { nft, nftCounters, nftSummary, nftTables } from './ip.js';
 import { type ProbeRequest, type ProbeResult, sendProbe } from './policy-probe.js';
-import { cardElements, cardsText, type PolicyCard, rejectTable, switchTable, tableName } from './policy-rules.js';
+import { cardElements, cardsText, type PolicyCard, switchTable, tableName } from './policy-rules.js';
 import { TABLE as SOURCE_TABLE } from './source-rules.js';
-
-const log = logger('switch');
 
 interface KnownCard extends PolicyCard {
   vch: string;
@@ -49,7 +46,6 @@ export class PolicyTables {
   private readonly gateways = new Map<string, PolicyPort['nic']>();
   private readonly enforced = new Map<string, Enforced>();
   private turn: Promise<unknown> = Promise.resolve();
-  private rejects = false;
 
   private readonly logs: PolicyLog;
 
@@ -69,17 +65,32 @@ export class PolicyTables {
     for (const card of cards) this.cards.set(card.port, card);
     for (const vch of new Set(cards.map((card) => card.vch)))
       if (this.enforced.has(vch))
-        await this.inTurn(() =>
-          this.put(
+        await this.inTurn(() => {
+          const fresh = new Set(cards.map(({ port }) => port));
+          return this.put(
             vch,
-            cards.filter((card) => card.vch === vch),
-          ),
-        );
+            this.cardsOf(vch).filter(({ port }) => fresh.has(port)),
+          );
+        });
   }
 
-  /** An endpoint's cards, whose flows are not judged here. */
-  addGateway(ports: readonly PolicyPort[]): void {
+  /** An endpoint's cards, whose flows are not judged here. They answer what is refused. @throws internal */
+  async addGateway(ports: readonly PolicyPort[]): Promise<void> {
     for (const { name, nic } of ports) this.gateways.set(name, nic);
+    // After a restart containers' cards may be known before their gateway's.
+    for (const vch of new Set(ports.flatMap(({ nic }) => nic.vch ?? [])))
+      if (this.enforced.has(vch)) await this.inTurn(() => this.put(vch, this.cardsOf(vch)));
+  }
+
+  private cardsOf(vch: string): KnownCard[] {
+    const gateways = new Map(
+      [...this.gateways.values()].flatMap((nic): [string, string][] =>
+        nic.vch === vch ? [[nic.portGroup, nic.mac.toLowerCase()]] : [],
+      ),
+    );
+    return [...this.cards.values()].flatMap((card) =>
+      card.vch === vch ? [{ ...card, gateway: gateways.get(card.portGroup) }] : [],
+    );
   }
 
   /** Forgets cards. Their elements go with the next change of the policy: nobody else gets their names. */
@@ -121,17 +132,21 @@ export class PolicyTables {
    * @throws notFound for cards that are not there or not this virtual container host's, invalid for a sender that the card may not be
    */
   async probe(vch: string, request: ProbeRequest): Promise<ProbeResult> {
-    const own = [...this.cards.values()].filter((card) => card.vch === vch);
-    const from = own.find(({ mac }) => mac === request.fromMac);
+    const own = this.cardsOf(vch);
+    const [first, second] = [request.fromMac, request.toMac].map((mac) => own.find((card) => card.mac === mac));
+    const portGroup = (first ?? second)?.portGroup;
+    const gateways = [...this.gateways].flatMap(([port, nic]) =>
+      nic.portGroup === portGroup && nic.vch === vch ? [{ port, mac: nic.mac.toLowerCase() }] : [],
+    );
+    const place = (mac: string, card: PolicyCard | undefined): Pick<PolicyCard, 'port' | 'mac'> | undefined =>
+      mac === 'gateway' ? gateways[0] : card;
+    const [from, to] = [place(request.fromMac, first), place(request.toMac, second)];
     if (from === undefined) throw notFound('the sender has no card on the switch');
-    if (from.addresses?.includes(request.packet.from) === false) throw invalid('that is not an address of the sender');
-    const gateway = [...this.gateways].find(([, nic]) => nic.portGroup === from.portGroup && nic.vch === vch);
-    const to =
-      request.toMac === 'gateway'
-        ? { port: gateway?.[0], mac: gateway?.[1].mac.toLowerCase() }
-        : own.find(({ mac, portGroup }) => mac === request.toMac && portGroup === from.portGroup);
-    if (to?.mac === undefined) throw notFound('the receiver has no card on the network of the sender');
-    const packet = { ...request, toMac: to.mac };
+    if (first?.addresses?.includes(request.packet.from) === false)
+      throw invalid('that is not an address of the sender');
+    if (to === undefined || (first !== undefined && second !== undefined && first.portGroup !== second.portGroup))
+      throw notFound('the receiver has no card on the network of the sender');
+    const packet = { ...request, fromMac: from.mac, toMac: to.mac };
     const table = this.enforced.has(vch) ? tableName(vch) : undefined;
     const checks = (await nftTables(this.namespacePath)).includes(SOURCE_TABLE);
     const policy = this.enforced.get(vch)?.policy;
@@ -144,7 +159,7 @@ export class PolicyTables {
         (port) => {
           const elements = [
             ...(checks ? [`${SOURCE_TABLE} unchecked { "${port}" }`] : []),
-            ...(policy === undefined ? [] : cardElements(vch, policy, port, from.mac)),
+            ...(policy === undefined || first === undefined ? [] : cardElements(vch, policy, { ...first, port })),
           ];
           return {
             add: elements.map((one) => `add element ${one}`),
@@ -165,15 +180,9 @@ export class PolicyTables {
     this.logs.close();
   }
 
-  /** Whether a refused packet is answered; otherwise it is only dropped. */
-  get answers(): boolean {
-    return this.rejects;
-  }
-
   private async replace(vch: string, policy: SwitchPolicy): Promise<void> {
-    const cards = [...this.cards.values()].filter((card) => card.vch === vch);
+    const cards = this.cardsOf(vch);
     try {
-      if (this.enforced.size === 0) await this.makeRejects();
       const present = this.enforced.get(vch)?.present ?? (await this.look(vch));
       const text = switchTable(vch, policy, cards);
       await nft(this.namespacePath, replaceTable(text, present));
@@ -212,16 +221,6 @@ export class PolicyTables {
     return there ? parsePresent(await nftSummary(this.namespacePath, tableName(vch))) : { chains: [], counters: [] };
   }
 
-  private async makeRejects(): Promise<void> {
-    this.rejects = await nft(this.namespacePath, rejectTable()).then(
-      () => true,
-      (error: unknown) => {
-        log.warn({ err: messageOf(error) }, 'flows between containers that a policy rejects are dropped instead');
-        return false;
-      },
-    );
-  }
-
   private inTurn<T>(work: () => Promise<T>): Promise<T> {
     const done = this.turn.then(work);
     this.turn = done.catch(() => undefined);
@@ -230,4 +229,5 @@ export class PolicyTables {
 }
 
 /** What the kernel knows of a card. */
-const value = ({ mac }: PolicyCard, policy: SwitchPolicy): string => `${mac} ${policy.cards[mac.toLowerCase()] ?? ''}`;
+const value = ({ mac, gateway }: PolicyCard, policy: SwitchPolicy): string =>
+  `${mac} ${policy.cards[mac.toLowerCase()] ?? ''} ${gateway ?? ''}`;

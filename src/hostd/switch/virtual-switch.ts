@@ -6,20 +6,21 @@
  * machine's own interfaces, routes or firewall, or gives a bridge an address (so no VM reaches this machine through it). What an earlier
  * hostd made is found by its names and used again or replaced, even if that hostd was killed half way.
  */
-import { createHash } from 'node:crypto';
 import { existsSync, readdirSync } from 'node:fs';
 import { messageOf, notFound } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
 import type { RuntimeNic } from '../runtime.js';
 import type { Uplink } from '../uplinks.js';
+import { EndpointCards } from './endpoint-cards.js';
 import { interfaces, ipBatch, ipTry } from './ip.js';
 import { LeavingLinks } from './leaving-links.js';
 import { bringUp, withoutAddress } from './link-messages.js';
 import { deleteNamespace, ensureNamespace, NAMESPACES, removeLinks } from './namespaces.js';
 import { Netlink, ROUTE } from './netlink.js';
-import { bridgeLink, pairLink } from './new-links.js';
+import { bridgeLink } from './new-links.js';
 import type { PolicyTables } from './policy-tables.js';
 import type { PortGroupSettings } from './port-group-settings.js';
+import { bridgeName, portName, portsOf, retried } from './port-names.js';
 import { REJECT_ALL, type SecurityPolicy } from './security-policy.js';
 import { removedUplink, Uplinks } from './uplinks.js';
 import { type Plugging, type Port, Wiring } from './wiring.js';
@@ -41,6 +42,7 @@ export class VirtualSwitch {
 
   private readonly uplinks: Uplinks;
   private readonly leaving: LeavingLinks;
+  private readonly endpoints: EndpointCards;
 
   /**
    * @param instance short name (`InstancePaths.instance`)
@@ -52,6 +54,13 @@ export class VirtualSwitch {
     this.wiring = new Wiring(this.namespace, this.netlink);
     this.uplinks = new Uplinks(this.namespace, uplinks, machine);
     this.leaving = new LeavingLinks(this.namespace);
+    const { namespace, path, ports, wiring, netlink, leaving } = this;
+    this.endpoints = new EndpointCards({
+      ...{ namespace, path, ports, wiring, netlink, leaving },
+      plugging: (cards) => this.plugging(cards),
+      adopt: (moid) => this.adopt(moid),
+      unplugStale: (moid) => this.unplugStale(moid),
+    });
   }
 
   /** Path for `nsenter --net=`. */
@@ -276,104 +285,25 @@ export class VirtualSwitch {
       );
   }
 
-  /**
-   * Makes the namespace of an endpoint VM, with its cards as `ethN`; an existing one is replaced.
-   * @returns its path
-   * @throws notFound for an unknown port group, internal
-   */
-  async connectEndpoint(moid: string, nics: RuntimeNic[]): Promise<string> {
-    await this.disconnectEndpoint(moid);
-    const namespace = this.endpointNamespace(moid);
-    const ports = portsOf(moid, nics);
-    const plugging = this.plugging(ports);
-    try {
-      await ensureNamespace(namespace);
-      // Before there are cards: they inherit it.
-      await this.wiring.deafen(namespace);
-      await this.wiring.guard(namespace);
-      await this.makeEndpointCards(namespace, ports);
-      await this.adopt(moid);
-      await this.wiring.addEndpoint(moid, namespace, ports, plugging);
-    } catch (error) {
-      await this.disconnectEndpoint(moid);
-      throw error;
-    }
-    return `${NAMESPACES}/${namespace}`;
+  /** The endpoint VMs' namespaces: see {@link EndpointCards}. */
+  connectEndpoint(moid: string, nics: RuntimeNic[]): Promise<string> {
+    return this.endpoints.connect(moid, nics);
   }
 
-  /**
-   * The namespace of an endpoint VM that was started before this hostd; null if it does not exist. Its cards become those of the
-   * configuration: a hostd that was killed may have made one more or one less.
-   */
-  async adoptEndpoint(moid: string, nics: RuntimeNic[]): Promise<string | null> {
-    await this.adopt(moid);
-    const namespace = this.endpointNamespace(moid);
-    if (!existsSync(`${NAMESPACES}/${namespace}`)) return null;
-    const inside = await interfaces(namespace).catch(() => null);
-    if (inside === null) return null;
-    const ports = portsOf(moid, nics);
-    const outside = this.ports.get(moid) ?? [];
-    const whole = ports.filter(({ name, nic }) => outside.includes(name) && inside.includes(`eth${nic.index}`));
-    const kept = new Set(whole.map(({ name }) => name));
-    // Removing one end of a pair removes the other.
-    await removeLinks(
-      this.namespace,
-      outside.filter((name) => !kept.has(name)),
-    );
-    this.ports.set(moid, [...kept]);
-    await this.wiring.deafen(namespace);
-    await this.wiring.guard(namespace);
-    await this.wiring.addEndpoint(moid, namespace, whole);
-    for (const { name, nic } of ports) if (!kept.has(name)) await this.plugEndpointCard(moid, nic);
-    return `${NAMESPACES}/${namespace}`;
+  adoptEndpoint(moid: string, nics: RuntimeNic[]): Promise<string | null> {
+    return this.endpoints.adopt(moid, nics);
   }
 
-  /**
-   * Gives a running endpoint VM a card: `ethN` in its namespace, where N is the card's number.
-   * @throws notFound for an unknown port group, internal; nothing is left of it then
-   */
-  async plugEndpointCard(moid: string, nic: RuntimeNic): Promise<void> {
-    const [port] = portsOf(moid, [nic]);
-    if (port === undefined) return;
-    const plugging = this.plugging([port]);
-    const namespace = this.endpointNamespace(moid);
-    // Its number, or an address that it is about to get, may be that of a card that is leaving.
-    await this.endpointCardsGone(moid);
-    await retried(
-      async () => {
-        this.ports.set(moid, [...new Set([...(this.ports.get(moid) ?? []), port.name])]);
-        await this.makeEndpointCards(namespace, [port]);
-        await this.wiring.addEndpointCard(moid, namespace, port, plugging);
-      },
-      async () => {
-        this.unplugEndpointCard(moid, nic);
-        await this.endpointCardsGone(moid);
-      },
-    );
+  plugEndpointCard(moid: string, nic: RuntimeNic): Promise<void> {
+    return this.endpoints.plug(moid, nic);
   }
 
-  /** Takes a card from a running endpoint VM; nobody waits for the kernel. It is no error if the VM has lost it already. */
   unplugEndpointCard(moid: string, nic: RuntimeNic): void {
-    const name = portName(moid, nic.index);
-    this.wiring.removeEndpointCard(moid, nic, name);
-    this.leaving.begin(name);
-    this.ports.set(
-      moid,
-      (this.ports.get(moid) ?? []).filter((one) => one !== name),
-    );
+    this.endpoints.unplug(moid, nic);
   }
 
-  private endpointCardsGone(moid: string): Promise<void> {
-    const prefix = portName(moid, '');
-    return this.leaving.gone((name) => name.startsWith(prefix));
-  }
-
-  /** Removes an endpoint VM's namespace and cards. */
-  async disconnectEndpoint(moid: string): Promise<void> {
-    this.wiring.removeEndpoint(moid);
-    // The cards go first: a process that is still in the namespace would keep both alive.
-    await this.unplugStale(moid);
-    await deleteNamespace(this.endpointNamespace(moid));
+  disconnectEndpoint(moid: string): Promise<void> {
+    return this.endpoints.disconnect(moid);
   }
 
   /** Removes everything of this instance. */
@@ -389,22 +319,6 @@ export class VirtualSwitch {
     this.opened = null;
     this.flows.close();
     this.netlink.close();
-  }
-
-  private endpointNamespace(moid: string): string {
-    return `${this.namespace}-${moid}`;
-  }
-
-  /** Makes pairs of interfaces: one end is the card in the endpoint's namespace, the other is the switch's port, not yet plugged in. */
-  private async makeEndpointCards(namespace: string, ports: readonly Port[]): Promise<void> {
-    const messages = ports.flatMap(({ name, nic: { index, mac } }) => [
-      pairLink(name, { name: `eth${index}`, mac }),
-      withoutAddress(name),
-    ]);
-    const other = `${NAMESPACES}/${namespace}`;
-    await this.netlink.carryOut(this.path, ROUTE, messages, { other });
-    const inner = ports.map(({ nic: { index } }) => bringUp(`eth${index}`));
-    await this.netlink.carryOut(other, ROUTE, inner);
   }
 
   /** Makes taps that nobody has open and that are down. */
@@ -423,37 +337,5 @@ export class VirtualSwitch {
     const bridge = this.bridges.get(portGroup);
     if (bridge === undefined) throw notFound(`there is no port group '${portGroup}'`);
     return bridge;
-  }
-}
-
-/** Interface names have at most 15 bytes. */
-function bridgeName(portGroup: string): string {
-  return `br${createHash('sha256').update(portGroup).digest('hex').slice(0, 10)}`;
-}
-
-/** The switch's interface for a VM's card: `t<number of the VM>n<card>`. */
-function portName(moid: string, index: number | ''): string {
-  return `t${moid.replace(/^vm-/, '').slice(0, 10)}n${index}`;
-}
-
-function portsOf(moid: string, nics: readonly RuntimeNic[]): Port[] {
-  return nics.filter((nic) => nic.connected).map((nic) => ({ name: portName(moid, nic.index), nic }));
-}
-
-/**
- * Adds something. What an earlier hostd left may be in the way, which is rare: only if it does not work is that removed, and it is tried again.
- * @throws what the second try throws, when nothing is left of it
- */
-async function retried(add: () => Promise<void>, remove: () => Promise<void>): Promise<void> {
-  try {
-    await add();
-  } catch {
-    await remove();
-    try {
-      await add();
-    } catch (error) {
-      await remove();
-      throw error;
-    }
   }
 }

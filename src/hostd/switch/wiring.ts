@@ -210,7 +210,7 @@ export class Wiring {
   async addEndpoint(moid: string, namespace: string, ports: Port[], plugging?: Plugging): Promise<void> {
     this.gateways.set(moid, ports);
     const own = ports.map(({ nic }) => nic);
-    this.flows.addGateway(ports);
+    await this.flows.addGateway(ports);
     await together([...this.rules(ports, plugging), this.neighbours.add(moid, namespace, own, () => this.others())]);
   }
 
@@ -221,7 +221,7 @@ export class Wiring {
 
   /** Like {@link addEndpoint}, for one more card. @throws internal */
   async addEndpointCard(moid: string, namespace: string, port: Port, plugging: Plugging): Promise<void> {
-    this.flows.addGateway([port]);
+    await this.flows.addGateway([port]);
     this.gateways.set(moid, [...this.gatewaysBut(moid, port.name), port]);
     await together([
       ...this.rules([port], plugging),

@@ -73,7 +73,7 @@ async function answer(host: Flows | null, vch: string, text: string): Promise<ob
       return { id, probe: await host.flows.probe(vch, probe) };
     }
     const counts = await host.flows.counts(vch);
-    return { id, counts: Object.fromEntries(counts ?? []), answers: host.flows.answers };
+    return { id, counts: Object.fromEntries(counts ?? []) };
   } catch (error) {
     return { id, error: messageOf(error) };
   }

@@ -1,5 +1,18 @@
-/** Images: lists, inspect, history, tags, removal, pulls that fail. */
-import { del, get, made, post, type Subject, sh } from '../case.js';
+/** Images: lists, inspect, history, tags, removal, pulls that fail, archives. */
+import { del, get, made, post, type ScriptStep, type Subject, sh } from '../case.js';
+
+/** Goes to a directory with the files of a small image: its layers `a` and `b`, and its configuration `c`. */
+const FILES = `cd $(mktemp -d) && mkdir a b && echo one > a/one && echo two > b/two &&
+layer() { tar --sort=name --mtime=@0 --owner=0 --group=0 -cf $1.tar -C $1 . && rm -r $1 && sha256sum < $1.tar | cut -c-64; }
+A=$(layer a) && B=$(layer b) && printf '{"architecture":"amd64","os":"linux","created":"2020-01-02T03:04:05Z","config":{"Cmd":["x"]},"rootfs":{"type":"layers","diff_ids":["sha256:%s","sha256:%s"]}}' $A $B > c &&
+manifest() { printf '[{"Config":"%s","RepoTags":%s,"Layers":%s}]' "$@" > manifest.json; } &&
+manifest c '["dt/arch:1"]' '["a.tar","b.tar"]'`;
+
+/** Loads the image with some of its files changed. */
+const loaded = (change: string, load = 'tar -c * | docker load'): ScriptStep => sh(`${FILES} && ${change} && ${load}`);
+/** A file of an archive. */
+const inside = (name: string, ...images: string[]): ScriptStep =>
+  sh(`docker save ${images.join(' ')} | tar -xO ${name}`);
 
 export const images: Subject = {
   name: 'images',
@@ -76,11 +89,82 @@ export const images: Subject = {
       ],
     },
     {
+      name: 'save',
+      steps: [
+        sh('docker tag dt/web dt/saved:1 && docker tag dt/web dt/saved:2', { quiet: true }),
+        inside('manifest.json', 'dt/saved:1'),
+        inside('index.json', 'dt/saved:1'),
+        inside('repositories', 'dt/saved:1'),
+        inside('oci-layout', 'dt/saved:1'),
+        inside('manifest.json', 'dt/saved:2', 'dt/saved:1'),
+        inside('manifest.json', '$(docker images -q dt/saved:1)'),
+        inside('index.json', '$(docker images -q --no-trunc dt/saved:1)'),
+        sh('docker save dt/saved:1 | tar -xO index.json | grep -o sha256:[0-9a-f]*'),
+        sh('docker save $(docker images -q dt/saved:1) | tar -t | grep -v blobs'),
+        sh('docker save dt/saved:1 dt/nosuch:3'),
+        get('/images/get?names=nosuch'),
+        get('/images/get?names=dt/nosuch:1'),
+        get('/images/dt/nosuch/get'),
+        get('/images/get?names='),
+        get('/images/get?names=UPPER'),
+        get('/images/get?names=dt/saved:1&platform=x'),
+        get('/images/get?names=dt/saved:1&platform={"os":"linux","architecture":"arm64"}'),
+        del('/images/dt/saved:1'),
+        del('/images/dt/saved:2'),
+      ],
+    },
+    {
+      name: 'load',
+      steps: [
+        loaded('true'),
+        get('/images/dt/arch:1/json', { only: ['Id', 'RepoTags', 'RootFS', 'Created', 'Parent'] }),
+        loaded('gzip a.tar && mv a.tar.gz a.tar', 'tar -cz * | docker load'),
+        loaded('true', 'tar -c * | zstd -q | docker load'),
+        loaded('true', 'tar -c * | xz | docker load'),
+        loaded('true', 'tar -c * | bzip2 | docker load'),
+        loaded(`manifest c null '["a.tar","b.tar"]'`),
+        loaded(`manifest c '["dt/arch:2","dt/arch:3"]' '["a.tar","./b.tar"]'`),
+        loaded(`manifest c '["dt/arch:1"]' '["a.tar"]'`),
+        loaded(`manifest c '["dt/UPPER:1"]' '["a.tar","b.tar"]'`),
+        loaded(`manifest c '["dt/x@sha256:'$A'"]' '["a.tar","b.tar"]'`),
+        loaded(`manifest c '["dt/arch"]' '["a.tar","b.tar"]'`),
+        loaded(`sed -i s/linux/windows/ c`),
+        loaded(`sed -i s/2020/2021/ c`),
+        loaded(`sed -i s/amd64/arm64/ c`, 'tar -c * | docker load --platform linux/amd64'),
+        loaded('echo "{" > c'),
+        loaded('echo "{" > manifest.json'),
+        loaded('echo "[]" > manifest.json'),
+        loaded('true', 'tar -c * | docker load -q'),
+        sh(`docker images --format '{{.Repository}} {{.Tag}} {{.ID}}' dt/arch`, { sorted: true }),
+        post('/images/load?platform=x'),
+        sh('docker rmi -f dt/arch:1 dt/arch:2 dt/arch:3', { quiet: true }),
+        // It was the lower layer of both; now it is missing.
+        loaded('rm b.tar && sed -i s/2020/2022/ c && echo three >> a.tar'),
+        sh('docker rmi -f dt/arch:1 2> /dev/null || true', { quiet: true }),
+      ],
+    },
+    {
+      name: 'import',
+      steps: [
+        sh(`${FILES} && docker import a.tar dt/import:1`),
+        get('/images/dt/import:1/json', {
+          only: ['RepoTags', 'Comment', 'Os', 'Architecture', 'RootFS', 'Config', 'Parent'],
+        }),
+        sh(`${FILES} && gzip a.tar && docker import -m by-hand -c 'ENV A=b' -c 'CMD ["x"]' - dt/import:2 < a.tar.gz`),
+        get('/images/dt/import:2/json', { only: ['Comment', 'RootFS'] }),
+        sh(`docker history --format '{{.CreatedBy}}|{{.Comment}}|{{.Size}}' dt/import:2`),
+        sh(`docker inspect -f '{{.Config.Env}} {{.Config.Cmd}}' dt/import:2`),
+        sh(`${FILES} && docker import --platform linux/arm64 a.tar dt/import:3`),
+        sh(`docker inspect -f '{{.Architecture}} {{.Os}}' dt/import:3`),
+        sh(`${FILES} && docker import a.tar dt/UPPER`),
+        sh(`${FILES} && docker import -c 'NOSUCH x' a.tar dt/import:4`),
+        sh('docker rmi -f dt/import:1 dt/import:2 dt/import:3', { quiet: true }),
+      ],
+    },
+    {
       name: 'what there is not',
       steps: [
         post('/images/dt/nosuch/push'),
-        get('/images/get?names=dt/nosuch'),
-        get('/images/dt/nosuch/get'),
         post('/images/prune?filters={"nosuch":["x"]}'),
         post('/images/prune?filters={"dangling":["maybe"]}'),
         get('/images/search?term=x&limit=1000'),

@@ -1,5 +1,5 @@
 /** An in-memory layer store and key-value store with the port layer's contracts, for tests of their users. */
-import type { Readable } from 'node:stream';
+import { Readable } from 'node:stream';
 import { extract } from 'tar-stream';
 import type { KeyValueStore, LayerInfo, LayerStore } from '../../../port-layer/index.js';
 import { conflict, invalid, notFound } from '../../../src/common/errors.js';
@@ -9,6 +9,7 @@ export class MemoryLayerStore implements LayerStore {
   readonly layers = new Map<string, LayerInfo>();
   /** Names of each layer's entries. */
   readonly entries = new Map<string, string[]>();
+  readonly tars = new Map<string, Buffer>();
   /** Layers that something other than a layer depends on. */
   readonly inUse = new Set<string>();
   writing = 0;
@@ -42,6 +43,8 @@ export class MemoryLayerStore implements LayerStore {
       const reader = extract();
       options.signal?.addEventListener('abort', () => reader.destroy(options.signal?.reason), { once: true });
       tar.on('error', (error) => reader.destroy(error));
+      const bytes: Buffer[] = [];
+      tar.on('data', (chunk: Buffer) => bytes.push(Buffer.from(chunk)));
       tar.pipe(reader);
       try {
         for await (const entry of reader) {
@@ -59,10 +62,23 @@ export class MemoryLayerStore implements LayerStore {
       const info = { ...layer, size };
       this.layers.set(layer.chainId, info);
       this.entries.set(layer.chainId, names);
+      this.tars.set(layer.chainId, Buffer.concat(bytes));
       return info;
     } finally {
       this.writing--;
     }
+  }
+
+  tarSize(chainId: string): number {
+    const tar = this.tars.get(chainId);
+    if (tar === undefined) throw notFound(`no layer ${chainId}`);
+    return tar.length;
+  }
+
+  async tar(chainId: string): Promise<Readable> {
+    const tar = this.tars.get(chainId);
+    if (tar === undefined) throw notFound(`no layer ${chainId}`);
+    return Readable.from([tar]);
   }
 
   async delete(chainId: string): Promise<void> {

@@ -1,13 +1,25 @@
 /** Helpers of the disk tests: temporary directories, tars, and reference tools (`e2fsck`, `qemu-img`, `debugfs`). */
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
 import { mkdtemp, open, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { Readable } from 'node:stream';
 import { promisify } from 'node:util';
 import { type Header, pack } from 'tar-stream';
-import { applyLayer, Ext4Filesystem, type FileStat, type LayerResult, VmdkChain } from '../../../src/disk/index.js';
+import { expect } from 'vitest';
+import {
+  applyLayer,
+  Ext4Filesystem,
+  type FileStat,
+  type LayerResult,
+  type RecipeFiles,
+  type RecipeSize,
+  type RecipeSource,
+  tarFromRecipe,
+  VmdkChain,
+} from '../../../src/disk/index.js';
 
 const run = promisify(execFile);
 
@@ -64,24 +76,33 @@ export class Stack {
     return this.paths.at(-1) as string;
   }
 
-  /** Applies a layer on top. */
+  /** Applies a layer on top, and makes sure that its tar can be made again from it, bit for bit. */
   async add(tar: Buffer | Readable, options: { signal?: AbortSignal; outPath?: string } = {}): Promise<LayerResult> {
     const parent = this.paths.length === 0 ? null : await VmdkChain.open(this.top);
     const outPath = options.outPath ?? join(this.directory, `${this.prefix}${this.paths.length}.vmdk`);
+    const recipe = { recipe: `${outPath}.recipe`, replaced: `${outPath}.replaced` };
+    const hash = createHash('sha256');
+    const stream = Buffer.isBuffer(tar) ? streamOf(tar) : tar;
+    stream.on('data', (chunk: Buffer) => hash.update(chunk)).pause();
     try {
       const result = await applyLayer({
         parent,
-        tar: Buffer.isBuffer(tar) ? streamOf(tar) : tar,
+        tar: stream,
         outPath,
+        recipe,
         parentHint: parent ? basename(this.top) : null,
         capacity: this.capacity,
         seed: `layer ${this.paths.length}`,
         signal: options.signal,
       });
       if (options.outPath === undefined && !result.unchanged) this.paths.push(outPath);
+      const again = await tarAgain(result.unchanged ? this.top : outPath, recipe, result.recipe!);
+      expect(again).toEqual({ size: result.recipe!.tar, digest: hash.digest('hex') });
       return result;
     } finally {
       await parent?.close();
+      await rm(recipe.recipe, { force: true });
+      await rm(recipe.replaced, { force: true });
     }
   }
 
@@ -89,6 +110,24 @@ export class Stack {
   read<T>(body: (filesystem: Ext4Filesystem) => Promise<T>): Promise<T> {
     return withFilesystem(this.top, body);
   }
+}
+
+/** The size and digest of the tar that a layer's recipe makes. */
+async function tarAgain(top: string, files: RecipeFiles, size: RecipeSize): Promise<{ size: number; digest: string }> {
+  const source: RecipeSource = {
+    recipe: async () => createReadStream(files.recipe),
+    replaced:
+      size.replaced === 0 ? null : async (start, end) => createReadStream(files.replaced, { start, end: end - 1 }),
+  };
+  return withFilesystem(top, async (filesystem) => {
+    const hash = createHash('sha256');
+    let length = 0;
+    for await (const bytes of tarFromRecipe(source, filesystem)) {
+      hash.update(bytes);
+      length += bytes.length;
+    }
+    return { size: length, digest: hash.digest('hex') };
+  });
 }
 
 /** Runs `body` with the filesystem on the chain at `path`. */

@@ -95,8 +95,52 @@ describe('images', () => {
       errorDetail: { message: 'broken in the middle' },
       error: 'broken in the middle',
     });
-    expect((await engine.call('POST', '/images/create?fromSrc=-')).status).toBe(501);
     expect((await engine.call('POST', '/images/create')).status).toBe(400);
+  });
+
+  it('are imported from the body or a URL, with the changes that are asked for', async () => {
+    const made = await engine.call(
+      'POST',
+      '/v1.51/images/create?fromSrc=-&repo=made/here&message=m&changes=ENV%20A=b&changes=CMD%20x&platform=linux/arm64',
+      'a tar',
+    );
+    expect(made).toMatchObject({ status: 200, json: { status: expect.stringMatching(/^sha256:/) } });
+    expect(engine.images.imports[0]).toMatchObject({
+      config: { Env: ['A=b'], Cmd: ['/bin/sh', '-c', 'x'] },
+      comment: 'm',
+      platform: { os: 'linux', architecture: 'arm64' },
+      reference: { path: 'made/here', tag: 'latest' },
+    });
+    expect(engine.images.archives[0]!.toString()).toBe('a tar');
+    engine.images.downloads.set('http://there/x.tar', Buffer.from('from there'));
+    const from = await engine.call('POST', '/v1.51/images/create?fromSrc=there/x.tar');
+    const lines = from.text
+      .trim()
+      .split('\r\n')
+      .map((line) => (JSON.parse(line) as { status: string }).status);
+    expect(lines.map((line) => line.replace(/^sha256:.*/, 'id'))).toEqual([
+      'Downloading from http://there/x.tar',
+      'Importing',
+      'id',
+    ]);
+    expect(engine.images.imports[1]).toMatchObject({ comment: 'Imported from there/x.tar', reference: null });
+    for (const [query, status] of [
+      ['fromSrc=http://there/none', 500],
+      ['fromSrc=-&repo=UPPER', 400],
+      ['fromSrc=-&changes=NOSUCH%20x', 400],
+      ['fromSrc=-&platform=a/b/c/d', 400],
+    ])
+      expect((await engine.call('POST', `/images/create?${query}`)).status).toBe(status);
+  });
+
+  it('are loaded and saved; a failure is a message of the stream', async () => {
+    const loaded = await engine.call('POST', '/v1.51/images/load', 'an archive');
+    expect(loaded).toMatchObject({ status: 200, text: '{"stream":"Loaded image: loaded:latest\\n"}\r\n' });
+    expect((await engine.call('POST', '/v1.51/images/load?platform={"os":"linux"}', 'x')).status).toBe(400);
+    const { id } = engine.images.resolve('p:1');
+    for (const path of ['/images/p:1/get', '/images/get?names=p:1'])
+      expect(await engine.call('GET', path)).toMatchObject({ status: 200, text: id });
+    expect((await engine.call('GET', '/images/get?names=p:1&names=nosuch')).status).toBe(404);
   });
 
   it('are tagged and removed, but not while a container needs them', async () => {

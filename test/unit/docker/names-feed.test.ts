@@ -80,6 +80,7 @@ describe('the server of names', () => {
               },
             ],
             servers: null,
+            lookups: null,
           },
         ],
         gone: [],
@@ -127,8 +128,25 @@ describe('the server of names', () => {
     expect(told[1]).toMatchObject({ reported: ['*.example.com'], networks: null });
   });
 
+  it('is told what each container may look up: nothing where a policy does not know the container', async () => {
+    const { names, told } = feed([container('one', '10.1.0.2'), container('two', '10.1.0.3')]);
+    await names.restrict(new Map([['one'.padEnd(64, '0'), ['example.org']]]));
+    await names.restrict(null);
+    expect(told.map(({ containers }) => containers.map(({ lookups }) => lookups))).toEqual([
+      [['example.org'], []],
+      [null, null],
+    ]);
+  });
+
+  it('leaves all other names to a container that has a server of its own on its loopback', async () => {
+    const dns = { servers: ['9.9.9.9', '127.0.0.1'], search: [], options: [] };
+    const { names, told, forwards } = feed([container('one', '10.1.0.2', { dns })]);
+    await names.follow();
+    expect([told[0]!.containers[0]!.servers, forwards]).toEqual([[], []]);
+  });
+
   it('reaches a container’s own servers by forwards, as long as somebody wants them', async () => {
-    const dns = { servers: ['9.9.9.9', '127.0.0.1', '10.1.0.7', '10.1.0.1'], search: [], options: [] };
+    const dns = { servers: ['9.9.9.9', '127.0.0.11', '10.1.0.7', '10.1.0.1'], search: [], options: [] };
     const { names, told, forwards, world } = feed([container('one', '10.1.0.2', { dns })]);
     await names.follow();
     expect(told[0]!.containers[0]!.servers).toEqual([
@@ -147,8 +165,10 @@ describe('the server of names', () => {
 it.each([
   ['9.9.9.9', { kind: 'forward' }],
   ['2606:4700::1111', { kind: 'forward' }],
-  ['127.0.0.53', { kind: 'none' }],
-  ['::1', { kind: 'none' }],
+  ['127.0.0.1', { kind: 'inside' }],
+  ['::1', { kind: 'inside' }],
+  ['127.0.0.11', { kind: 'none' }],
+  ['0.0.0.0', { kind: 'none' }],
   ['10.1.0.1', { kind: 'none' }],
   ['10.0.0.1', { kind: 'none' }],
   ['10.1.0.9', { kind: 'direct', server: { address: '10.1.0.9', port: 53 } }],

@@ -64,6 +64,7 @@ describe('making a network', () => {
     [{ Name: 'n', Options: { 'com.docker.network.container_iface_prefix': 'c t' } }, 400, 'container_iface_prefix'],
     [{ Name: 'n', Options: { 'caisson.egress': 'zz' } }, 400, 'failed to parse caisson.egress value: zz'],
     [{ Name: 'n', Options: { 'caisson.egress-rate': '10mb' } }, 400, "caisson.egress-rate '10mb' is no rate"],
+    [{ Name: 'n', Options: { 'caisson.egress-rate': '10mbit' } }, 501, 'does not pass by this endpoint'],
     [{ Name: 'n', Internal: true, Options: { 'caisson.egress-rate': '10mbit' } }, 400, 'has no way out'],
     [{ Name: 'n', Options: { 'com.docker.network.driver.mtu': '70000' } }, 400, 'invalid MTU number: 70000'],
   ])('%j: %i', async (body, status, message) => {

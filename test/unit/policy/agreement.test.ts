@@ -3,7 +3,8 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { compileForGateway, compileForSwitch } from '../../../appliance/policy/compile.js';
 import { evaluate, ordered } from '../../../appliance/policy/evaluate.js';
-import type { Flow, Party, Subject } from '../../../appliance/policy/parties.js';
+import { lookupsOf } from '../../../appliance/policy/lookups.js';
+import { type Flow, isNamed, type Party, type Subject } from '../../../appliance/policy/parties.js';
 import { rangeOf } from '../../../appliance/policy/ranges.js';
 import {
   type Peer,
@@ -178,6 +179,35 @@ test('between containers and the outside, at the gateway', () => {
       },
     ),
     { numRuns: 400 },
+  );
+});
+
+test('who may not look up a name reaches nothing outside that is in no range and has only that name', () => {
+  fc.assert(
+    fc.property(
+      policy,
+      subjects,
+      protocol,
+      port,
+      fc.constantFrom('2.2.2.2', '2222::2'),
+      (given, all, kind, number, address) => {
+        const rules = ordered(given);
+        const subject = all[0]!;
+        const lookups = lookupsOf(rules, subject);
+        for (const name of ['a.example.org', 'example.net', 'example.com']) {
+          if (lookups === null || lookups.some((pattern) => isNamed(pattern, name))) continue;
+          const flow: Flow = {
+            from: { kind: 'container', subject },
+            // In none of the ranges but those of everything.
+            to: { kind: 'outside', address, names: [name] },
+            protocol: kind,
+            port: kind === 'tcp' || kind === 'udp' ? number : 0,
+          };
+          expect(evaluate(rules, flow).action).not.toBe('allow');
+        }
+      },
+    ),
+    { numRuns: 1000 },
   );
 });
 

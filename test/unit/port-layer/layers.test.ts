@@ -1,7 +1,9 @@
 /** Layers on the datastore: the cost of long chains, and layers that change nothing. */
-import { readdir } from 'node:fs/promises';
+import { once } from 'node:events';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
+import { gunzipSync, gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import type { VchConfig } from '../../../port-layer/config.js';
 import type { LayerInfo } from '../../../port-layer/index.js';
@@ -54,6 +56,13 @@ async function write(tars: Buffer[], onto: string | null = null): Promise<LayerI
   return infos;
 }
 
+/** A layer's tar as it is given back. */
+async function tarBack(chain: string): Promise<Buffer> {
+  const parts: Buffer[] = [];
+  for await (const part of await layers.tar(chain)) parts.push(part as Buffer);
+  return Buffer.concat(parts);
+}
+
 const fileTar = (name: string): Promise<Buffer> => tarOf([{ name, content: name, mode: 0o644 }]);
 
 async function names(chain: string): Promise<string[]> {
@@ -81,7 +90,7 @@ it('an empty layer shares the disk of the one below, also for layers above it an
   expect(await layers.diskOf(second!.chainId)).toBe(await layers.diskOf(base!.chainId));
   expect(await names(upper!.chainId)).toEqual(['a', 'b']);
   const stored = join(directory, `${ROOT}/images`, second!.chainId.slice(7));
-  expect(await readdir(stored)).toEqual(['layer.json']);
+  expect((await readdir(stored)).sort()).toEqual(['layer.json', 'tar-recipe']);
 
   layers = await openLayers();
   expect(layers.list()).toHaveLength(4);
@@ -102,6 +111,41 @@ it('a disk stays as long as a layer uses it', async () => {
   // Data cached for a removed layer is not used for a new one.
   const again = await write([await fileTar('a'), await fileTar('b')]);
   expect(await names(again[1]!.chainId)).toEqual(['a', 'b']);
+});
+
+it('layers leave as they came, also after a restart, those without a disk too', async () => {
+  const large = await tarOf([{ name: 'large', content: Buffer.alloc(3_000_000, 'ab') }]);
+  const twice = await tarOf(['first', 'second'].map((content) => ({ name: 'twice', content })));
+  const tars = [await fileTar('a'), EMPTY, large, twice];
+  const infos = await write(tars);
+  for (const [index, { chainId }] of infos.entries()) expect((await tarBack(chainId)).equals(tars[index]!)).toBe(true);
+  layers = await openLayers();
+  for (const [index, { chainId }] of infos.entries()) expect((await tarBack(chainId)).equals(tars[index]!)).toBe(true);
+  await expect(layers.tar('sha256:none')).rejects.toMatchObject({ kind: 'notFound' });
+});
+
+it('a layer whose files were damaged, or that an earlier version stored, is refused by name', async () => {
+  const tar = await fileTar('a');
+  const [info] = await write([tar]);
+  const stored = join(directory, `${ROOT}/images`, info!.chainId.slice(7));
+  const recipe = join(stored, 'tar-recipe');
+  const plain = gunzipSync(await readFile(recipe));
+  plain[20] = (plain[20] as number) ^ 1;
+  await writeFile(recipe, gzipSync(plain));
+  await expect(tarBack(info!.chainId)).rejects.toThrow(/is damaged: its tar has the digest sha256:.* instead of/);
+  const { recipe: _, ...old } = JSON.parse(await readFile(join(stored, 'layer.json'), 'utf8')) as LayerInfo;
+  await writeFile(join(stored, 'layer.json'), JSON.stringify(old));
+  layers = await openLayers();
+  await expect(layers.tar(info!.chainId)).rejects.toMatchObject({ kind: 'unsupported' });
+});
+
+it('a layer is kept while its tar is read', async () => {
+  const [info] = await write([await fileTar('a')]);
+  const tar = await layers.tar(info!.chainId);
+  await expect(layers.delete(info!.chainId)).rejects.toMatchObject({ kind: 'conflict' });
+  tar.destroy();
+  await once(tar, 'close');
+  await layers.delete(info!.chainId);
 });
 
 it('the first layer of an image may be empty', async () => {

@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { wholeEndpoint } from '../../../port-layer/network/endpoints.js';
 import { type HostsFile, hostsFile } from '../../../port-layer/network/hosts-file.js';
-import { internalResolvConf, resolvConf } from '../../../port-layer/network/resolv-conf.js';
+import { internalResolvConf, machineDns, resolvConf } from '../../../port-layer/network/resolv-conf.js';
 import { HOST_GATEWAY, type NetworkEndpoint } from '../../../port-layer/network/types.js';
 
 const at = (address: string, gateway = '172.16.0.1'): NetworkEndpoint =>
@@ -80,13 +80,7 @@ describe('resolv.conf', () => {
       'nameserver 127.0.0.53\nnameserver 192.0.2.1\nnameserver ::1\n',
       'nameserver 192.0.2.1\n',
     ],
-    [
-      'has servers of its own when the machine has none left',
-      null,
-      'nameserver 127.0.0.53\n',
-      'nameserver 8.8.8.8\nnameserver 8.8.4.4\n',
-    ],
-    ['has them too when the machine’s file cannot be read', null, '', 'nameserver 8.8.8.8\nnameserver 8.8.4.4\n'],
+    ['has others when the machine’s file cannot be read', null, '', 'nameserver 8.8.8.8\nnameserver 8.8.4.4\n'],
     [
       'passes over what is no address',
       null,
@@ -94,7 +88,22 @@ describe('resolv.conf', () => {
       'nameserver 8.8.8.8\nnameserver 8.8.4.4\n',
     ],
   ])('%s', (_, own, file, text) => {
-    expect(resolvConf(own, file)).toBe(text);
+    expect(resolvConf(own, [], file)).toBe(text);
+  });
+
+  it('has the gateway, which asks the server on the machine’s loopback', () => {
+    const gateways = ['172.17.0.1', 'fd00::1'];
+    const file = 'nameserver 127.0.0.53\nsearch lan\n';
+    expect(resolvConf(null, gateways, file)).toBe('nameserver 172.17.0.1\nnameserver fd00::1\nsearch lan\n');
+    expect(resolvConf({ ...none, servers: ['127.0.0.1'] }, gateways, file)).toBe('nameserver 127.0.0.1\nsearch lan\n');
+    expect(resolvConf(null, gateways, `${file}nameserver 192.0.2.1\n`)).toContain('nameserver 192.0.2.1\n');
+    expect(resolvConf(null, gateways, '')).toContain('nameserver 8.8.8.8\n');
+    const asks = (text: string): string[] => machineDns(file, [], () => text).servers;
+    expect([asks('nameserver 192.0.2.9\n'), asks('nameserver 127.0.0.1\n'), asks('')]).toEqual([
+      ['192.0.2.9'],
+      ['8.8.8.8', '8.8.4.4'],
+      ['8.8.8.8', '8.8.4.4'],
+    ]);
   });
 });
 

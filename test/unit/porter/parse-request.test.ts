@@ -26,12 +26,17 @@ const forward = {
   outer: { address: 'fd00::53', port: 53 },
 };
 const member = { network: 'n1', addresses: ['10.0.0.2', 'fd00::2'], names: ['db'], links: [['x', 'web']] };
-const container = { id: 'c1', members: [member], servers: [{ address: '9.9.9.9', port: 53 }] };
+const container = {
+  id: 'c1',
+  members: [member],
+  servers: [{ address: '9.9.9.9', port: 53 }],
+  lookups: ['*.example.org'],
+};
 const change = {
   whole: true,
   networks: [{ id: 'n1', name: 'backend', named: true, forwards: false }],
   servers: [{ address: '127.0.0.1', port: 5301 }],
-  containers: [container, { id: 'c2', members: [], servers: null }],
+  containers: [container, { id: 'c2', members: [], servers: null, lookups: null }],
   gone: ['c3'],
   reported: ['*.example.com'],
 };

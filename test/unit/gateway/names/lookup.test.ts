@@ -66,7 +66,7 @@ describe('lookup', () => {
   it('no name that a message could not carry is told', () => {
     const long = 'x'.repeat(64);
     const member = { network: 'f', addresses: ['10.1.0.9'], names: [long], links: [] as [string, string][] };
-    const state = known({ ...NOTHING, containers: [{ id: 'long', members: [member], servers: null }] });
+    const state = known({ ...NOTHING, containers: [{ id: 'long', members: [member], servers: null, lookups: null }] });
     expect(lookup(state, WEB!, { name: '9.0.1.10.in-addr.arpa', type: PTR }, 0)).toEqual(ask(MACHINES));
   });
 });
@@ -87,7 +87,7 @@ describe('changes', () => {
   });
 
   it('a container that is gone is neither found nor answered, and its address may be the next one’s', () => {
-    const next = { id: 'next', members: [{ ...api1!.members[0]!, names: ['next'] }], servers: null };
+    const next = { id: 'next', members: [{ ...api1!.members[0]!, names: ['next'] }], servers: null, lookups: null };
     const state = known({ ...NOTHING, gone: ['api1'], containers: [next] });
     expect([find(state, 'next'), find(state, 'api-1')]).toEqual([at('10.1.0.3'), ask(MACHINES)]);
     const gone = known({ ...NOTHING, gone: ['api1'] });

@@ -20,6 +20,7 @@ type Says = (name: string, plain: boolean) => Partial<DecodedPacket> | string | 
 function world(udp: Record<number, Says>, tcp: Record<number, Says> = {}) {
   const asked: string[] = [];
   const reports: NamesAnswer[] = [];
+  const refused: string[] = [];
   let now = 0;
   const exchange =
     (how: string, all: Record<number, Says>) =>
@@ -42,12 +43,14 @@ function world(udp: Record<number, Says>, tcp: Record<number, Says> = {}) {
     transport,
     now: () => now,
     report: async (answer) => void reports.push(answer),
+    refused: ({ asker, name, count }) => refused.push(`${asker} ${name} ${count}`),
   });
   server.apply(KNOWN);
   return {
     server,
     asked,
     reports,
+    refused,
     pass: (ms: number) => {
       now += ms;
     },
@@ -86,7 +89,7 @@ describe('what is known', () => {
   it('is cut off where the asker takes no more, at a record', async () => {
     const { server, ask } = world({});
     const member = { network: 'f', addresses: many, names: ['many'], links: [] };
-    server.apply({ ...NOTHING, containers: [{ id: 'many', members: [member], servers: null }] });
+    server.apply({ ...NOTHING, containers: [{ id: 'many', members: [member], servers: null, lookups: null }] });
     const plain = await ask(API1!, query('many', 'A'));
     expect(plain[1]).toBe('cut off');
     expect(plain.length).toBeGreaterThan(20);
@@ -208,7 +211,30 @@ describe('what others know', () => {
     expect(await ask(DB!, query('example.com', 'A'))).toEqual(['SERVFAIL']);
     server.apply({ ...NOTHING, servers: [] });
     expect(await ask(WEB!, query('example.com', 'A'))).toEqual(['SERVFAIL']);
+    // Its own are where only itself gets: its resolver asks them when it is refused here.
+    server.apply({ ...NOTHING, containers: [{ ...KNOWN.containers[0]!, servers: [] }] });
+    expect(await ask(WEB!, query('example.com', 'A'))).toEqual(['REFUSED']);
     expect(asked).toEqual([]);
+  });
+
+  it('is told to nobody who may not look it up, and that is told', async () => {
+    const { server, ask, asked, refused } = world({ [MACHINES.port]: ok });
+    const web = { ...KNOWN.containers[0]!, lookups: ['example.com', '*.Example.org'] };
+    server.apply({ ...NOTHING, containers: [web] });
+    for (const name of ['example.com', 'EXAMPLE.com', 'a.b.example.org'])
+      expect((await ask(WEB!, query(name, 'A')))[0]).toBe('NOERROR');
+    for (const name of ['www.example.com', 'example.org', 'secret.example.net'])
+      expect(await ask(WEB!, query(name, 'A'))).toEqual(['NXDOMAIN']);
+    expect(await ask(WEB!, query('8.8.8.8.in-addr.arpa', 'PTR'))).toEqual(['NXDOMAIN']);
+    expect(
+      asked.filter((one) => !one.toLowerCase().includes('example.com') && !one.includes('a.b.example.org')),
+    ).toEqual([]);
+    expect(refused).toEqual([`${WEB} www.example.com 1`]);
+    // Other containers, and what others may ask.
+    expect((await ask(WEB!, query('api', 'A')))[0]).toBe('NOERROR');
+    expect((await ask(API1!, query('secret.example.net', 'A')))[0]).toBe('NOERROR');
+    server.apply({ ...NOTHING, containers: [{ ...web, lookups: null }] });
+    expect((await ask(WEB!, query('secret.example.net', 'A')))[0]).toBe('NOERROR');
   });
 
   it('nobody can have more than a share of it', async () => {
@@ -226,7 +252,7 @@ describe('an asker', () => {
     const { server, ask } = world({});
     const answer = ask('10.1.0.50', query('web', 'A'));
     const member = { network: 'f', addresses: ['10.1.0.50'], names: ['new'], links: [] };
-    server.apply({ ...NOTHING, containers: [{ id: 'new', members: [member], servers: null }] });
+    server.apply({ ...NOTHING, containers: [{ id: 'new', members: [member], servers: null, lookups: null }] });
     expect(await answer).toEqual(['NOERROR', 'A "10.1.0.2"']);
   });
 
@@ -312,6 +338,7 @@ describe('what is no question', () => {
           transport: { udp: say, tcp: say },
           now: () => 0,
           report: async () => undefined,
+          refused: () => undefined,
         });
         server.apply({ ...KNOWN, reported: ['*'] });
         const answer = await server.answer(WEB!, query('x.com', 'A', 1232), udpLimit);

@@ -63,15 +63,20 @@ beforeAll(async () => {
     if (label !== 'long') say(answers(question, ['9.9.9.9']));
   });
   await new Promise<void>((ready) => outside.bind(forOutside, HERE, ready));
-  const server = new NamesServer({ transport: network, now: () => performance.now(), report: async () => undefined });
+  const server = new NamesServer({
+    transport: network,
+    now: () => performance.now(),
+    report: async () => undefined,
+    refused: () => undefined,
+  });
   const member = (address: string, name: string) => ({ network: 'n', addresses: [address], names: [name], links: [] });
   server.apply({
     ...NOTHING,
     networks: [{ id: 'n', name: 'net', named: true, forwards: true }],
     servers: [{ address: HERE, port: forOutside }],
     containers: [
-      { id: 'asker', members: [member(HERE, 'asker')], servers: null },
-      { id: 'other', members: [member('10.1.0.2', 'other')], servers: null },
+      { id: 'asker', members: [member(HERE, 'asker')], servers: null, lookups: null },
+      { id: 'other', members: [member('10.1.0.2', 'other')], servers: null, lookups: null },
     ],
   });
   port = await freePort();
