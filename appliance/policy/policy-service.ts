@@ -169,7 +169,6 @@ export class PolicyService {
     if (JSON.stringify(watched) !== this.watched) places.watch(watched);
     this.watched = JSON.stringify(watched);
     const subjects = active ? places.subjects() : [];
-    await places.lookups(active ? new Map(subjects.map((one) => [one.id, lookupsOf(rules, one)])) : null);
     const onSwitch = active ? compileForSwitch(rules, subjects) : null;
     const atGateway = active ? compileForGateway(rules, subjects, this.learned.list(Date.now())) : null;
     const text = onSwitch === null ? '' : JSON.stringify(onSwitch);
@@ -184,6 +183,8 @@ export class PolicyService {
       this.enforced.atGateway = other;
     }
     this.compiled.atGateway = atGateway;
+    // Last: a policy that cannot be enforced must leave nothing behind.
+    await places.lookups(active ? new Map(subjects.map((one) => [one.id, lookupsOf(rules, one)])) : null);
   }
 }
 

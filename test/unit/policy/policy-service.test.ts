@@ -111,17 +111,30 @@ function places(kept: Partial<Record<Tier, string>>, saved: { names?: unknown } 
   return { all, told, saved };
 }
 
-it('tells what each container may look up, and everything again once the policy is gone', async () => {
+it('tells what each container may look up', async () => {
   const { all, told } = places({ default: 'preset: locked' });
   const service = new PolicyService(all);
   await service.open();
   expect(told.lookups).toEqual(new Map([['web', []]]));
   await service.setProject(NAMES);
   expect(told.lookups?.get('web')).toEqual(['*.example.org', 'example.net']);
-  const open = new PolicyService(places({}).all);
-  await open.open();
-  await open.setProject(NAMES);
-  expect(told.lookups).not.toBeNull();
+});
+
+it('restricts nobody when the policy cannot be enforced, or is taken away', async () => {
+  const { all, told } = places({});
+  const service = new PolicyService(all);
+  await service.open();
+  const last = 'rules: [{ name: x, direction: out, peer: outside, action: drop }]';
+  all.atGateway = async () => {
+    throw new Error('no');
+  };
+  await expect(service.setProject(last)).rejects.toThrow('no');
+  expect(told.lookups).toBeNull();
+  all.atGateway = async () => undefined;
+  await service.setProject(last);
+  expect(told.lookups?.get('web')).toEqual([]);
+  await service.setProject('');
+  expect(told.lookups).toBeNull();
 });
 
 it('knows the addresses of names after a restart', async () => {
