@@ -55,7 +55,10 @@ export interface WantedPools {
 /** The subnets of a new network, IPv4 first. @throws invalid, forbidden in the words of `network.*` */
 export function choosePools({ pools, ipv4, ipv6 }: WantedPools, sources: Sources): Pool[] {
   if (!ipv4 && !ipv6) throw new PortLayerError('network.noFamily', {});
-  const problems = pools.flatMap(problemsOf);
+  // As in Docker, subnets of a kind that is off are kept and mean nothing.
+  const isOn = ({ subnet = '' }: AskedPool): boolean =>
+    parseSubnet(subnet)?.family === 6 ? ipv6 : ipv4 || !subnet.includes('.');
+  const problems = pools.filter(isOn).flatMap(problemsOf);
   if (problems.length > 0) throw new PortLayerError('network.badConfig', { problems });
   const chosen: { pool: Pool; subnet: Subnet }[] = [];
   const busy = (): AddressRange[] => [...sources.networks, ...chosen.map(({ subnet }) => subnet)];

@@ -156,7 +156,9 @@ export class Places {
     const chosen = ([4, 6] as const).map((family) => {
       const asked = family === 4 ? wish.ipv4 : wish.ipv6;
       const own = pools.filter((pool) => pool.family === family);
-      if (own.length === 0 && !asked) return undefined;
+      // Nobody has an address of a kind that the network knows, but has switched off.
+      const isOff = (spec.asked ?? []).some(({ subnet = '' }) => subnet.includes(':') === (family === 6));
+      if (own.length === 0 && (!asked || isOff)) return undefined;
       return chooseFrom(own, id, asked, spec.name);
     });
     const [four, six] = chosen;

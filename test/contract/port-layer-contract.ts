@@ -171,7 +171,7 @@ export function portLayerContract(open: () => Promise<Subject>): void {
     const log = { follow: false, stdout: true, stderr: true };
     expect(await text(await interaction.logs(id, log))).toBe('begun\ngot this\nwrong\n');
     expect(await text(await interaction.logs(id, { ...log, stderr: false, tail: 2 }))).toBe('got this\n');
-    expect(seen(id)).toEqual(['created', 'started', 'paused', 'unpaused', 'exited']);
+    expect(seen(id)).toEqual(['created', 'starting', 'started', 'paused', 'unpaused', 'exited']);
     await exec.remove(id, { force: false });
     await fails(interaction.logs(id, log), 'notFound', 'container.notFound', { reference: id });
   });
@@ -221,7 +221,7 @@ export function portLayerContract(open: () => Promise<Subject>): void {
     const id = await create('unstartable', { ...sh(''), args: ['/nosuch'] }, { networks: [] });
     await fails(exec.start(id), 'invalid', 'process.notStarted', { of: 'container', exitCode: 127 });
     expect(exec.resolve(id)).toMatchObject({ state: 'created', exitCode: 127, startedAt: null });
-    expect(seen(id)).toEqual(['created', 'startFailed']);
+    expect(seen(id)).toEqual(['created', 'starting', 'startFailed']);
     await exec.remove(id, { force: false });
 
     const prepared = new Error('the caller is not ready');
@@ -234,7 +234,7 @@ export function portLayerContract(open: () => Promise<Subject>): void {
     const removed = exec.wait(short, 'removed');
     await exec.start(short);
     expect(await removed).toMatchObject({ exitCode: 3 });
-    expect(seen(short)).toEqual(['created', 'started', 'exited', 'removed']);
+    expect(seen(short)).toEqual(['created', 'starting', 'started', 'exited', 'removed']);
   });
 
   it('volumes, small values and networks', async () => {
@@ -267,6 +267,59 @@ export function portLayerContract(open: () => Promise<Subject>): void {
     expect([network.resolve(id).name, network.resolve(id.slice(0, 12)).name]).toEqual([name, name]);
     expect(network.list().map((one) => one.name)).toContain('bridge');
     await fails(() => network.resolve('nosuch'), 'notFound', 'network.notFound', { network: 'nosuch' });
+  });
+
+  it('networks that users make, and containers on them', async () => {
+    const { exec, network } = portLayer;
+    const told: string[] = [];
+    const quiet = network.onChange(({ type, network: { name } }) => told.push(`${type} ${name}`));
+    const plain = { ipv4: true, ipv6: false, internal: false, attachable: false };
+    const make = (name: string, more: object = {}) =>
+      network.create({ name, pools: [], ...plain, labels: {}, options: {}, ipamOptions: null, ...more });
+
+    const made = await make('made', { pools: [{ subnet: '10.99.0.0/24' }], labels: { a: 'b' }, mtu: 1400 });
+    expect(made).toMatchObject({ name: 'made', kind: 'bridge', driver: 'bridge', labels: { a: 'b' }, mtu: 1400 });
+    expect(made).toMatchObject({ predefined: false, subnet: '10.99.0.0/24', gateway: '10.99.0.1', endpoints: [] });
+    expect(network.resolve('made')).toEqual(made);
+    await fails(make('made'), 'conflict', 'network.nameTaken', { name: 'made' });
+    await fails(make('bridge'), 'forbidden', 'network.predefined', { network: 'bridge', doing: 'create' });
+    await fails(make('none', { ipv4: false }), 'invalid', 'network.noFamily', {});
+    await fails(network.remove('bridge'), 'forbidden', 'network.predefined', { network: 'bridge', doing: 'remove' });
+    await fails(network.remove('nosuch'), 'notFound', 'network.notFound', { network: 'nosuch' });
+
+    expect(await make('config', { kind: 'config' })).toMatchObject({ kind: 'config', driver: 'null', pools: [] });
+    await fails(make('x', { configFrom: 'made' }), 'notFound', 'network.noConfiguration', { network: 'made' });
+    const from = await make('from', { configFrom: 'config', segmentName: 'segment' });
+    expect(from).toMatchObject({ configFrom: 'config', portGroup: expect.stringContaining('segment') });
+    const taken = { segment: 'segment', network: 'from', other: from.id };
+    await fails(make('x', { segmentName: 'segment' }), 'forbidden', 'network.segmentTaken', taken);
+    await fails(network.remove('config'), 'forbidden', 'network.configurationInUse', { network: 'config' });
+
+    const id = await create('member', sh('exec sleep 1000'), { networks: [{ network: 'made', aliases: [] }] });
+    await network.connect(id, 'from', { aliases: ['other'] });
+    await network.disconnect(id, 'from');
+    await fails(network.disconnect(id, 'from'), 'forbidden', 'network.notOn', { network: 'from' });
+    await exec.start(id);
+    const on = (): string[] => exec.resolve(id).endpoints.map((one) => one.network);
+    expect(on()).toEqual(['made']);
+    await network.connect(id, from.id, { aliases: ['other'] });
+    expect(on()).toEqual(['made', 'from']);
+    expect(network.resolve('from').endpoints).toMatchObject([{ containerName: 'member', aliases: ['other'] }]);
+    await fails(network.connect(id, 'from', { aliases: [] }), 'forbidden', 'network.alreadyOn', { network: 'from' });
+    await fails(network.connect(id, 'config', { aliases: [] }), 'forbidden', 'network.onlyConfiguration', {});
+    await fails(network.remove('from'), 'forbidden', 'network.inUse', { network: 'from' });
+    await network.disconnect(id, 'from');
+    expect(on()).toEqual(['made']);
+    await exec.kill(id, 9);
+    await exec.wait(id, 'not-running');
+    for (const name of ['made', 'from', 'config']) await network.remove(name);
+    await fails(() => network.resolve('made'), 'notFound', 'network.notFound', { network: 'made' });
+    await exec.remove(id, { force: true });
+    quiet();
+    expect(told).toEqual([
+      ...['made made', 'made config', 'made from', 'connected from', 'disconnected from'],
+      ...['gone made', 'gone from', 'gone config'],
+    ]);
   });
 
   it('archives unpacked into a container', async () => {

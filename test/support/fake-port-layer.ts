@@ -100,7 +100,10 @@ class FakeExecService implements ExecService {
     return matching[0]!;
   }
 
-  private emit(type: 'created' | 'started' | 'paused' | 'unpaused' | 'removed', container: FakeContainer): void {
+  private emit(
+    type: 'created' | 'starting' | 'started' | 'paused' | 'unpaused' | 'removed',
+    container: FakeContainer,
+  ): void {
     this.events.emit('event', { type, container: { ...container.info }, time: new Date() });
   }
 
@@ -133,6 +136,7 @@ class FakeExecService implements ExecService {
     info.state = 'starting';
     try {
       await this.annotate(id, (await prepare?.())?.annotations ?? {});
+      this.emit('starting', container);
       if (this.failStart !== null) throw this.failStart;
       if (container.process !== null) container.pastRuns.push(...container.process.log);
       container.process = new FakeProcess(info.spec.process);

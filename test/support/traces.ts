@@ -50,7 +50,7 @@ function inSwitch(paths: InstancePaths): string[] {
   const rules = lines('nsenter', `--net=/run/netns/${name}`, 'nft', 'list', 'ruleset');
   return [
     ...links.map((link) => `link ${link}`),
-    ...rules.map((rule) => `rule ${rule.trim().replace(/ counter.*/, '')}`),
+    ...rules.map((rule) => `rule ${rule.trim().replace(/ counter.*|,$| \}$|^elements = \{ /g, '')}`),
   ];
 }
 

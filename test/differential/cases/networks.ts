@@ -228,6 +228,7 @@ export const networks: Subject = {
         subnets6({ Subnet: 'ff00::/64' }),
         subnets6({ Subnet: 'fe80::/80' }),
         asked({ EnableIPv6: false, IPAM: { Config: [{ Subnet: 'fd00:213:6::1/64' }] } }),
+        sh('docker run --rm --network @x --ip6 fd00:213:6::9 dt/busybox ip -o -6 a show eth0'),
         removed('x'),
         cleared('x'),
       ],
