@@ -16,6 +16,7 @@ import { versionedRouter } from './http/routing.js';
 import { archiveRoutes } from './images/archive-routes.js';
 import { commitRoutes } from './images/commit-routes.js';
 import { imageRoutes } from './images/image-routes.js';
+import { registryRoutes } from './images/registry-routes.js';
 import { networkRoutes } from './networks/network-routes.js';
 import { usageRoutes } from './networks/usage-routes.js';
 import { policyRoutes } from './policy/policy-routes.js';
@@ -52,6 +53,7 @@ export function dockerRouter(engine: Engine): Router {
   refusedRoutes(router);
   notImplementedRoutes(router);
   archiveRoutes(router, engine.images);
+  registryRoutes(router, engine.images);
   imageRoutes(router, engine);
   return router;
 }

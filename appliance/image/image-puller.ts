@@ -19,7 +19,7 @@ import {
 import { formatPlatform, type Platform, parsePlatform, platformMatch, platformOf } from './platform.js';
 import type { BlobSource, BlobSources } from './push/blob-sources.js';
 import type { PulledManifests, RawManifest } from './push/push-manifest.js';
-import { familiarString, type Reference } from './reference.js';
+import { familiarString, parseReference, type Reference, repositoryName } from './reference.js';
 import { connect, digestLike, type FetchedManifest, type RegistryClient } from './registry-client.js';
 import type { RegistryEndpoint, RegistryEndpoints } from './registry-endpoints.js';
 import { isRetriable, pullFailure, RegistryFailure } from './registry-errors.js';
@@ -63,12 +63,57 @@ interface Described {
  * until then a failure is the whole answer.
  * @throws notFound, unauthorized, unavailable, timeout, invalid, unsupported, insufficientResources, cancelled
  */
-export async function pullImage(context: PullContext, reference: Reference, options: PullOptions): Promise<Image> {
-  const signal = options.signal ?? new AbortController().signal;
+export async function pullImage(
+  context: PullContext,
+  reference: Reference,
+  options: PullOptions & { signal: AbortSignal },
+): Promise<{ image: Image; updated: boolean }> {
   const platform = options.platform ? parsePlatform(options.platform) : undefined;
+  const pulled = await fromRegistries(context, reference, options, (endpoints, auth) =>
+    new Pull(context, reference, platform, { ...options, auth }).run(endpoints),
+  );
+  reportStatus(options, reference, pulled.updated);
+  reportPlatform(options, reference, pulled.image, platform);
+  return pulled;
+}
+
+/**
+ * Pulls all tags of a repository, in the order of the registry.
+ * @param pulled called for each
+ * @throws like {@link pullImage}
+ */
+export async function pullTags(
+  context: PullContext,
+  repository: Reference,
+  options: PullOptions & { signal: AbortSignal },
+  pulled: (tagged: Reference, image: Image) => void,
+): Promise<void> {
+  const { http } = context;
+  const { signal } = options;
+  const tags = await fromRegistries(context, repository, options, async (endpoints, auth) =>
+    (await connect(http, endpoints, repository.path, auth ?? {}, signal)).tags(signal),
+  );
+  const platform = options.platform ? parsePlatform(options.platform) : undefined;
+  let updated = false;
+  for (const tag of tags) {
+    const tagged = parseReference(`${repositoryName(repository)}:${tag}`);
+    const one = await fromRegistries(context, tagged, options, (endpoints, auth) =>
+      new Pull(context, tagged, platform, { ...options, auth }).run(endpoints),
+    );
+    updated ||= one.updated;
+    pulled(tagged, one.image);
+  }
+  reportStatus(options, repository, updated);
+}
+
+/** Asks mirrors one after the other, then the registry itself. */
+async function fromRegistries<T>(
+  context: PullContext,
+  reference: Reference,
+  { auth, signal }: PullOptions & { signal: AbortSignal },
+  from: (endpoints: RegistryEndpoint[], auth: PullOptions['auth']) => Promise<T>,
+): Promise<T> {
   const endpoints = context.endpoints.of(reference.domain);
-  const from = (some: RegistryEndpoint[], auth: PullOptions['auth']) =>
-    new Pull(context, reference, platform, { ...options, auth, signal }).run(some);
   let mirrorFailure: unknown;
   try {
     for (const mirror of endpoints.filter((endpoint) => endpoint.mirror)) {
@@ -82,13 +127,31 @@ export async function pullImage(context: PullContext, reference: Reference, opti
       }
     }
     const registry = endpoints.filter((endpoint) => !endpoint.mirror);
-    return await from(registry, options.auth);
+    return await from(registry, auth);
   } catch (error) {
     if (signal.aborted) throw cancelled('context canceled', error);
     // If Docker Hub cannot be reached, the mirror's failure says more.
     const unreachable = error instanceof RegistryFailure && error.details.unreachable === true;
     throw pullFailure(unreachable && mirrorFailure !== undefined ? mirrorFailure : error, reference);
   }
+}
+
+function reportStatus({ progress }: PullOptions, reference: Reference, updated: boolean): void {
+  const status = updated ? 'Downloaded newer image' : 'Image is up to date';
+  progress({ status: `Status: ${status} for ${familiarString(reference)}` });
+}
+
+function reportPlatform(
+  { progress }: PullOptions,
+  reference: Reference,
+  { config }: Image,
+  platform: Platform | undefined,
+): void {
+  const actual = platformOf(config);
+  if (platform === undefined || platformMatch(platform, actual) > 0) return;
+  progress({
+    status: `WARNING: image with reference ${familiarString(reference)} was found but its platform (${formatPlatform(actual)}) does not match the specified platform (${formatPlatform(platform)})`,
+  });
 }
 
 class Pull {
@@ -105,26 +168,26 @@ class Pull {
     this.#signal = options.signal;
   }
 
-  async run(endpoints: RegistryEndpoint[]): Promise<Image> {
+  async run(endpoints: RegistryEndpoint[]): Promise<{ image: Image; updated: boolean }> {
     const { context, reference } = this;
     const client = await connect(context.http, endpoints, reference.path, this.options.auth ?? {}, this.#signal);
     const known = await this.#knownImage(client);
     if (known) {
-      const image = await context.holding(known.image.chainIds, async () => {
+      const pulled = await context.holding(known.image.chainIds, async () => {
         // It was removed in the meantime, so pull it as if it had never been here.
         if (!this.#store.get(known.image.id)) return undefined;
         this.#announce();
         return this.#record({ ...known.image, digest: known.digest });
       });
-      if (image) return image;
+      if (pulled) return pulled;
     }
     const described = await this.#describe(client);
     const chainIds = chainIdsOf(described.config.rootfs.diff_ids);
     return context.holding(chainIds, async () => {
       if (!this.#store.get(described.id)) await this.#fetchLayers(client, described, chainIds);
-      const image = await this.#record(described);
+      const pulled = await this.#record(described);
       await this.#remember(described);
-      return image;
+      return pulled;
     });
   }
 
@@ -219,7 +282,7 @@ class Pull {
   }
 
   /** Records the image under its reference and its digest: the last step, which makes the pull take effect. */
-  async #record(described: Omit<Described, 'layers' | 'manifest'>): Promise<Image> {
+  async #record(described: Omit<Described, 'layers' | 'manifest'>): Promise<{ image: Image; updated: boolean }> {
     const { reference } = this;
     const { id, digest } = described;
     this.#signal.throwIfAborted();
@@ -229,8 +292,8 @@ class Pull {
       await this.#store.refer([{ domain: reference.domain, path: reference.path, digest }, reference], id);
       return before !== id;
     });
-    this.#report(described, updated);
-    return this.#store.get(id)!;
+    this.options.progress({ status: `Digest: ${digest}` });
+    return { image: this.#store.get(id)!, updated };
   }
 
   /** Keeps what a push can save work with. */
@@ -243,19 +306,6 @@ class Pull {
     ]);
     await sources.add(found, this.#store.usedDiffIds());
     await manifests.keep(id, manifest);
-  }
-
-  #report(described: Omit<Described, 'layers' | 'manifest'>, updated: boolean): void {
-    const { progress } = this.options;
-    const name = familiarString(this.reference);
-    progress({ status: `Digest: ${described.digest}` });
-    progress({ status: `Status: ${updated ? 'Downloaded newer image' : 'Image is up to date'} for ${name}` });
-    const actual = platformOf(described.config);
-    if (this.platform && platformMatch(this.platform, actual) === 0) {
-      progress({
-        status: `WARNING: image with reference ${name} was found but its platform (${formatPlatform(actual)}) does not match the specified platform (${formatPlatform(this.platform)})`,
-      });
-    }
   }
 
   async #retrying<T>(body: () => Promise<T>): Promise<T> {

@@ -11,21 +11,24 @@ import type { AddressClass } from './address-class.js';
 import { importImage } from './archive/image-import.js';
 import { loadImages } from './archive/image-load.js';
 import { archiveOf, imagesNamed } from './archive/image-save.js';
+import { inspectDistribution } from './distribution.js';
 import { DEFAULT_TIMEOUTS, HttpClient, type HttpTimeouts, header } from './http.js';
 import { commitImage } from './image-commit.js';
-import { pullImage } from './image-puller.js';
+import { type PullContext, pullImage, pullTags } from './image-puller.js';
 import { type RemovalEffects, removeImage } from './image-removal.js';
+import { searchImages } from './image-search.js';
 import { ImageStore } from './image-store.js';
 import { LayerFetcher } from './layer-fetcher.js';
 import type { Platform } from './platform.js';
 import { BlobSources } from './push/blob-sources.js';
 import { pushImages } from './push/image-pusher.js';
 import { PulledManifests } from './push/push-manifest.js';
-import { familiarName, familiarString, parseReference, withDefaultTag } from './reference.js';
+import { familiarName, familiarString, parseAnyReference, parseReference, withDefaultTag } from './reference.js';
 import { connect } from './registry-client.js';
 import { isDockerHub, type RegistryConfig, RegistryEndpoints } from './registry-endpoints.js';
 import type {
   CommitOptions,
+  DistributionInfo,
   Image,
   ImageDeletion,
   ImageEvent,
@@ -35,6 +38,7 @@ import type {
   PullOptions,
   PushOptions,
   RegistryAuth,
+  SearchResult,
 } from './types.js';
 import type { ImageWork } from './work.js';
 
@@ -123,8 +127,21 @@ class Service implements OpenImageService {
   async pull(text: string, options: PullOptions): Promise<Image> {
     const reference = withDefaultTag(parseReference(text));
     if (familiarName(reference) === 'scratch') throw invalid("'scratch' is a reserved name");
-    const signal = this.#until(options.signal);
-    const context = {
+    const { image } = await pullImage(this.#pulling(), reference, { ...options, signal: this.#until(options.signal) });
+    this.#emit('pull', familiarString(reference), familiarName(reference), image);
+    return image;
+  }
+
+  async pullAll(repository: string, options: PullOptions): Promise<void> {
+    const reference = parseReference(repository);
+    if (familiarName(reference) === 'scratch') throw invalid("'scratch' is a reserved name");
+    await pullTags(this.#pulling(), reference, { ...options, signal: this.#until(options.signal) }, (tagged, image) =>
+      this.#emit('pull', familiarString(tagged), familiarName(tagged), image),
+    );
+  }
+
+  #pulling(): PullContext {
+    return {
       http: this.#http,
       endpoints: this.endpoints,
       store: this.store,
@@ -132,12 +149,22 @@ class Service implements OpenImageService {
       sources: this.sources,
       manifests: this.#manifests,
       retryDelayMs: this.#retryDelayMs,
-      holding: <T>(chainIds: string[], body: () => Promise<T>) => this.#holding(chainIds, body),
-      exclusive: <T>(body: () => Promise<T>) => this.#changes.run(body),
+      holding: (chainIds, body) => this.#holding(chainIds, body),
+      exclusive: (body) => this.#changes.run(body),
     };
-    const image = await pullImage(context, reference, { ...options, signal });
-    this.#emit('pull', familiarString(reference), familiarName(reference), image);
-    return image;
+  }
+
+  search(term: string, options: { limit: number; auth?: RegistryAuth; signal?: AbortSignal }): Promise<SearchResult[]> {
+    const { limit, auth = {} } = options;
+    return searchImages(this.#http, this.endpoints, { term, limit, auth, signal: this.#until(options.signal) });
+  }
+
+  async distribution(text: string, options: { auth?: RegistryAuth; signal?: AbortSignal }): Promise<DistributionInfo> {
+    const any = parseAnyReference(text);
+    if (any.kind === 'id') throw new CaissonError('unavailable', 'no manifest found for full image ID');
+    const reference = withDefaultTag(any.reference);
+    const signal = this.#until(options.signal);
+    return inspectDistribution(this.#http, this.endpoints, reference, options.auth ?? {}, signal);
   }
 
   async push(text: string, options: PushOptions): Promise<void> {

@@ -11,6 +11,9 @@ import type { RegistryAuth } from './types.js';
 
 /** distribution-spec "Pulling manifests": registries limit manifests to 4 MiB. */
 export const MANIFEST_SIZE_MAX = 4 * 1024 * 1024;
+/** Names asked for at a time, and how often. */
+const PAGE = 1000;
+const MAX_PAGES = 100;
 
 /** A manifest, byte for byte, with its type and digest. */
 export interface FetchedManifest {
@@ -112,9 +115,50 @@ export class RegistryClient {
     return { offset, response };
   }
 
+  /** The repository's tags, in the registry's order. @throws RegistryFailure */
+  tags(signal: AbortSignal): Promise<string[]> {
+    return this.#names(`/v2/${this.repository}/tags/list`, 'tags', signal);
+  }
+
+  /** The registry's repositories, in its order. @throws RegistryFailure, also if the registry does not list them */
+  catalog(signal: AbortSignal): Promise<string[]> {
+    return this.#names('/v2/_catalog', 'repositories', signal);
+  }
+
+  /** A list that comes in pages (distribution-spec "Listing Tags"). */
+  async #names(path: string, member: string, signal: AbortSignal): Promise<string[]> {
+    const names: string[] = [];
+    let where: string | URL = `${path}?n=${PAGE}`;
+    for (let page = 0; page < MAX_PAGES; page++) {
+      const response = await this.#session.request('GET', where, { signal });
+      const body = await readBody(response, MANIFEST_SIZE_MAX, signal);
+      names.push(...listIn(body, member));
+      const next = /<([^>]+)>\s*;\s*rel="?next"?/i.exec(header(response, 'link') ?? '')?.[1];
+      if (next === undefined || !URL.canParse(next, response.url.href)) break;
+      const url = new URL(next, response.url);
+      // Another server than the one that was asked has no say in what this one has.
+      if (url.origin !== response.url.origin) break;
+      where = url;
+    }
+    return names;
+  }
+
   #path(kind: 'manifests' | 'blobs', reference: string): string {
     return `/v2/${this.repository}/${kind}/${reference}`;
   }
+}
+
+/** The strings of a member that is a list; a repository without tags has null there. @throws RegistryFailure */
+function listIn(body: Buffer, member: string): string[] {
+  try {
+    const list = (JSON.parse(body.toString('utf8')) as Record<string, unknown> | null)?.[member] ?? [];
+    if (Array.isArray(list)) return list.filter((name): name is string => typeof name === 'string');
+  } catch {
+    // Said below.
+  }
+  throw new RegistryFailure('unavailable', `the registry did not answer with a list of ${member}`, {
+    retriable: false,
+  });
 }
 
 const manifestHeaders = (): Record<string, string> => ({ accept: MANIFEST_MEDIA_TYPES.join(', ') });

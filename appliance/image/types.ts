@@ -119,6 +119,25 @@ export interface PushOptions {
   progress(message: ProgressMessage): void;
 }
 
+/** An image that a search has found. */
+export interface SearchResult {
+  name: string;
+  description: string;
+  stars: number;
+  official: boolean;
+  automated: boolean;
+}
+
+/** What a registry has under a reference. */
+export interface DistributionInfo {
+  mediaType: string;
+  digest: string;
+  /** Bytes of the manifest or index. */
+  size: number;
+  /** Those it is for. */
+  platforms: Platform[];
+}
+
 /** How images are loaded from an archive. */
 export interface LoadOptions {
   /** Only images of this platform. */
@@ -156,6 +175,12 @@ export interface ImageService {
   list(): Image[];
   /** By reference, digest reference, id or id prefix. @throws notFound `No such image: …` in Docker's words */
   resolve(reference: string): Image;
+  /** @throws unavailable, cancelled */
+  search(term: string, options: { limit: number; auth?: RegistryAuth; signal?: AbortSignal }): Promise<SearchResult[]>;
+  /** @throws notFound, unauthorized, unavailable, invalid */
+  distribution(reference: string, options: { auth?: RegistryAuth; signal?: AbortSignal }): Promise<DistributionInfo>;
+  /** Pulls all tags of a repository. @throws like `pull` */
+  pullAll(repository: string, options: PullOptions): Promise<void>;
   /** Pulls one reference (`name[:tag|@digest]`, tag default `latest`). @throws notFound, unauthorized, unavailable, invalid with Docker's words */
   pull(reference: string, options: PullOptions): Promise<Image>;
   /**

@@ -20,15 +20,6 @@ export interface Accepted {
 /** The reason for what is still to be done. */
 export const NOT_YET = 'not done yet';
 
-const notYet = (what: string, where: RegExp, path = /./): Accepted => ({
-  what,
-  docker: 'works',
-  caisson: 'differs, or answers 501',
-  reason: NOT_YET,
-  where,
-  path,
-});
-
 const VM = 'A container is a virtual machine with a kernel of its own.';
 const NO_HOST_FILES = 'It is in the machine or in a datastore, not a file of the host.';
 const OWN_ENGINE = 'It describes the engine.';
@@ -285,5 +276,4 @@ export const ACCEPTED: Accepted[] = [
     where: /^membership\/(connect and disconnect while it does not|none and others)#/,
     path: /\.NetworkID$/,
   },
-  notYet('images: search', /^images\/what there is not#/),
 ];

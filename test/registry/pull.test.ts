@@ -2,6 +2,7 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
+import type { ProgressMessage } from '../../appliance/image/types.js';
 import { ImageHarness } from '../support/registry/harness.js';
 import { SMALL_IMAGES, testImage } from '../support/registry/images.js';
 import { startRegistry, type TestRegistry } from '../support/registry/registry.js';
@@ -63,6 +64,64 @@ test('as a mirror it serves unqualified names', async () => {
   await harness.reopen({ mirrors: [`http://${registry.address}`] });
   const { image } = await harness.pull('hello-world');
   expect(image.repoTags).toEqual(['hello-world:latest']);
+});
+
+test('all tags of a repository are pulled, one after the other', async () => {
+  for (const [name, tag] of [
+    ['hello', '1'],
+    ['busybox', '2'],
+  ] as const)
+    await registry.push(await testImage(name), `tags/all:${tag}`);
+  const statuses: (string | undefined)[] = [];
+  const progress = ({ status, id }: ProgressMessage) => {
+    if (/^(Pulling from|Status)/.test(status ?? '')) statuses.push(id === undefined ? status : `${status} ${id}`);
+  };
+  await harness.service.pullAll(`${registry.address}/tags/all`, { progress });
+  expect(statuses).toEqual([
+    'Pulling from tags/all 1',
+    'Pulling from tags/all 2',
+    `Status: Downloaded newer image for ${registry.address}/tags/all`,
+  ]);
+  expect(
+    harness.service
+      .list()
+      .flatMap(({ repoTags }) => repoTags)
+      .sort(),
+  ).toEqual(['1', '2'].map((tag) => `${registry.address}/tags/all:${tag}`));
+  expect(harness.events.map(({ action, id }) => `${action} ${id}`)).toEqual(
+    ['1', '2'].map((tag) => `pull ${registry.address}/tags/all:${tag}`),
+  );
+  await expect(harness.service.pullAll(`${registry.address}/tags/none`, { progress })).rejects.toThrow(/not found/);
+});
+
+test('a search finds what a registry lists, and what mirrors do', async () => {
+  await registry.push(await testImage('hello'), 'library/hello-world');
+  const there = await harness.service.search(`${registry.address}/bUSy`, { limit: 10 });
+  expect(there).toEqual([
+    { name: `${registry.address}/busybox`, description: '', stars: 0, official: false, automated: false },
+  ]);
+  await harness.reopen({ mirrors: [`http://${registry.address}`] });
+  const found = await harness.service.search('hello', { limit: 10 });
+  expect(found.map(({ name, official }) => [name, official])).toEqual([
+    ['hello', false],
+    ['hello-world', true],
+  ]);
+  expect(await harness.service.search('', { limit: 2 })).toHaveLength(2);
+  await expect(harness.service.search('127.0.0.1:1/x', { limit: 1 })).rejects.toThrow(/connection refused/);
+});
+
+test('what a registry has is told without pulling it', async () => {
+  const image = await testImage('multi');
+  await registry.push(image, 'looked/at:1');
+  const found = await harness.service.distribution(`${registry.address}/looked/at:1`, {});
+  expect(found).toMatchObject({ digest: image.top.digest, mediaType: image.top.mediaType });
+  expect(found.platforms).toContainEqual({ os: 'linux', architecture: 'amd64', variant: '' });
+  await registry.push(await testImage('hello'), 'looked/at:2');
+  const single = await harness.service.distribution(`${registry.address}/looked/at:2`, {});
+  expect(single.platforms).toEqual([{ os: 'linux', architecture: 'amd64', variant: '' }]);
+  expect(harness.service.list()).toEqual([]);
+  await expect(harness.service.distribution(`${registry.address}/looked/at:3`, {})).rejects.toThrow(/manifest unknown/);
+  await expect(harness.service.distribution('a'.repeat(64), {})).rejects.toThrow('no manifest found for full image ID');
 });
 
 test('skopeo accepts the test images as valid', async () => {

@@ -4,6 +4,7 @@ import { Readable } from 'node:stream';
 import { familiarName } from '../../appliance/image/reference.js';
 import type {
   CommitOptions,
+  DistributionInfo,
   Image,
   ImageConfig,
   ImageDeletion,
@@ -14,6 +15,7 @@ import type {
   PullOptions,
   PushOptions,
   RegistryAuth,
+  SearchResult,
 } from '../../appliance/image/types.js';
 import { CaissonError, conflict, notFound } from '../../src/common/errors.js';
 import { sha256 } from '../../src/common/ids.js';
@@ -86,6 +88,24 @@ export class FakeImageService implements ImageService {
     this.images.push(image);
     this.emit('pull', image, reference);
     return image;
+  }
+
+  async pullAll(repository: string, options: PullOptions): Promise<void> {
+    for (const name of this.registry.keys()) if (name.startsWith(`${repository}:`)) await this.pull(name, options);
+  }
+
+  /** What a search finds. */
+  readonly found: SearchResult[] = [];
+
+  async search(term: string, { limit }: { limit: number }): Promise<SearchResult[]> {
+    return this.found.filter(({ name }) => name.includes(term)).slice(0, limit);
+  }
+
+  async distribution(reference: string): Promise<DistributionInfo> {
+    const image = this.registry.get(reference);
+    if (image === undefined) throw notFound('manifest unknown');
+    const platforms = [{ os: 'linux', architecture: 'arm', variant: 'v7' }];
+    return { mediaType: 'application/vnd.oci.image.manifest.v1+json', digest: image.id, size: 3, platforms };
   }
 
   readonly pushes: string[] = [];

@@ -1,41 +1,28 @@
 /** Routes of images. */
-import type { Request, Router } from 'express';
-import { z } from 'zod';
+import type { Router } from 'express';
 import { invalid, notFound, unsupported } from '../../../src/common/errors.js';
-import { goType } from '../../../src/common/go-json.js';
 import {
   familiarString,
   formatPlatform,
   type ImageService,
   joinReference,
   type Platform,
+  type ProgressMessage,
   parsePlatform,
   parseReference,
   platformMatch,
   platformOf,
-  type RegistryAuth,
 } from '../../image/index.js';
 import { atLeast } from '../http/api-version.js';
 import { imageName } from '../http/image-name.js';
 import { MessageStream } from '../http/message-stream.js';
 import { platformParameter } from '../http/platform-parameter.js';
+import { authSchema, registryAuth } from '../http/registry-auth.js';
 import { body, filters, flag, hangup, query, versionOf } from '../http/request.js';
 import { importRoute } from './archive-routes.js';
 import type { ContainerImages } from './container-images.js';
 import { checkImageFilters, filterImages } from './image-filters.js';
 import { imageHistory, imageRow, imageView, sharedSizes } from './image-view.js';
-
-const authSchema = goType(
-  'registry.AuthConfig',
-  z.object({
-    username: z.string().optional(),
-    password: z.string().optional(),
-    auth: z.string().optional(),
-    serveraddress: z.string().optional(),
-    identitytoken: z.string().optional(),
-    registrytoken: z.string().optional(),
-  }),
-);
 
 /** What the routes need. */
 export interface ImageParts {
@@ -69,15 +56,16 @@ export function imageRoutes(router: Router, { images, containerImages }: ImagePa
     const reference = pullReference(query(request, 'fromImage') ?? '', query(request, 'tag') ?? '');
     const platform = query(request, 'platform');
     if (platform) parsePlatform(platform);
-    if (reference.allTags) throw unsupported('pulling all tags of a repository is not implemented: name a tag');
     const messages = new MessageStream(request, response);
     try {
-      await images.pull(reference.name, {
+      const options = {
         auth: registryAuth(request),
         ...(platform ? { platform } : {}),
         signal: hangup(response),
-        progress: (message) => messages.send(message),
-      });
+        progress: (message: ProgressMessage) => messages.send(message),
+      };
+      if (reference.allTags) await images.pullAll(reference.name, options);
+      else await images.pull(reference.name, options);
     } catch (error) {
       // Before the first message an error gets a status of its own; after it, it is part of the stream.
       if (!response.headersSent) throw error;
@@ -153,17 +141,6 @@ function checkPlatform(images: ImageService, reference: string, platform: Platfo
     throw notFound(
       `image with reference ${reference} was found but its platform (${formatPlatform(actual)}) does not match the specified platform (${formatPlatform(platform)})`,
     );
-}
-
-function registryAuth(request: Request): RegistryAuth | undefined {
-  const header = request.headers['x-registry-auth'];
-  if (typeof header !== 'string' || header === '') return undefined;
-  try {
-    return authSchema.parse(JSON.parse(Buffer.from(header, 'base64url').toString('utf8') || '{}'));
-  } catch {
-    // Like Docker, treats unreadable credentials as none.
-    return undefined;
-  }
 }
 
 /** The image that a pull names; `allTags`: a repository without a tag. @throws invalid in Docker's words */

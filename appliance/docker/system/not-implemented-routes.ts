@@ -5,7 +5,6 @@ import { routes } from '../http/endpoint-table.js';
 
 const ENDPOINTS = `
 POST /build; POST /build/cancel; POST /session; POST /grpc
-GET /images/search; GET /distribution/*name/json
 GET /plugins/privileges; POST /plugins/pull; POST /plugins/create; DELETE /plugins/*name; POST /plugins/*name/enable; POST /plugins/*name/disable; POST /plugins/*name/upgrade; POST /plugins/*name/push; POST /plugins/*name/set
 `;
 

@@ -168,6 +168,13 @@ export const images: Subject = {
         post('/images/prune?filters={"nosuch":["x"]}'),
         post('/images/prune?filters={"dangling":["maybe"]}'),
         get('/images/search?term=x&limit=1000'),
+        get('/images/search?term=x&limit=a'),
+        get('/images/search?term=x&filters={"nosuch":["a"]}'),
+        get('/images/search?term=x&filters={"stars":["a"]}'),
+        get('/images/search?term=x&filters={"is-official":["a"]}'),
+        get('/distribution/UPPER/json'),
+        get('/distribution/127.0.0.1:1/x/json'),
+        get('/distribution/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa/json'),
       ],
     },
     {

@@ -133,6 +133,37 @@ describe('images', () => {
       expect((await engine.call('POST', `/images/create?${query}`)).status).toBe(status);
   });
 
+  it('are searched for, and looked up in their registry', async () => {
+    const one = { description: 'd', stars: 5, official: true, automated: false };
+    engine.images.found.push({ name: 'nginx', ...one }, { ...one, name: 'my/nginx', stars: 1, official: false });
+    const found = async (query: string): Promise<string[]> =>
+      ((await engine.call('GET', `/images/search?${query}`)).json as { name: string }[]).map(({ name }) => name);
+    expect((await engine.call('GET', '/images/search?term=nginx&limit=1')).json).toEqual([
+      { star_count: 5, is_official: true, name: 'nginx', is_automated: false, description: 'd' },
+    ]);
+    expect(await found('term=nginx')).toEqual(['nginx', 'my/nginx']);
+    expect(await found('term=nginx&filters={"is-official":["false"]}')).toEqual(['my/nginx']);
+    expect(await found('term=nginx&filters={"stars":["3"]}')).toEqual(['nginx']);
+    for (const [query, message] of [
+      ['limit=101', 'limit 101 is outside the range of [1, 100]'],
+      ['limit=a', 'invalid limit specified: strconv.Atoi: parsing "a": invalid syntax'],
+      ['filters={"nosuch":["a"]}', "invalid filter 'nosuch'"],
+      ['filters={"stars":["a"]}', `invalid filter 'stars=a': strconv.Atoi: parsing "a": invalid syntax`],
+      ['filters={"is-official":["a"]}', "invalid filter 'is-official=[a]'"],
+    ])
+      expect(await engine.call('GET', `/images/search?term=x&${query}`)).toMatchObject({
+        status: 400,
+        json: { message },
+      });
+    const image = fakeImage('far/away:1');
+    engine.images.registry.set('far/away:1', image);
+    expect((await engine.call('GET', '/distribution/far/away:1/json')).json).toEqual({
+      Descriptor: { mediaType: 'application/vnd.oci.image.manifest.v1+json', digest: image.id, size: 3 },
+      Platforms: [{ architecture: 'arm', os: 'linux', variant: 'v7' }],
+    });
+    expect((await engine.call('GET', '/distribution/nosuch/json')).status).toBe(404);
+  });
+
   it('are loaded and saved; a failure is a message of the stream', async () => {
     const loaded = await engine.call('POST', '/v1.51/images/load', 'an archive');
     expect(loaded).toMatchObject({ status: 200, text: '{"stream":"Loaded image: loaded:latest\\n"}\r\n' });
