@@ -161,7 +161,7 @@ class Service implements OpenImageService {
 
   async distribution(text: string, options: { auth?: RegistryAuth; signal?: AbortSignal }): Promise<DistributionInfo> {
     const any = parseAnyReference(text);
-    if (any.kind === 'id') throw new CaissonError('unavailable', 'no manifest found for full image ID');
+    if (any.kind === 'id') throw invalid('no manifest found for full image ID');
     const reference = withDefaultTag(any.reference);
     const signal = this.#until(options.signal);
     return inspectDistribution(this.#http, this.endpoints, reference, options.auth ?? {}, signal);

@@ -137,7 +137,7 @@ export const ACCEPTED: Accepted[] = [
     caisson: '400 or 409, with the same words',
     reason: ASKED_WRONG,
     where:
-      /^(networks\/filters#24$|ps\/(filters|limits) that are none|errors\/states that do not allow it|system\/(auth|events that are past)|states\/(stop with a signal|restart|remove)#|images\/(pulls|tag and remove)|logs\/of two streams|exec\/refused)/,
+      /^(networks\/filters#24$|ps\/(filters|limits) that are none|errors\/states that do not allow it|system\/(auth|events that are past)|states\/(stop with a signal|restart|remove)#|images\/(pulls|tag and remove|save#1[45]$|what there is not#10$)|logs\/of two streams|exec\/refused)/,
     path: /^status$/,
   },
   {

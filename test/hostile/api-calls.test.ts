@@ -174,7 +174,7 @@ const NO_GUEST = `
 GET /_ping; HEAD /_ping; GET /version; GET /info; GET /events; POST /auth
 GET /networks; GET /networks/; GET /networks/*id; POST /networks/prune; POST /networks/create; DELETE /networks/*id
 GET /caisson/policy; GET /caisson/policy/counters; POST /caisson/policy/reload; PUT /caisson/policy/:tier
-POST /caisson/policy/:tier/check; POST /caisson/trace
+POST /caisson/policy/:tier/check; POST /caisson/trace; GET /caisson/network/usage
 POST /containers/create; POST /containers/prune; DELETE /containers/:id/:alias
 GET /containers/:id/checkpoints; POST /containers/:id/checkpoints; DELETE /containers/:id/checkpoints/:checkpoint
 POST /volumes/create; GET /volumes; GET /volumes/:name; DELETE /volumes/:name; PUT /volumes/:name; POST /volumes/prune

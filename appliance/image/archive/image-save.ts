@@ -21,7 +21,7 @@ export interface SavedImage {
 
 /**
  * The images that names mean: one tag, all tags of a repository, or an image by id, which then has no name in the archive.
- * @throws notFound, unavailable in Docker's words
+ * @throws notFound, invalid in Docker's words; unavailable for an image of another platform
  */
 export function imagesNamed(store: ImageStore, names: string[], platform?: Platform): SavedImage[] {
   const byId = new Map<string, SavedImage>();
@@ -40,7 +40,7 @@ export function imagesNamed(store: ImageStore, names: string[], platform?: Platf
 }
 
 function meantBy(store: ImageStore, name: string): [id: string, tag: Reference | null][] {
-  const any = named(name);
+  const any = parseAnyReference(name);
   if (any.kind === 'id') return [[store.resolve(name).id, null]];
   const { reference } = any;
   if (reference.digest !== undefined || reference.tag !== undefined) {
@@ -54,14 +54,6 @@ function meantBy(store: ImageStore, name: string): [id: string, tag: Reference |
     .flatMap((image) => store.referencesTo(image.id).map((tag): [string, Reference] => [image.id, tag]))
     .filter(([, tag]) => tag.digest === undefined && familiarName(tag) === repository);
   return tags.length > 0 ? tags : [[byPrefix(store, name), null]];
-}
-
-function named(name: string): ReturnType<typeof parseAnyReference> {
-  try {
-    return parseAnyReference(name);
-  } catch (error) {
-    throw new CaissonError('unavailable', (error as Error).message, { cause: error });
-  }
 }
 
 function byPrefix(store: ImageStore, name: string): string {

@@ -384,8 +384,8 @@ describe('saving', () => {
   test.each([
     ['nosuch', 'notFound', 'No such image: nosuch'],
     ['nosuch:3', 'notFound', 'reference does not exist'],
-    ['', 'unavailable', 'invalid reference format'],
-    ['BAD', 'unavailable', 'invalid reference format: repository name (library/BAD) must be lowercase'],
+    ['', 'invalid', 'invalid reference format'],
+    ['BAD', 'invalid', 'invalid reference format: repository name (library/BAD) must be lowercase'],
   ])('the name %j is refused', (name, kind, message) => {
     expect(() => harness.service.save([name], {})).toThrow(expect.objectContaining({ kind, message }));
   });
