@@ -77,18 +77,16 @@ test('all tags of a repository are pulled, one after the other', async () => {
     if (/^(Pulling from|Status)/.test(status ?? '')) statuses.push(id === undefined ? status : `${status} ${id}`);
   };
   await harness.service.pullAll(`${registry.address}/tags/all`, { progress });
-  expect(statuses).toEqual([
-    'Pulling from tags/all 1',
-    'Pulling from tags/all 2',
-    `Status: Downloaded newer image for ${registry.address}/tags/all`,
-  ]);
+  // A registry may list tags in any order.
+  expect(statuses.slice(0, 2).sort()).toEqual(['Pulling from tags/all 1', 'Pulling from tags/all 2']);
+  expect(statuses.slice(2)).toEqual([`Status: Downloaded newer image for ${registry.address}/tags/all`]);
   expect(
     harness.service
       .list()
       .flatMap(({ repoTags }) => repoTags)
       .sort(),
   ).toEqual(['1', '2'].map((tag) => `${registry.address}/tags/all:${tag}`));
-  expect(harness.events.map(({ action, id }) => `${action} ${id}`)).toEqual(
+  expect(harness.events.map(({ action, id }) => `${action} ${id}`).sort()).toEqual(
     ['1', '2'].map((tag) => `pull ${registry.address}/tags/all:${tag}`),
   );
   await expect(harness.service.pullAll(`${registry.address}/tags/none`, { progress })).rejects.toThrow(/not found/);
