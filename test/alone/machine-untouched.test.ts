@@ -14,7 +14,7 @@ import { dockerOk } from '../support/docker-ok.js';
 import { type MirroredStack, startMirroredStack } from '../support/mirrored-stack.js';
 import { freePort, run } from '../support/stack.js';
 import { endpointPid } from '../support/started.js';
-import { namespaceNumbers, processesOf, spoolsNow, tracesOf } from '../support/traces.js';
+import { namespaceNumbers, namesServersOf, processesOf, spoolsNow, tracesOf } from '../support/traces.js';
 
 const output = promisify(execFile);
 
@@ -105,6 +105,8 @@ const ask = (address: string): string[] => ['sh', '-c', `timeout 3 nc ${address}
 
 it('two virtual container hosts with the same networks and addresses never meet', async () => {
   await settled();
+  // The one that serves, and its spare.
+  await expect.poll(() => namesServersOf(stack.paths)).toBe(2);
   without = tracesOf(stack.paths);
   const port = await freePort();
   other = `tcp://127.0.0.1:${port}`;

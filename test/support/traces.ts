@@ -38,6 +38,17 @@ export function processesOf(paths: InstancePaths, namespaces = new Set<number>()
   return found;
 }
 
+/** How many of the instance's processes are names servers: each endpoint has one that serves and, soon after, a spare. */
+export function namesServersOf(paths: InstancePaths): number {
+  return [...processesOf(paths).keys()].filter((pid) => {
+    try {
+      return readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('gateway/names/main.js');
+    } catch {
+      return false;
+    }
+  }).length;
+}
+
 const lines = (command: string, ...args: string[]): string[] =>
   execFileSync(command, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] })
     .split('\n')

@@ -1,6 +1,6 @@
 /*
  * What a container's root tries with raw sockets, for tests. Prints what it was answered, one line each:
- *   scan tcp|udp ADDRESS   sends to every port of an address: the ports that said anything, also that they are closed
+ *   scan tcp|udp ADDRESS   sends to every port of an address, twice: the ports that said anything, also that they are closed
  *   knock PORTS ADDRESS…   connects and sends a datagram to each address and port (PORTS: with commas): "tcp ADDRESS PORT" for each that said
  *                          anything, a refusal too
  *   tunnel OUTER INNER     sends packets for INNER inside of packets for OUTER: IP in IP, GRE, IPv6 in IPv4, and with a source route
@@ -100,10 +100,12 @@ static int scan(const char *kind, const char *address) {
     if (connect(probe, find(address, "9")->ai_addr, to->ai_addrlen) != 0) return fail("connect");
     getsockname(probe, (struct sockaddr *)&own, &length);
     if (connect(fd, to->ai_addr, to->ai_addrlen) != 0) return fail("connect");
-    for (int port = 1; port < 65536; port++) {
+    /* Twice, as one of so many packets at once may be lost on the way. */
+    for (int sent = 0; sent < 2 * 65535; sent++) {
         uint8_t bytes[64];
+        uint16_t port = (uint16_t)(sent % 65535 + 1);
         const struct sockaddr_in *from4 = four ? (struct sockaddr_in *)&own : NULL;
-        size_t size = packet(bytes, tcp, (uint16_t)port, from4, (struct sockaddr_in *)to->ai_addr);
+        size_t size = packet(bytes, tcp, port, from4, (struct sockaddr_in *)to->ai_addr);
         /* A refusal by ICMP is an answer, too, though not to the port that is being sent to. */
         if (send(fd, bytes, size, 0) < 0 && errno != ENOBUFS) printf("%s\n", strerror(errno));
         if (port % 64 == 0) hear(fd, four, 0);
