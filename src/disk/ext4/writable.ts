@@ -271,14 +271,14 @@ export class WritableExt4 {
     const inode = await this.inodes.read(target.ino);
     if (inode.links >= c.MAX_LINKS) throw invalid(`a file has more than ${c.MAX_LINKS} names`);
     inode.links += 1;
-    if ((inode.mode & c.S_IFMT) === c.S_IFREG) await this.dropCapability(inode);
+    await this.dropCapability(inode);
     await this.applyAttributes(inode, attributes);
     await this.inodes.write(target.ino, inode);
     if (!this.fresh.has(target.ino)) this.freshLinks.add(`${parent}/${name}`);
     await this.link(parent, name, target.ino, target.type);
   }
 
-  /** Setting the owner, which every entry does, removes a file's capabilities even if the owner stays the same. */
+  /** Setting the owner, which every entry does, removes the capabilities of what is no directory, even if the owner stays the same. */
   private async dropCapability(inode: Inode): Promise<void> {
     const xattrs = await this.inodes.xattrs(inode);
     if (xattrs.delete(CAPABILITY)) await this.inodes.setXattrs(inode, xattrs);

@@ -1,15 +1,19 @@
 /** Images: lists, inspect, history, tags, removal, pulls that fail, archives. */
 import { del, get, made, post, type ScriptStep, type Subject, sh } from '../case.js';
 
-/** Goes to a directory with the files of a small image: its layers `a` and `b`, and its configuration `c`. */
-const FILES = `cd $(mktemp -d) && mkdir a b && echo one > a/one && echo two > b/two &&
+/**
+ * Goes to a directory with the files of a small image: its layers `a` and `b`, and its configuration `c`. Cases are played at the same time,
+ * so each has content of its own.
+ */
+const files = (word: string): string => `cd $(mktemp -d) && mkdir a b && echo ${word} > a/one && echo ${word} > b/two &&
 layer() { tar --sort=name --mtime=@0 --owner=0 --group=0 -cf $1.tar -C $1 . && rm -r $1 && sha256sum < $1.tar | cut -c-64; }
 A=$(layer a) && B=$(layer b) && printf '{"architecture":"amd64","os":"linux","created":"2020-01-02T03:04:05Z","config":{"Cmd":["x"]},"rootfs":{"type":"layers","diff_ids":["sha256:%s","sha256:%s"]}}' $A $B > c &&
 manifest() { printf '[{"Config":"%s","RepoTags":%s,"Layers":%s}]' "$@" > manifest.json; } &&
 manifest c '["dt/arch:1"]' '["a.tar","b.tar"]'`;
 
 /** Loads the image with some of its files changed. */
-const loaded = (change: string, load = 'tar -c * | docker load'): ScriptStep => sh(`${FILES} && ${change} && ${load}`);
+const loaded = (change: string, load = 'tar -c * | docker load'): ScriptStep =>
+  sh(`${files('loaded')} && ${change} && ${load}`);
 /** A file of an archive. */
 const inside = (name: string, ...images: string[]): ScriptStep =>
   sh(`docker save ${images.join(' ')} | tar -xO ${name}`);
@@ -91,7 +95,12 @@ export const images: Subject = {
     {
       name: 'save',
       steps: [
-        sh('docker tag dt/web dt/saved:1 && docker tag dt/web dt/saved:2', { quiet: true }),
+        sh(
+          `${files('saved')} && manifest c '["dt/saved:1","dt/saved:2"]' '["a.tar","b.tar"]' && tar -c * | docker load`,
+          {
+            quiet: true,
+          },
+        ),
         inside('manifest.json', 'dt/saved:1'),
         inside('index.json', 'dt/saved:1'),
         inside('repositories', 'dt/saved:1'),
@@ -146,18 +155,20 @@ export const images: Subject = {
     {
       name: 'import',
       steps: [
-        sh(`${FILES} && docker import a.tar dt/import:1`),
+        sh(`${files('imported')} && docker import a.tar dt/import:1`),
         get('/images/dt/import:1/json', {
           only: ['RepoTags', 'Comment', 'Os', 'Architecture', 'RootFS', 'Config', 'Parent'],
         }),
-        sh(`${FILES} && gzip a.tar && docker import -m by-hand -c 'ENV A=b' -c 'CMD ["x"]' - dt/import:2 < a.tar.gz`),
+        sh(
+          `${files('imported')} && gzip a.tar && docker import -m by-hand -c 'ENV A=b' -c 'CMD ["x"]' - dt/import:2 < a.tar.gz`,
+        ),
         get('/images/dt/import:2/json', { only: ['Comment', 'RootFS'] }),
         sh(`docker history --format '{{.CreatedBy}}|{{.Comment}}|{{.Size}}' dt/import:2`),
         sh(`docker inspect -f '{{.Config.Env}} {{.Config.Cmd}}' dt/import:2`),
-        sh(`${FILES} && docker import --platform linux/arm64 a.tar dt/import:3`),
+        sh(`${files('imported')} && docker import --platform linux/arm64 a.tar dt/import:3`),
         sh(`docker inspect -f '{{.Architecture}} {{.Os}}' dt/import:3`),
-        sh(`${FILES} && docker import a.tar dt/UPPER`),
-        sh(`${FILES} && docker import -c 'NOSUCH x' a.tar dt/import:4`),
+        sh(`${files('imported')} && docker import a.tar dt/UPPER`),
+        sh(`${files('imported')} && docker import -c 'NOSUCH x' a.tar dt/import:4`),
         sh('docker rmi -f dt/import:1 dt/import:2 dt/import:3', { quiet: true }),
       ],
     },

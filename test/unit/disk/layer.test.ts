@@ -143,14 +143,16 @@ describe('the kinds of entries', () => {
           ...xattr('trusted.overlay.opaque', 'y'),
         },
       }),
+      { ...symlink('capLink', 'cap'), pax: xattr('security.capability', capability) },
     );
     await expectClean();
     // A directory that is named again keeps its attributes and gains more; a file starts afresh.
-    await layer(file('cap', 'y'), link('many2', 'many'));
+    await layer(file('cap', 'y'), link('many2', 'many'), link('capLink2', 'capLink'));
     await expectClean();
     await stack.read(async (filesystem) => {
       const of = async (path: string) => filesystem.xattrs((await filesystem.stat(path)).ino);
       expect((await of('cap')).size).toBe(0);
+      expect((await filesystem.xattrs((await filesystem.stat('capLink')).ino)).size).toBe(0);
       const many = await of('many');
       // The chown that comes with a hard link's header takes capabilities away, as the kernel does for Docker.
       expect([...many.keys()].sort()).toEqual(['trusted.overlay.opaque', 'user.big', 'user.empty']);
