@@ -185,8 +185,7 @@ class Pull {
     const chainIds = chainIdsOf(described.config.rootfs.diff_ids);
     return context.holding(chainIds, async () => {
       if (!this.#store.get(described.id)) await this.#fetchLayers(client, described, chainIds);
-      const pulled = await this.#record(described);
-      await this.#remember(described);
+      const [pulled] = await Promise.all([this.#record(described), this.#remember(described)]);
       return pulled;
     });
   }
@@ -304,8 +303,9 @@ class Pull {
       config.rootfs.diff_ids[index]!,
       { registry, repository, digest, size, mediaType },
     ]);
-    await sources.add(found, this.#store.usedDiffIds());
-    await manifests.keep(id, manifest);
+    const needed = this.#store.usedDiffIds();
+    for (const diffId of config.rootfs.diff_ids) needed.add(diffId);
+    await Promise.all([sources.add(found, needed), manifests.keep(id, manifest)]);
   }
 
   async #retrying<T>(body: () => Promise<T>): Promise<T> {

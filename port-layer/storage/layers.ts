@@ -59,6 +59,8 @@ export class Layers implements LayerStore {
   onRemove: () => void = () => undefined;
 
   private readonly publisher: DiskPublisher;
+  /** For recipes, most of which are small. */
+  private readonly recipes: DiskPublisher;
 
   constructor(
     private readonly files: ImageStoreFiles,
@@ -68,6 +70,7 @@ export class Layers implements LayerStore {
   ) {
     this.disks = new LayerDisks(files.datastore, files.images);
     this.publisher = new DiskUploads(files.datastore, room);
+    this.recipes = new DiskUploads(files.datastore, null, 1 << 20);
   }
 
   /** Finds the stored layers and removes what interrupted writes left. */
@@ -273,13 +276,12 @@ export class Layers implements LayerStore {
     const upload = `${this.files.images}/${name}.upload-${randomBytes(4).toString('hex')}`;
     try {
       await this.files.makeDirectory(upload);
-      const files: [local: string, name: string][] = info.disk === undefined ? [[spool, `${name}.vmdk`]] : [];
-      const recipe = recipeFiles(spool);
-      if (info.recipe !== undefined) files.push([recipe.recipe, RECIPE]);
-      if ((info.recipe?.replaced ?? 0) > 0) files.push([recipe.replaced, REPLACED]);
-      const sizes = await Promise.all(
-        files.map(([local, remote]) => this.publisher.publish(local, `${upload}/${remote}`, signal)),
-      );
+      const { recipe, replaced } = recipeFiles(spool);
+      const sizes = await Promise.all([
+        info.disk === undefined ? this.publisher.publish(spool, `${upload}/${name}.vmdk`, signal) : 0,
+        info.recipe === undefined ? 0 : this.recipes.publish(recipe, `${upload}/${RECIPE}`, signal),
+        (info.recipe?.replaced ?? 0) === 0 ? 0 : this.recipes.publish(replaced, `${upload}/${REPLACED}`, signal),
+      ]);
       await this.files.datastore.put(`${upload}/layer.json`, JSON.stringify(info));
       await below?.stored;
       await this.publish(info, upload);

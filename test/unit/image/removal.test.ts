@@ -50,7 +50,7 @@ describe('by reference', () => {
     ]);
     expect(harness.service.list()).toEqual([]);
     expect(harness.layers.layers.size).toBe(0);
-    expect([...harness.kv.values.keys()]).toEqual(['images', 'blob-sources']);
+    expect([...harness.kv.values.keys()].sort()).toEqual(['blob-sources', 'images']);
     expect(harness.events.slice(1).map(({ action, id, name }) => [action, id, name])).toEqual([
       ['untag', image.id, image.id],
       ['delete', image.id, image.id],
