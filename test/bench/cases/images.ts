@@ -1,6 +1,6 @@
 /** Pulls, archives, pushes, and the space that images take. */
 import { execFileSync } from 'node:child_process';
-import { appendFileSync, mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { type BenchCase, docker, type Engine } from '../measure.js';
@@ -43,6 +43,9 @@ function archive(engine: Engine, what: string): string {
   }
   return join(directory, `${engine.name.replaceAll(/\W/g, '-')}-${what}.tar`);
 }
+
+/** Pushes so far. */
+let pushes = 0;
 
 const havePulled = (engine: Engine): Promise<string> => docker(engine, 'pull', '-q', large100(engine));
 const dropLarge = (engine: Engine): Promise<string> => docker(engine, 'rmi', '-f', large100(engine)).catch(() => '');
@@ -95,14 +98,9 @@ const archiveCases: BenchCase[] = [
     },
     before: async (engine) => {
       // Another comment makes no other layer, so a file is added.
-      appendFileSync(archive(engine, 'stamp'), `${Math.random()}`);
-      execFileSync('tar', [
-        '-rf',
-        archive(engine, 'files'),
-        '-C',
-        dirname(archive(engine, 'stamp')),
-        basename(archive(engine, 'stamp')),
-      ]);
+      const stamp = archive(engine, `stamp-${pushes++}`);
+      writeFileSync(stamp, `${Math.random()}`);
+      execFileSync('tar', ['-rf', archive(engine, 'files'), '-C', dirname(stamp), basename(stamp)]);
       await docker(engine, 'import', archive(engine, 'files'), `${engine.registry}/bench-pushed:latest`);
     },
     run: (engine) => docker(engine, 'push', '-q', `${engine.registry}/bench-pushed:latest`),
