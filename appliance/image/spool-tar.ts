@@ -5,6 +5,33 @@ import { type Readable, Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { type Grow, withoutRoom } from '../../port-layer/index.js';
 
+/** Passes bytes on, hashes and counts them. @param grow asked before more is passed on */
+export class Measured extends Transform {
+  readonly #hash = createHash('sha256');
+  /** Bytes so far. */
+  size = 0;
+
+  constructor(grow: Grow | undefined) {
+    super({
+      transform: (chunk: Buffer, _encoding, done) => {
+        this.#hash.update(chunk);
+        this.size += chunk.length;
+        if (grow === undefined) done(null, chunk);
+        else
+          grow(chunk.length).then(
+            () => done(null, chunk),
+            (error: Error) => done(error),
+          );
+      },
+    });
+  }
+
+  /** To be called once, at the end. */
+  digest(): string {
+    return `sha256:${this.#hash.digest('hex')}`;
+  }
+}
+
 /**
  * Writes `tar` to the file at `path`, which the caller removes.
  * @returns its digest and its length in bytes
@@ -16,23 +43,10 @@ export async function spoolTar(
   grow: Grow | undefined,
   signal: AbortSignal | undefined,
 ): Promise<{ diffId: string; size: number }> {
-  const hash = createHash('sha256');
-  let size = 0;
-  const hashed = new Transform({
-    transform(chunk: Buffer, _encoding, done) {
-      hash.update(chunk);
-      size += chunk.length;
-      if (grow === undefined) done(null, chunk);
-      else
-        grow(chunk.length).then(
-          () => done(null, chunk),
-          (error: Error) => done(error),
-        );
-    },
-  });
+  const measured = new Measured(grow);
   const file = createWriteStream(path, { mode: 0o600, highWaterMark: 1 << 20 });
-  await pipeline(tar, hashed, file, { signal }).catch((error: unknown) => {
+  await pipeline(tar, measured, file, { signal }).catch((error: unknown) => {
     throw withoutRoom(error);
   });
-  return { diffId: `sha256:${hash.digest('hex')}`, size };
+  return { diffId: measured.digest(), size: measured.size };
 }

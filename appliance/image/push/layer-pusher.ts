@@ -1,9 +1,8 @@
 /** Brings one layer into a repository: found there, mounted from another repository, or sent. */
-import { createHash, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { createWriteStream } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGzip } from 'node:zlib';
 import { withoutRoom } from '../../../port-layer/index.js';
@@ -12,6 +11,7 @@ import { shortId } from '../../../src/common/ids.js';
 import { logger } from '../../../src/common/log.js';
 import type { Descriptor } from '../manifest.js';
 import { layerProgress, layerStatus, ProgressMeter } from '../progress.js';
+import { Measured } from '../spool-tar.js';
 import type { ProgressMessage } from '../types.js';
 import type { ImageWork } from '../work.js';
 import type { BlobSource, BlobSources } from './blob-sources.js';
@@ -93,26 +93,16 @@ const ownFirst = (sources: readonly BlobSource[], repository: string): BlobSourc
 /** The layer's tar in a local file, compressed: only then its digest is known. */
 async function compressed({ work, signal }: LayerPush, { chainId }: PushedLayer): Promise<LocalBlob> {
   const path = join(work.spoolDir, `push-${shortId(chainId)}-${randomBytes(6).toString('hex')}.gz`);
-  const hash = createHash('sha256');
-  const grow = work.room?.growing(false);
-  let size = 0;
-  const counted = new Transform({
-    transform(chunk: Buffer, _encoding, done) {
-      hash.update(chunk);
-      size += chunk.length;
-      if (grow === undefined) done(null, chunk);
-      else grow(chunk.length).then(() => done(null, chunk), done);
-    },
-  });
+  const measured = new Measured(work.room?.growing(false));
   try {
     const tar = await work.layers.tar(chainId, signal);
     const file = createWriteStream(path, { mode: 0o600, highWaterMark: 1 << 20 });
-    await pipeline(tar, createGzip({ chunkSize: 256 * 1024 }), counted, file, { signal });
+    await pipeline(tar, createGzip({ chunkSize: 256 * 1024 }), measured, file, { signal });
   } catch (error) {
     await rm(path, { force: true });
     throw withoutRoom(error);
   }
-  return { path, digest: `sha256:${hash.digest('hex')}`, size };
+  return { path, digest: measured.digest(), size: measured.size };
 }
 
 async function send({ writer, progress, signal }: LayerPush, { diffId }: PushedLayer, blob: LocalBlob): Promise<void> {
