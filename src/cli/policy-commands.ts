@@ -1,8 +1,10 @@
 /** `vic-machine policy …` and `vic-machine network …`. */
+
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { invalid, messageOf } from '../common/errors.js';
+import type { UsageRow } from '../common/usage-row.js';
 import type { VimClient } from '../vim25/index.js';
 import { askVch } from './caisson-api.js';
 import { findVch, type Vch } from './vch.js';
@@ -169,17 +171,6 @@ export function policyCommands(program: Command, parts: CommandParts): void {
         if (!answered) process.exitCode = 2;
       }),
     );
-}
-
-interface UsageRow {
-  Container: string;
-  Name: string;
-  Network: string;
-  Address: string;
-  BytesIn: number;
-  BytesOut: number;
-  Flows: number;
-  Rate: string;
 }
 
 const usageCells = (one: UsageRow): string[] => [

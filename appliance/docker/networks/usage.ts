@@ -1,21 +1,9 @@
 /** What the gateway has carried for each container: the way out and published ports, not what containers send to each other. */
 import type { ExecService, NetworkInfo } from '../../../port-layer/index.js';
 import { bitRateText } from '../../../src/common/bit-rate.js';
+import type { UsageRow } from '../../../src/common/usage-row.js';
 import type { Gateway } from '../../gateway/index.js';
 import { addressRates, networkRate } from './egress-rate.js';
-
-/** Of one address of a running container. */
-export interface UsageRow {
-  Container: string;
-  Name: string;
-  Network: string;
-  Address: string;
-  BytesIn: number;
-  BytesOut: number;
-  Flows: number;
-  /** In each direction; '': as fast as it goes. */
-  Rate: string;
-}
 
 export interface UsageParts {
   exec: Pick<ExecService, 'list'>;

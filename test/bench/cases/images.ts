@@ -50,6 +50,14 @@ let pushes = 0;
 const havePulled = (engine: Engine): Promise<string> => docker(engine, 'pull', '-q', large100(engine));
 const dropLarge = (engine: Engine): Promise<string> => docker(engine, 'rmi', '-f', large100(engine)).catch(() => '');
 
+/** The image's files, exported from a container. */
+async function haveFiles(engine: Engine): Promise<void> {
+  await havePulled(engine);
+  const id = await docker(engine, 'create', large100(engine), 'x');
+  await docker(engine, 'export', '-o', archive(engine, 'files'), id);
+  await docker(engine, 'rm', id);
+}
+
 /** How images leave and enter in other ways than by a pull. */
 const archiveCases: BenchCase[] = [
   {
@@ -73,12 +81,7 @@ const archiveCases: BenchCase[] = [
   {
     name: 'import, 100 MB',
     runs: 5,
-    prepare: async (engine) => {
-      await havePulled(engine);
-      const id = await docker(engine, 'create', large100(engine), 'x');
-      await docker(engine, 'export', '-o', archive(engine, 'files'), id);
-      await docker(engine, 'rm', id);
-    },
+    prepare: haveFiles,
     before: async (engine) => void (await docker(engine, 'rmi', '-f', 'bench-imported').catch(() => '')),
     run: (engine) => docker(engine, 'import', archive(engine, 'files'), 'bench-imported'),
     clean: async (engine) => {
@@ -90,12 +93,7 @@ const archiveCases: BenchCase[] = [
     // Under a new name each time; the layers are known to the registry only under the name that they were pulled by.
     name: 'push, imported 100 MB',
     runs: 3,
-    prepare: async (engine) => {
-      await havePulled(engine);
-      const id = await docker(engine, 'create', large100(engine), 'x');
-      await docker(engine, 'export', '-o', archive(engine, 'files'), id);
-      await docker(engine, 'rm', id);
-    },
+    prepare: haveFiles,
     before: async (engine) => {
       // Another comment makes no other layer, so a file is added.
       const stamp = archive(engine, `stamp-${pushes++}`);
