@@ -4,6 +4,7 @@ import { createWriteStream } from 'node:fs';
 import { type Readable, Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { type Grow, withoutRoom } from '../../port-layer/index.js';
+import { withRoomyHeap } from '../../src/common/roomy-heap.js';
 
 /** Passes bytes on, hashes and counts them. @param grow asked before more is passed on */
 export class Measured extends Transform {
@@ -45,7 +46,7 @@ export async function spoolTar(
 ): Promise<{ diffId: string; size: number }> {
   const measured = new Measured(grow);
   const file = createWriteStream(path, { mode: 0o600, highWaterMark: 1 << 20 });
-  await pipeline(tar, measured, file, { signal }).catch((error: unknown) => {
+  await withRoomyHeap(() => pipeline(tar, measured, file, { signal })).catch((error: unknown) => {
     throw withoutRoom(error);
   });
   return { diffId: measured.digest(), size: measured.size };

@@ -6,6 +6,7 @@ import { Readable } from 'node:stream';
 import { isKind, messageOf } from '../../src/common/errors.js';
 import { sha256 } from '../../src/common/ids.js';
 import { logger } from '../../src/common/log.js';
+import { roomyHeap } from '../../src/common/roomy-heap.js';
 import {
   applyLayer,
   type BlockReader,
@@ -172,7 +173,9 @@ export class Layers implements LayerStore {
       if (disk === layer.chainId) writing.spool = spool;
       options.applied?.();
     };
+    const done = roomyHeap();
     const stored = this.writeNew(layer, tar, spool, { ...options, applied }).finally(async () => {
+      done();
       this.writing.delete(layer.chainId);
       for (const path of [spool, ...Object.values(recipeFiles(spool))]) await rm(path, { force: true });
     });
@@ -332,7 +335,11 @@ export class Layers implements LayerStore {
           : (start, end) => datastore.get(`${directory}/${REPLACED}`, { start, end, signal }),
     };
     const chain = await VmdkChain.open(await this.diskOf(chainId), (path) => this.openDisk(path));
-    return checkedTar(layer, source, chain, this.use(chainId));
+    const [release, done] = [this.use(chainId), roomyHeap()];
+    return checkedTar(layer, source, chain, () => {
+      release();
+      done();
+    });
   }
 
   async delete(chainId: string): Promise<void> {

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { CaissonError, invalid } from '../../../src/common/errors.js';
 import { sha256 } from '../../../src/common/ids.js';
+import { withRoomyHeap } from '../../../src/common/roomy-heap.js';
 import { checkConfig, parseConfig } from '../image-config.js';
 import { chainIdsOf } from '../image-store.js';
 import { readLayer } from '../layer-reader.js';
@@ -39,7 +40,7 @@ export async function loadImages(
   const { signal, platform } = options;
   const directory = join(work.spoolDir, `load-${randomBytes(8).toString('hex')}`);
   const grow = work.room?.growing(false) ?? (async () => undefined);
-  const members = await ArchiveMembers.read(tar, directory, grow, signal);
+  const members = await withRoomyHeap(() => ArchiveMembers.read(tar, directory, grow, signal));
   try {
     const unnamed: string[] = [];
     let named = 0;
