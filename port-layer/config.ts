@@ -104,6 +104,8 @@ const vchConfig = z.object({
     insecure: z.array(z.string()),
     /** PEM certificates trusted in addition to the system's. */
     certificateAuthorities: z.array(z.string()),
+    /** How a push compresses layers; undefined: gzip. */
+    compression: z.enum(['gzip', 'zstd']).optional(),
   }),
   container: z.object({
     cpus: z.number().int().positive(),

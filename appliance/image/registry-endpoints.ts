@@ -10,6 +10,8 @@ export interface RegistryConfig {
   insecure: string[];
   /** PEM certificates trusted in addition to the system's. */
   certificateAuthorities: string[];
+  /** How a push compresses layers that are nowhere compressed; the default is gzip. */
+  compression?: 'gzip' | 'zstd' | undefined;
 }
 
 /** One place to try. */

@@ -16,8 +16,10 @@ import type { RegistryEndpoints } from '../registry-endpoints.js';
 import type { Image, PushOptions } from '../types.js';
 import type { ImageWork } from '../work.js';
 import type { BlobSource, BlobSources } from './blob-sources.js';
+import type { PushCompression } from './compress-layer.js';
 import { type LayerPush, pushLayer } from './layer-pusher.js';
-import { manifestFor, type PulledManifests } from './push-manifest.js';
+import { OriginalBlobs } from './original-blobs.js';
+import { layerDigestsOf, manifestFor, type PulledManifests } from './push-manifest.js';
 import { RegistryWriter } from './registry-writer.js';
 
 /** Like dockerd's `max-concurrent-uploads`. */
@@ -30,6 +32,8 @@ export interface PushContext {
   work: ImageWork;
   sources: BlobSources;
   manifests: PulledManifests;
+  /** For layers that have to be compressed. */
+  compression: PushCompression;
   retryDelayMs: number;
 }
 
@@ -68,7 +72,8 @@ export async function pushImages(
         }),
       signal,
     );
-    for (const { tag, image } of tagged) await pushOne(context, writer, reference, tag, image, options);
+    const originals = new OriginalBlobs(context);
+    for (const { tag, image } of tagged) await pushOne(context, writer, originals, reference, tag, image, options);
   } catch (error) {
     throw signal.aborted ? cancelled('context canceled', error) : error;
   }
@@ -99,19 +104,26 @@ function tagsOf(store: ImageWork['store'], { domain, path }: Reference): { tag: 
 async function pushOne(
   context: PushContext,
   writer: RegistryWriter,
+  blobs: OriginalBlobs,
   reference: Reference,
   tag: string,
   image: Image,
   { progress, signal }: PushOptions & { signal: AbortSignal },
 ): Promise<void> {
-  const { work, sources } = context;
+  const { work, sources, compression } = context;
   const target = { registry: reference.domain, repository: reference.path };
-  const push: LayerPush = { work, sources, writer, target, progress, signal };
+  const pulled = await context.manifests.of(image.id);
+  const originals = new Set(layerDigestsOf(pulled));
+  const fetchOriginal: OriginalBlobs['fetch'] = (...of) => blobs.fetch(...of);
+  const push: LayerPush = {
+    ...{ work, sources, writer, target, progress, signal },
+    ...{ originals, fetchOriginal, compression },
+  };
   await work.holding(image.chainIds, async () => {
     const layers = await pushLayers(push, image);
     const config = { digest: image.id, size: image.rawConfig.length };
     await pushConfig(push, image);
-    const manifest = manifestFor(await context.manifests.of(image.id), config, layers);
+    const manifest = manifestFor(pulled, config, layers);
     const digest = `sha256:${sha256(manifest.body)}`;
     await writer.putManifest(tag, manifest.mediaType, manifest.body, signal);
     await remember(context, image, layers, target);
