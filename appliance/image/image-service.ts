@@ -297,7 +297,7 @@ class Service implements OpenImageService {
 
   async login(auth: RegistryAuth): Promise<string> {
     const registry = registryOfLogin(auth.serveraddress ?? '');
-    const endpoints = this.endpoints.of(registry).filter((endpoint) => !endpoint.mirror);
+    const endpoints = this.endpoints.of(registry);
     const signal = AbortSignal.any([AbortSignal.timeout(LOGIN_TIMEOUT_MS), this.#closing.signal]);
     const client = await connect(this.#http, endpoints, null, auth, signal);
     await client.login(signal);

@@ -38,7 +38,7 @@ export interface PushContext {
 }
 
 /**
- * Pushes the image that a reference names, or all tags of its repository. The first progress message comes before anything can fail.
+ * Pushes the image that a reference names, or all tags of its repository. The first progress message comes before anything but a registry's name can be refused.
  * @throws notFound, unauthorized, forbidden, unavailable, timeout, unsupported, cancelled
  */
 export async function pushImages(
@@ -47,6 +47,7 @@ export async function pushImages(
   options: PushOptions & { signal: AbortSignal },
 ): Promise<void> {
   const { signal, progress } = options;
+  const endpoints = context.endpoints.of(reference.domain);
   progress({ status: `The push refers to repository [${repositoryName(reference)}]` });
   const tagged = taggedBy(context, reference);
   if (tagged.length === 0)
@@ -57,7 +58,6 @@ export async function pushImages(
       for (const source of context.sources.of(diffId))
         if (source.registry === reference.domain && source.repository !== reference.path)
           mountFrom.add(source.repository);
-  const endpoints = context.endpoints.of(reference.domain).filter(({ mirror }) => !mirror);
   try {
     const writer = await firstAnswering(
       endpoints,

@@ -64,12 +64,9 @@ export class OriginalBlobs {
   }
 
   #endpointsOf(registry: string): RegistryEndpoint[] {
-    try {
-      return this.context.endpoints.of(registry);
-    } catch {
-      // An administrator does not allow it any more.
-      return [];
-    }
+    const { endpoints } = this.context;
+    // An administrator may not allow it any more.
+    return [...endpoints.mirrorsOf(registry), ...(endpoints.allows(registry) ? endpoints.of(registry) : [])];
   }
 
   /** Whether there is a registry, asked once for each. */
