@@ -231,6 +231,7 @@ export class Layers implements LayerStore {
         capacity: this.config.container.baseImageSizeGiB * 2 ** 30,
         seed: chainId,
         grow: this.room?.growing(true),
+        claim: this.room?.claiming(),
         recipe: recipeFiles(spool),
         signal,
       });

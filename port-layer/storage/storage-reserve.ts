@@ -104,6 +104,17 @@ export class StorageReserve {
       throw this.refused(new PortLayerError('storage.quota', { most: imageQuota }));
   }
 
+  /** For an image's layer, whose files have so many bytes so far. Nothing where there is no quota. */
+  claiming(): ((size: number) => void) | undefined {
+    if (this.quota === null) return undefined;
+    let looked = 0;
+    return (size) => {
+      if (size - looked < STEP) return;
+      looked = size;
+      this.checkQuota(size);
+    };
+  }
+
   private refused(error: PortLayerError): Error {
     const { message } = error;
     this.lastRefused = { at: new Date(), message };
