@@ -18,18 +18,24 @@ const DROPPED = new Set(['id', 'parent', 'Size', 'parent_id', 'layer_id', 'throw
 /** By repository and tag, the id of the uppermost layer. */
 const repositoriesSchema = z.record(z.string(), z.record(z.string(), z.string()));
 
-/** What of a layer's `json` is used; the rest of it is passed on. */
-const layerSchema = z.looseObject({
+/** What of a layer's `json` is used. */
+const layerSchema = z.object({
   parent: z.string().optional(),
   author: z.string().optional(),
   created: z.string().optional(),
   comment: z.string().optional(),
-  container_config: z.looseObject({ Cmd: z.array(z.string()).nullish() }).nullish(),
+  container_config: z.object({ Cmd: z.array(z.string()).nullish() }).nullish(),
 });
+
+interface LegacyJson {
+  used: z.infer<typeof layerSchema>;
+  /** All of it, with the names in their order. */
+  all: object;
+}
 
 /** A layer, with the ones below it. */
 interface LegacyLayer {
-  json: z.infer<typeof layerSchema>;
+  json: LegacyJson;
   /** Lowest first. */
   layers: string[];
   diffIds: string[];
@@ -75,20 +81,18 @@ class LegacyReader {
   async uppermost(): Promise<string[]> {
     const ids = this.members.names().flatMap((name) => (name.endsWith('/json') ? name.slice(0, -'/json'.length) : []));
     const parents = new Set<string | undefined>();
-    for (const id of ids) parents.add((await this.json(id)).parent);
+    for (const id of ids) parents.add((await this.json(id)).used.parent);
     return ids.filter((id) => !parents.has(id));
   }
 
-  private async json(id: string): Promise<LegacyLayer['json']> {
-    return parse(
-      await this.members.text(`${id}/json`, CONFIG_SIZE_MAX),
-      layerSchema,
-      `the configuration of ${id} in the archive is malformed`,
-    );
+  private async json(id: string): Promise<LegacyJson> {
+    const text = await this.members.text(`${id}/json`, CONFIG_SIZE_MAX);
+    const used = parse(text, layerSchema, `the configuration of ${id} in the archive is malformed`);
+    return { used, all: JSON.parse(text.toString('utf8')) as object };
   }
 
   async read(id: string): Promise<LegacyLayer> {
-    const missing: { id: string; json: LegacyLayer['json'] }[] = [];
+    const missing: { id: string; json: LegacyJson }[] = [];
     let below: LegacyLayer | undefined;
     for (let next: string | undefined = id; next !== undefined && next !== ''; ) {
       below = this.known.get(next);
@@ -98,7 +102,7 @@ class LegacyReader {
         throw invalid(`${id} in the archive has more than ${LAYERS_MAX} layers below it`);
       const json = await this.json(next);
       missing.push({ id: next, json });
-      next = json.parent;
+      next = json.used.parent;
     }
     for (const { id: own, json } of missing.reverse()) {
       const name = `${own}/layer.tar`;
@@ -109,7 +113,7 @@ class LegacyReader {
         json,
         layers: [...(below?.layers ?? []), name],
         diffIds: [...(below?.diffIds ?? []), diffId],
-        history: [...(below?.history ?? []), historyOf(json)],
+        history: [...(below?.history ?? []), historyOf(json.used)],
       };
       this.known.set(own, below);
     }
@@ -143,19 +147,21 @@ async function digestOf(path: string, largest: number, signal: AbortSignal | und
   return `sha256:${hash.digest('hex')}`;
 }
 
-function historyOf({ created, author, container_config: container, comment }: LegacyLayer['json']): object {
+function historyOf({ created, author, container_config: container, comment }: LegacyJson['used']): object {
   const command = container?.Cmd?.join(' ') ?? '';
   return {
     ...(created === undefined ? {} : { created }),
-    ...(author ? { author } : {}),
     ...(command === '' ? {} : { created_by: command }),
+    ...(author ? { author } : {}),
     ...(comment ? { comment } : {}),
   };
 }
 
 /** Docker sorts the names at the top, and leaves the values as they are. */
 function configurationOf({ json, diffIds, history }: LegacyLayer): Buffer {
-  const fields = Object.entries(json).filter(([name]) => !DROPPED.has(name) && name !== 'rootfs' && name !== 'history');
+  const fields = Object.entries(json.all).filter(
+    ([name]) => !DROPPED.has(name) && name !== 'rootfs' && name !== 'history',
+  );
   const all: [string, unknown][] = [...fields, ['rootfs', { type: 'layers', diff_ids: diffIds }], ['history', history]];
   return Buffer.from(goJson(Object.fromEntries(all.sort(([a], [b]) => (a < b ? -1 : 1)))));
 }

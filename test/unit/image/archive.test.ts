@@ -343,7 +343,8 @@ describe('loading an archive of Docker before 1.10', () => {
       JSON.stringify({
         id,
         created: '2015-10-31T22:22:56.015925234Z',
-        container_config: { Cmd: ['/bin/sh', '-c', `echo <${id}> && true`] },
+        author: 'me',
+        container_config: { Hostname: 'h', Cmd: ['/bin/sh', '-c', `echo <${id}> && true`] },
         docker_version: '1.9.1',
         config: { Env: ['A=b'], Cmd: ['/x'] },
         architecture: 'amd64',
@@ -372,11 +373,11 @@ describe('loading an archive of Docker before 1.10', () => {
     expect(chainIds.map((chainId) => harness.layers.entries.get(chainId))).toEqual([['a'], ['b']]);
     const history = ['a', 'b'].map(
       (id) =>
-        `{"created":"2015-10-31T22:22:56.015925234Z","created_by":"/bin/sh -c echo \\u003c${id}\\u003e \\u0026\\u0026 true"}`,
+        `{"created":"2015-10-31T22:22:56.015925234Z","created_by":"/bin/sh -c echo \\u003c${id}\\u003e \\u0026\\u0026 true","author":"me"}`,
     );
     expect(rawConfig.toString()).toBe(
-      '{"architecture":"amd64","config":{"Env":["A=b"],"Cmd":["/x"]},' +
-        '"container_config":{"Cmd":["/bin/sh","-c","echo \\u003cb\\u003e \\u0026\\u0026 true"]},' +
+      '{"architecture":"amd64","author":"me","config":{"Env":["A=b"],"Cmd":["/x"]},' +
+        '"container_config":{"Hostname":"h","Cmd":["/bin/sh","-c","echo \\u003cb\\u003e \\u0026\\u0026 true"]},' +
         `"created":"2015-10-31T22:22:56.015925234Z","docker_version":"1.9.1","history":[${history.join(',')}],` +
         `"os":"linux","rootfs":{"type":"layers","diff_ids":["${digest(await layer('a'))}","${digest(await layer('b'))}"]}}`,
     );
