@@ -142,7 +142,7 @@ export class Volumes implements VolumeStore {
           this.files.datastore.put(`${upload}/volume.json`, JSON.stringify(info)),
         ]);
         for (const part of parts) if (part.status === 'rejected') throw part.reason;
-        await this.files.move(upload, `${this.directory}/${id}`);
+        await this.publish(upload, id, info);
       } catch (error) {
         await this.files
           .remove(upload)
@@ -154,6 +154,15 @@ export class Volumes implements VolumeStore {
       this.volumes.set(info.name, info);
       log.info({ volume: info.name, capacityBytes }, 'volume made');
       return info;
+    });
+  }
+
+  /** It may have been moved although the answer was lost. Then it is there, and no second one can be made. */
+  private async publish(upload: string, id: string, info: VolumeInfo): Promise<void> {
+    const directory = `${this.directory}/${id}`;
+    await this.files.move(upload, directory).catch(async (failure: unknown) => {
+      const there = await this.files.datastore.read(`${directory}/volume.json`).catch(() => null);
+      if (there?.toString('utf8') !== JSON.stringify(info)) throw failure;
     });
   }
 

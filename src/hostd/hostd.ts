@@ -14,6 +14,7 @@ import type { AboutInfo } from '../vim25/server.js';
 import { Accounts } from './access/accounts.js';
 import { Authority } from './access/authority.js';
 import { Holdings } from './access/holdings.js';
+import { removeUnfinished } from './datastore/unfinished-machines.js';
 import type { RunsMachines } from './inventory/host/runs-machines.js';
 import { type HostSwitch, Inventory } from './inventory/inventory.js';
 import type { VmRuntime } from './runtime.js';
@@ -105,6 +106,9 @@ export async function startHostd(options: {
   inventory.registry.add(new HostLocalAccountManager(accounts, (user) => sessions.endAllOf(user)));
   await inventory.load();
   void removeLeftUploads(paths.datastoreDir);
+  void removeUnfinished(paths.datastoreDir, (path) =>
+    inventory.machines.withUnfinished().some(({ directory }) => directory === path),
+  );
   const server = await VimServer.listen(inventory, sessions, certificate, options.listen);
   const { address, port } = server.address;
   const url = `https://${address.includes(':') ? `[${address}]` : address}:${port}/sdk`;
