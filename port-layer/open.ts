@@ -23,6 +23,7 @@ import { ImageStoreFiles } from './storage/image-store-files.js';
 import { DatastoreKeyValueStore } from './storage/key-value-store.js';
 import { Layers } from './storage/layers.js';
 import { localSpace, StorageReserve, storageLimits } from './storage/storage-reserve.js';
+import { usageBesidesImages } from './storage/storage-usage.js';
 import { VolumeUse } from './storage/volume-use.js';
 import { Volumes } from './storage/volumes.js';
 
@@ -41,6 +42,7 @@ export async function openPortLayer(config: VchConfig): Promise<PortLayer> {
       },
       storageLimits(config.storage),
       () => layers.list().reduce((sum, { size }) => sum + size, 0),
+      () => usageBesidesImages(client, config, files),
     );
     const layers: Layers = new Layers(files, config, spool, room);
     await layers.load();
@@ -60,6 +62,7 @@ export async function openPortLayer(config: VchConfig): Promise<PortLayer> {
     await network.load();
     const endpoint = new OwnVmKeys(client, config.id);
     const exec = new Containers(client, config, cache, network, layers, volumes, volumeUse);
+    exec.room = room;
     layers.usedByContainers = () => new Set(cache.all().flatMap((container) => container.spec.layer ?? []));
     const watcher = new PropertyWatcher(client, config.resourcePool, 'VirtualMachine', [...VM_PROPERTIES], {
       changed: ({ ref, props }) => {

@@ -240,6 +240,7 @@ export class Layers implements LayerStore {
         capacity: this.config.container.baseImageSizeGiB * 2 ** 30,
         seed: chainId,
         grow: this.room?.growing(true),
+        content: this.room?.growing(true),
         recipe: recipeFiles(spool),
         signal,
       });
@@ -317,6 +318,7 @@ export class Layers implements LayerStore {
     this.room?.checkQuota(this.publishing + info.size);
     this.publishing += info.size;
     try {
+      await this.room?.checkStorageQuota(this.publishing);
       await this.moveInto(upload, `${this.files.images}/${hex(info.chainId)}`);
       this.layers.set(info.chainId, info);
     } finally {

@@ -1,7 +1,7 @@
 /** Volumes: each a disk with a filesystem of its own on the datastore, beside a description of it. */
 import { randomBytes } from 'node:crypto';
 import { createWriteStream } from 'node:fs';
-import { mkdir, rm } from 'node:fs/promises';
+import { mkdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { z } from 'zod';
@@ -26,6 +26,8 @@ const SMALL_DISK = 8 * 2 ** 20;
 const log = logger('storage');
 /** The file is about 3 MiB at first, and grows with what is written. */
 const DEFAULT_CAPACITY = 16 * 2 ** 30;
+/** What an empty one takes on the datastore. */
+const EMPTY_DISK = 3 * 2 ** 20;
 const MIN_CAPACITY = 8 * 2 ** 20;
 /** What a VMDK's tables can address: they have sector numbers of 4 bytes. */
 const MAX_CAPACITY = 2 * 2 ** 40;
@@ -132,6 +134,12 @@ export class Volumes implements VolumeStore {
       if (!(capacityBytes >= MIN_CAPACITY && capacityBytes <= MAX_CAPACITY))
         throw new PortLayerError('volume.badCapacity', { bytes: wanted });
       const info: VolumeInfo = { ...rest, capacityBytes, createdAt: new Date().toISOString() };
+      // One that can never be filled is refused. Without a size, it may grow as long as there is room.
+      await this.room
+        ?.checkStorageQuota(volume.capacityBytes === undefined ? EMPTY_DISK : capacityBytes)
+        .catch((failure: unknown) => {
+          throw this.named(info.name, failure);
+        });
       const id = volumeId(info.name);
       const upload = `${this.directory}/${id}.upload-${randomBytes(4).toString('hex')}`;
       try {
@@ -274,6 +282,7 @@ export class Volumes implements VolumeStore {
           fill: image === null ? undefined : (target) => copyTree(image.filesystem, image.ino, target, signal),
         });
       });
+      await this.room?.checkStorageQuota((await stat(outPath)).size);
       await this.publisher.publish(outPath, path, signal);
     } catch (failure) {
       throw this.named(info.name, failure);

@@ -11,6 +11,7 @@ import { secretArguments } from '../setup/hide-arguments.mjs';
 import type { VimClient } from '../vim25/index.js';
 import { makeCertificates } from './certificates.js';
 import { applyConfigFile, collect } from './config-file.js';
+import { configureCommand } from './configure-command.js';
 import { dockerHost, waitForDocker } from './docker-probe.js';
 import { dockerSocket } from './endpoint-wait.js';
 import { type GrantOptions, grantOptions, hostGrants } from './host-grants.js';
@@ -298,6 +299,7 @@ targetCommand(program, 'delete', 'remove a virtual container host, its container
     });
   });
 
+configureCommand(program, { targetCommand, withTarget, say });
 policyCommands(program, { targetCommand, withTarget, say });
 
 program
