@@ -1,67 +1,52 @@
-/** `vic-machine configure`: changes what a virtual container host's storage may take. The endpoint restarts; containers go on running. */
+/** `vic-machine configure`: changes what a virtual container host may do with registries, and may store. */
+import { isDeepStrictEqual } from 'node:util';
 import type { Command } from 'commander';
-import type { VchConfig } from '../../port-layer/config.js';
 import { invalid } from '../common/errors.js';
+import { waitForDocker } from './docker-probe.js';
 import type { CommandParts } from './policy-commands.js';
-import { parsedQuota, parsedReserve } from './size-options.js';
+import { positiveInteger } from './positive-integer.js';
+import { type RegistryOptions, registryOptions, registrySettings } from './registry-options.js';
+import { changedStorage, type StorageOptions, storageOptions } from './storage-options.js';
 import { findVch, reconfigureVch } from './vch.js';
 
-interface Options {
+interface Options extends RegistryOptions, StorageOptions {
   name?: string;
   id?: string;
-  storageQuota?: string;
-  storageReserve?: string;
-  imageQuota?: string;
+  timeout: number;
 }
 
-/** As an option's value: back to the default. */
-const NONE = 'none';
-
 /** Adds the command. */
-export function configureCommand(program: Command, { targetCommand, withTarget, say }: CommandParts): void {
-  targetCommand(program, 'configure', 'change how much storage a virtual container host may take')
+export function configureCommand(
+  program: Command,
+  { targetCommand, withTarget, say }: CommandParts,
+  progress: (line: string) => void,
+): void {
+  storageOptions(
+    registryOptions(
+      targetCommand(program, 'configure', 'change a virtual container host; options not given keep their values'),
+    ),
+  )
     .option('--force', "accept the target's certificate whatever it is")
     .option('--name <name>', 'its name')
     .option('--id <id>', 'or its id')
-    .option('--storage-quota <size|none>', 'what images, containers and volumes may take together, such as 20GiB')
-    .option('--storage-reserve <part|size|none>', 'room that images, volumes and copies leave free, such as 5% or 2GiB')
-    .option('--image-quota <GiB|none>', 'what all images may take')
+    .option('--timeout <seconds>', 'time to wait for the Docker API', positiveInteger('--timeout'), 180)
     .action(async (_options, command: Command) => {
-      const options = command.opts<Options>();
-      if (options.name === undefined && options.id === undefined) throw invalid('--name or --id must be specified');
-      const change = changedStorage(options);
       await withTarget(command, [], async (client) => {
+        const options = command.opts<Options>();
+        if (options.name === undefined && options.id === undefined) throw invalid('--name or --id must be specified');
         const vch = await findVch(client, options);
-        await reconfigureVch(client, vch, { ...vch.config, storage: change(vch.config.storage) });
-        say('Completed successfully');
+        const storage = changedStorage(options, vch.config.storage);
+        const config = { ...vch.config, registry: registrySettings(options, vch.config.registry), storage };
+        if (isDeepStrictEqual(config, vch.config)) {
+          say('Nothing to change');
+          return;
+        }
+        progress('Restarting the endpoint; containers go on running');
+        await reconfigureVch(client, vch, config);
+        // Where clients must show a certificate, it is theirs alone, and cannot be waited for.
+        const listen = config.listen.find(({ tls }) => tls?.clientCa === undefined);
+        if (listen !== undefined) await waitForDocker(listen, options.timeout * 1000);
+        progress('Completed successfully');
       });
     });
-}
-
-/** What the options make of the present settings; those that are not named stay. @throws invalid */
-export function changedStorage(
-  options: Pick<Options, 'storageQuota' | 'storageReserve' | 'imageQuota'>,
-): (now: VchConfig['storage']) => NonNullable<VchConfig['storage']> {
-  const { storageQuota, storageReserve, imageQuota } = options;
-  if (storageQuota === undefined && storageReserve === undefined && imageQuota === undefined)
-    throw invalid('nothing to change: --storage-quota, --storage-reserve or --image-quota must be specified');
-  const parsed = {
-    quota: read(storageQuota, parsedQuota),
-    reserve: read(storageReserve, parsedReserve),
-    imageQuotaGiB: read(imageQuota, (text) => {
-      if (!/^[1-9]\d*$/.test(text)) throw invalid(`--image-quota takes a positive number, not '${text}'`);
-      return Number(text);
-    }),
-  };
-  return (now) => {
-    const named = Object.entries(parsed).filter(([, value]) => value !== undefined);
-    const next = Object.entries({ ...now, ...Object.fromEntries(named) }).filter(([, value]) => value !== null);
-    return Object.fromEntries(next) as NonNullable<VchConfig['storage']>;
-  };
-}
-
-/** Undefined: not named. Null: none. */
-function read<T>(text: string | undefined, parse: (text: string) => T): T | null | undefined {
-  if (text === undefined) return undefined;
-  return text === NONE ? null : parse(text);
 }
