@@ -42,13 +42,15 @@ import {
   listVchs,
   powerOnVch,
   provideContainerNetworks,
+  provideVolumeStores,
   reconfigureVch,
   separateLogin,
 } from './vch.js';
 import { keepVchLogin } from './vch-login.js';
 import { checkName, parseBridgeRange, parseDockerAddress, plainTcpWarning } from './vch-options.js';
+import { type VolumeStoreOptions, volumeStoreOptions, volumeStoreSettings } from './volume-store-options.js';
 
-interface StartOptions extends GrantOptions, NetworkOptions, SizeOptions {
+interface StartOptions extends GrantOptions, NetworkOptions, SizeOptions, VolumeStoreOptions {
   name: string;
   dockerAddress?: string;
   insecureTcp: boolean;
@@ -65,7 +67,10 @@ interface StartOptions extends GrantOptions, NetworkOptions, SizeOptions {
   foreground: boolean;
 }
 
-const program = sizeOptions(networkOptions(grantOptions(new Command('npm start --'))))
+const program = volumeStoreOptions(
+  sizeOptions(networkOptions(grantOptions(new Command('npm start --')))),
+  'as before, at first beside the images',
+)
   .description(
     'Sets this machine up, starts the embedded host with a virtual container host, and says how to point docker at it.\nEverything runs on in the background: `npm stop` stops it (containers go on running), `npm stop -- --remove` removes it all.',
   )
@@ -208,6 +213,7 @@ async function provideVch(
     let endpoint = existing?.endpoint;
     const grants = await hostGrants(options, config);
     const settings = networkSettings(options, config, [bridgeOf(options)]);
+    const stores = await provideVolumeStores(client, volumeStoreSettings(options, config?.volumeStores).volumeStores);
     if (existing === undefined || config === undefined) {
       config = await step(`Creating the virtual container host "${options.name}"`, async (progress) => {
         const vch = await createVch(
@@ -215,6 +221,7 @@ async function provideVch(
           {
             ...wanted,
             ...grants,
+            ...stores,
             settings,
             listen: listen ?? [],
             name: options.name,
@@ -232,6 +239,7 @@ async function provideVch(
         ...withoutOptions(config),
         ...grants,
         ...settings,
+        ...stores,
         target: await keepVchLogin(client, config.id, config.target, wanted.login),
         listen: listen === null ? config.listen : kept(config.listen, listen),
         registry: wanted.registry,

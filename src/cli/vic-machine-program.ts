@@ -31,6 +31,7 @@ import {
   plainTcpWarning,
   tlsMode,
 } from './vch-options.js';
+import { type VolumeStoreOptions, volumeStoreOptions, volumeStoreSettings } from './volume-store-options.js';
 
 const VERSION = (
   JSON.parse(readFileSync(fileURLToPath(new URL('../../../package.json', import.meta.url)), 'utf8')) as {
@@ -176,7 +177,10 @@ const program = new Command('vic-machine')
   .showHelpAfterError()
   .exitOverride();
 
-sizeOptions(networkOptions(grantOptions(targetCommand(program, 'create', 'create a virtual container host'))))
+volumeStoreOptions(
+  sizeOptions(networkOptions(grantOptions(targetCommand(program, 'create', 'create a virtual container host')))),
+  'beside the images',
+)
   .option('--force', "accept the target's certificate whatever it is")
   .option('--name <name>', 'name of the virtual container host, at most 31 characters (required)')
   .option('--image-store <[ds://]datastore[/path]>', 'where images and containers are kept (required)')
@@ -208,7 +212,9 @@ sizeOptions(networkOptions(grantOptions(targetCommand(program, 'create', 'create
   .option('--timeout <seconds>', 'time to wait for the Docker API', positiveInteger('--timeout'), 180)
   .action(async (_options, command: Command) => {
     await withTarget(command, ['name', 'image-store', 'bridge-network'], async (client, login) => {
-      const options = command.opts<CreateOptions & TargetOptions & GrantOptions & NetworkOptions>();
+      const options = command.opts<
+        CreateOptions & TargetOptions & GrantOptions & NetworkOptions & VolumeStoreOptions
+      >();
       const name = checkName(options.name);
       const mode = tlsMode(options);
       const address = parseDockerAddress(
@@ -240,6 +246,7 @@ sizeOptions(networkOptions(grantOptions(targetCommand(program, 'create', 'create
           networks: [{ name: DEFAULT_NETWORK, portGroup: options.bridgeNetwork, subnet }],
           listen: [listen],
           registry,
+          ...volumeStoreSettings(options),
           ...sizeSettings(options, options.baseImageSize),
           ...grants,
           settings,
