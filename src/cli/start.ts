@@ -34,6 +34,7 @@ import {
 import { keepDatastores, keepUplinks, keptDatastores, keptUplinks } from './kept-host-options.js';
 import { checkHostSettings, type NetworkOptions, networkOptions, networkSettings } from './network-options.js';
 import { positiveInteger } from './positive-integer.js';
+import { type RegistryOptions, registryOptions, registrySettings } from './registry-options.js';
 import { type SizeOptions, sizeOptions, sizeSettings } from './size-options.js';
 import type { Login } from './target.js';
 import {
@@ -50,14 +51,12 @@ import { keepVchLogin } from './vch-login.js';
 import { checkName, parseBridgeRange, parseDockerAddress, plainTcpWarning } from './vch-options.js';
 import { type VolumeStoreOptions, volumeStoreOptions, volumeStoreSettings } from './volume-store-options.js';
 
-interface StartOptions extends GrantOptions, NetworkOptions, SizeOptions, VolumeStoreOptions {
+interface StartOptions extends GrantOptions, NetworkOptions, RegistryOptions, SizeOptions, VolumeStoreOptions {
   name: string;
   dockerAddress?: string;
   insecureTcp: boolean;
   hostdAddress: string;
   stateDir: string;
-  registryMirror: string[];
-  insecureRegistry: string[];
   bridgeNetworkRange: string;
   warmPool?: string;
   accel?: string;
@@ -68,7 +67,7 @@ interface StartOptions extends GrantOptions, NetworkOptions, SizeOptions, Volume
 }
 
 const program = volumeStoreOptions(
-  sizeOptions(networkOptions(grantOptions(new Command('npm start --')))),
+  registryOptions(sizeOptions(networkOptions(grantOptions(new Command('npm start --'))))),
   'as before, at first beside the images',
 )
   .description(
@@ -82,18 +81,6 @@ const program = volumeStoreOptions(
   .option('--insecure-tcp', 'let --docker-address be one that other machines reach, without TLS', false)
   .option('--hostd-address <host:port>', 'where the embedded vSphere host listens', '127.0.0.1:8989')
   .option('--state-dir <directory>', 'where images and containers are kept', DEFAULT_STATE_DIR)
-  .option(
-    '--registry-mirror <url>',
-    'try this registry first for plain image names such as busybox (may be repeated)',
-    collect,
-    [],
-  )
-  .option(
-    '--insecure-registry <host[:port]>',
-    'registry that may be spoken to without TLS (may be repeated)',
-    collect,
-    [],
-  )
   .option('--bridge-network-range <cidr>', "addresses of the containers' network", '172.16.0.0/16')
   .option(
     '--warm-pool <n>',
@@ -203,7 +190,6 @@ async function provideVch(
   try {
     const wanted = {
       login: { url: login.url, user: login.user, password: login.password, thumbprint: login.thumbprint },
-      registry: { mirrors: options.registryMirror, insecure: options.insecureRegistry, certificateAuthorities: [] },
       ...sizeSettings(options, 32),
     };
     const all = await listVchs(client);
@@ -212,6 +198,7 @@ async function provideVch(
     let config = existing?.config;
     let endpoint = existing?.endpoint;
     const grants = await hostGrants(options, config);
+    const registry = registrySettings(options, config?.registry);
     const settings = networkSettings(options, config, [bridgeOf(options)]);
     const stores = await provideVolumeStores(client, volumeStoreSettings(options, config?.volumeStores).volumeStores);
     if (existing === undefined || config === undefined) {
@@ -221,6 +208,7 @@ async function provideVch(
           {
             ...wanted,
             ...grants,
+            registry,
             ...stores,
             settings,
             listen: listen ?? [],
@@ -242,7 +230,7 @@ async function provideVch(
         ...stores,
         target: await keepVchLogin(client, config.id, config.target, wanted.login),
         listen: listen === null ? config.listen : kept(config.listen, listen),
-        registry: wanted.registry,
+        registry,
         container: wanted.container,
         storage: wanted.storage,
       };

@@ -174,7 +174,7 @@ describe('volumes', () => {
     expect(await again.usage('f')).toBe(0);
     await again.remove('f');
     expect(await readdir(join(directory, `fast/VIC/${CONFIG.id}/volumes`))).toEqual([]);
-    await expect(again.create({ ...named('x'), store: 'nope' })).rejects.toThrow('No volume store named (nope) exists');
+    await expect(again.create({ ...named('x'), store: 'nope' })).rejects.toThrow("there is no volume store 'nope'");
   });
 
   it('are found again, without leftovers of half-made or removed ones', async () => {
