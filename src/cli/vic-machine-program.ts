@@ -13,6 +13,7 @@ import { makeCertificates } from './certificates.js';
 import { applyConfigFile, collect } from './config-file.js';
 import { dockerHost, waitForDocker } from './docker-probe.js';
 import { dockerSocket } from './endpoint-wait.js';
+import { fsckCommand } from './fsck-command.js';
 import { type GrantOptions, grantOptions, hostGrants } from './host-grants.js';
 import { type NetworkOptions, networkOptions, networkSettings } from './network-options.js';
 import { PASSWORD_VARIABLE, SEEN_WARNING } from './password.js';
@@ -297,6 +298,8 @@ targetCommand(program, 'delete', 'remove a virtual container host, its container
       progress('Completed successfully');
     });
   });
+
+fsckCommand(program, say);
 
 policyCommands(program, { targetCommand, withTarget, say });
 
