@@ -11,6 +11,7 @@ import { DEFAULT_NETWORK, type VchConfig } from '../../port-layer/config.js';
 import { conflict, invalid } from '../common/errors.js';
 import { bootImage, DEFAULT_STATE_DIR, type InstancePaths, instancePaths } from '../common/paths.js';
 import { SOCKET_GROUP, socketGroup } from '../common/socket-group.js';
+import { parseDatastores } from '../hostd/datastore/datastore-places.js';
 import { wantedAcceleration } from '../hostd/qemu/acceleration.js';
 import { parseUplink, parseUplinks } from '../hostd/uplinks.js';
 import { DEFAULT_WARM_POOL, warmPoolSize } from '../hostd/warm-pool-size.js';
@@ -30,7 +31,7 @@ import {
   runningHostd,
   startHostdProcess,
 } from './hostd-process.js';
-import { keepUplinks, keptUplinks } from './kept-uplinks.js';
+import { keepDatastores, keepUplinks, keptDatastores, keptUplinks } from './kept-host-options.js';
 import { checkHostSettings, type NetworkOptions, networkOptions, networkSettings } from './network-options.js';
 import { positiveInteger } from './positive-integer.js';
 import { type SizeOptions, sizeOptions, sizeSettings } from './size-options.js';
@@ -60,6 +61,7 @@ interface StartOptions extends GrantOptions, NetworkOptions, SizeOptions {
   accel?: string;
   hangAfter?: number;
   uplink: string[];
+  datastore: string[];
   foreground: boolean;
 }
 
@@ -107,6 +109,12 @@ const program = sizeOptions(networkOptions(grantOptions(new Command('npm start -
     collect,
     [],
   )
+  .option(
+    '--datastore <name=directory>',
+    'a further datastore of the embedded host, for --volume-store: a directory of its own (may be repeated; default: as before)',
+    collect,
+    [],
+  )
   .option('--foreground', 'stay in the foreground; interrupt to stop the engine (containers go on running)', false)
   .allowExcessArguments(false);
 
@@ -148,12 +156,20 @@ try {
     throw conflict(
       `the embedded host runs with ${runningUplinks.map((one) => `--uplink ${one}`).join(' ') || 'no --uplink'}: npm stop ends it (containers go on running)`,
     );
+  const datastores = options.datastore.length > 0 ? options.datastore : keptDatastores(paths);
+  parseDatastores(datastores, [paths.stateDir]);
+  const runningDatastores = hostdOptionList(paths, '--datastore');
+  if (running !== null && options.datastore.length > 0 && datastores.join(' ') !== runningDatastores.join(' '))
+    throw conflict(
+      `the embedded host runs with ${runningDatastores.map((one) => `--datastore ${one}`).join(' ') || 'no --datastore'}: npm stop ends it (containers go on running)`,
+    );
   const hostdOptions = [
     ...(warmPool === null ? [] : ['--warm-pool', warmPool]),
     ...(accel === null ? [] : ['--accel', accel]),
     ...(options.hangAfter === undefined ? [] : ['--hang-after', String(options.hangAfter)]),
     // One whose interface has gone since is joined when it comes back.
     ...(asked ?? keptUplinks(paths)).flatMap((uplink) => ['--uplink', uplink]),
+    ...datastores.flatMap((one) => ['--datastore', one]),
   ];
   const hostd =
     running ??
@@ -161,6 +177,7 @@ try {
       startHostdProcess(paths, options.hostdAddress, hostdOptions, progress),
     ));
   if (asked !== null) keepUplinks(paths, asked);
+  if (options.datastore.length > 0) keepDatastores(paths, datastores);
   provideSupervisor(paths);
   const config = await provideVch(hostd, paths, listen, bridgeRange);
   greet(config, runningHostd(paths) ?? hostd, paths);
