@@ -83,8 +83,8 @@ export class DiskChecks {
   async filesystem(path: string, e2fsck: boolean): Promise<string[]> {
     const disk = await this.open(path);
     try {
-      const own = await checkExt4(disk);
-      return own.length > 0 || !e2fsck ? own : await e2fsckProblems(disk);
+      const verdict = await checkExt4(disk);
+      return verdict.problems.length > 0 || !e2fsck ? verdict.problems : await e2fsckProblems(disk, verdict);
     } catch (error) {
       return [`it cannot be read: ${messageOf(error)}`];
     } finally {

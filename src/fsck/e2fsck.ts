@@ -3,9 +3,10 @@ import { execFile } from 'node:child_process';
 import { mkdtemp, open, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { VmdkChain } from '../disk/index.js';
+import type { Ext4Verdict, VmdkChain } from '../disk/index.js';
 
 const GRAIN = 65536;
+const BLOCK = 4096;
 /** e2fsck(8): errors were left; the program failed. */
 const LEFT = 4;
 const FAILED = 8;
@@ -21,33 +22,48 @@ export function hasE2fsck(): Promise<boolean> {
   return installed;
 }
 
-/** What it says about the filesystem on `disk`, which it gets as a sparse copy; nothing if that is sound. */
-export async function e2fsckProblems(disk: VmdkChain): Promise<string[]> {
+/**
+ * What it says about the filesystem on `disk`, which it gets as a sparse copy without the content of files; nothing if that is sound.
+ * @param verdict on the same, which must be good
+ */
+export async function e2fsckProblems(disk: VmdkChain, verdict: Ext4Verdict): Promise<string[]> {
   if (!(await hasE2fsck())) return [];
   const directory = await mkdtemp(join(tmpdir(), 'caisson-fsck-'));
   try {
     const copy = join(directory, 'disk');
-    await copyTo(disk, copy);
-    const { code, output } = await run('e2fsck', ['-fn', copy]);
-    if ((code & (LEFT | FAILED)) === 0) return [];
-    return linesOf(output);
+    await copyTo(disk, verdict, copy);
+    // A filesystem that was not unmounted has things that any mount mends, and which only `-p` tells from damage.
+    const { code, output } = await run('e2fsck', [verdict.dirty ? '-fp' : '-fn', copy]);
+    return (code & (LEFT | FAILED)) === 0 ? [] : linesOf(output);
   } finally {
     await rm(directory, { recursive: true, force: true });
   }
 }
 
-async function copyTo(disk: VmdkChain, path: string): Promise<void> {
+async function copyTo(chain: VmdkChain, { disk, metadata }: Ext4Verdict, path: string): Promise<void> {
+  const wanted = metadata === null ? null : grainsOf(metadata, chain.size);
   const file = await open(path, 'wx', 0o600);
   try {
-    await file.truncate(disk.size);
-    for (let grain = await disk.nextGrain(0); grain !== null; grain = await disk.nextGrain(grain + 1)) {
+    await file.truncate(chain.size);
+    for (let grain = await chain.nextGrain(0); grain !== null; grain = await chain.nextGrain(grain + 1)) {
+      if (wanted !== null && wanted[grain] === 0) continue;
       const at = grain * GRAIN;
-      const length = Math.min(GRAIN, disk.size - at);
-      await file.write(await disk.read(at, length), 0, length, at);
+      const length = Math.min(GRAIN, chain.size - at);
+      await file.write(await (disk ?? chain).read(at, length), 0, length, at);
     }
+    for (const block of disk?.changed ?? [])
+      await file.write(await disk!.read(block * BLOCK, BLOCK), 0, BLOCK, block * BLOCK);
   } finally {
     await file.close();
   }
+}
+
+/** By grain, whether a part of it is in one of the runs of blocks. */
+function grainsOf(runs: { start: number; count: number }[], size: number): Uint8Array {
+  const grains = new Uint8Array(Math.ceil(size / GRAIN));
+  for (const { start, count } of runs)
+    grains.fill(1, Math.floor((start * BLOCK) / GRAIN), Math.ceil(((start + count) * BLOCK) / GRAIN));
+  return grains;
 }
 
 function run(program: string, args: string[]): Promise<{ code: number; output: string }> {

@@ -1,34 +1,60 @@
-/** Finds damage in an ext4 filesystem. */
+/**
+ * Finds damage in an ext4 filesystem, and changes nothing. One with the features that this program gives a filesystem, which are those of
+ * layers, containers and volumes, is looked at as thoroughly as `e2fsck` does it: groups, inodes, directories, link counts, bitmaps. Of any
+ * other, the tree is walked.
+ */
 import { messageOf } from '../../common/errors.js';
 import type { BlockReader } from '../blocks.js';
+import * as c from '../ext4/constants.js';
 import { Ext4Filesystem } from '../ext4/filesystem.js';
+import { hasOurFeatures } from '../ext4/format.js';
+import { decodeSuperblock } from '../ext4/superblock.js';
+import { checkBitmaps } from './ext4-bitmaps.js';
+import { checkDirectories } from './ext4-directories.js';
+import { checkGroups } from './ext4-groups.js';
+import { checkInodes } from './ext4-inodes.js';
+import { Ext4State } from './ext4-state.js';
+import { walkTree } from './ext4-walk.js';
 import { Problems } from './problems.js';
+import { RecoveredDisk } from './recovered-disk.js';
 
-/** What is wrong with the filesystem on `disk`, in words; nothing if it is sound. @throws only what reading the disk throws */
-export async function checkExt4(disk: BlockReader): Promise<string[]> {
-  const problems = new Problems();
+/** What was found. */
+export interface Ext4Verdict {
+  /** In words; none: the filesystem is sound. */
+  problems: string[];
+  /** It was not unmounted: what is judged is what a kernel makes of it when it mounts it. */
+  dirty: boolean;
+  /** The disk after that, and the blocks that differ from what is on it now; null if it cannot be told. */
+  disk: (BlockReader & { changed: readonly number[] }) | null;
+  /** Runs of blocks of 4 KiB that hold everything besides the content of files; null if that is not known. */
+  metadata: { start: number; count: number }[] | null;
+}
+
+/** @throws only what reading the disk throws */
+export async function checkExt4(disk: BlockReader): Promise<Ext4Verdict> {
+  let filesystem: Ext4Filesystem;
+  let recovered: RecoveredDisk;
   try {
-    const filesystem = await Ext4Filesystem.open(disk);
-    const guard = filesystem.treeGuard();
-    const open = [filesystem.root];
-    const seen = new Set<number>();
-    for (let directory = open.pop(); directory !== undefined; directory = open.pop())
-      for await (const { ino, name, type } of filesystem.readdir(directory, guard)) {
-        try {
-          if (seen.has(ino)) continue;
-          seen.add(ino);
-          const stat = await filesystem.statInode(ino);
-          if (stat.type !== type) problems.add(`'${name}' is a ${stat.type}, and its directory says ${type}`);
-          await filesystem.xattrs(ino);
-          if (stat.type === 'directory') open.push(ino);
-          else if (stat.type === 'symlink') await filesystem.readlink(ino);
-          else if (stat.type === 'file') for await (const _ of filesystem.layout(ino));
-        } catch (error) {
-          problems.add(`'${name}' (inode ${ino}): ${messageOf(error)}`);
-        }
-      }
+    filesystem = await Ext4Filesystem.open(disk);
+    recovered = await RecoveredDisk.of(disk, filesystem);
   } catch (error) {
-    problems.add(messageOf(error));
+    return { problems: [messageOf(error)], dirty: false, disk: null, metadata: null };
   }
-  return problems.list();
+  const dirty = filesystem.needsRecovery;
+  const raw = Buffer.from(await recovered.read(c.SUPER_OFFSET, c.SUPER_SIZE));
+  if (!hasOurFeatures(raw) || raw.readUInt16LE(88) !== c.INODE_SIZE) {
+    const problems = new Problems();
+    await walkTree(filesystem, problems);
+    return { problems: problems.list(), dirty, disk: recovered, metadata: null };
+  }
+  const state = new Ext4State(recovered, decodeSuperblock(raw, disk.size), dirty);
+  try {
+    await checkGroups(state);
+    await checkInodes(state);
+    await checkDirectories(state);
+    await checkBitmaps(state);
+  } catch (error) {
+    state.problems.add(messageOf(error));
+  }
+  return { problems: state.problems.list(), dirty, disk: recovered, metadata: state.metadata };
 }
