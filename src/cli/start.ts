@@ -34,6 +34,7 @@ import {
 import { keepDatastores, keepUplinks, keptDatastores, keptUplinks } from './kept-host-options.js';
 import { checkHostSettings, type NetworkOptions, networkOptions, networkSettings } from './network-options.js';
 import { positiveInteger } from './positive-integer.js';
+import { type RegistryOptions, registryOptions, registrySettings } from './registry-options.js';
 import { type SizeOptions, sizeOptions, sizeSettings } from './size-options.js';
 import type { Login } from './target.js';
 import {
@@ -48,14 +49,12 @@ import {
 import { keepVchLogin } from './vch-login.js';
 import { checkName, parseBridgeRange, parseDockerAddress, plainTcpWarning } from './vch-options.js';
 
-interface StartOptions extends GrantOptions, NetworkOptions, SizeOptions {
+interface StartOptions extends GrantOptions, NetworkOptions, RegistryOptions, SizeOptions {
   name: string;
   dockerAddress?: string;
   insecureTcp: boolean;
   hostdAddress: string;
   stateDir: string;
-  registryMirror: string[];
-  insecureRegistry: string[];
   bridgeNetworkRange: string;
   warmPool?: string;
   accel?: string;
@@ -65,7 +64,7 @@ interface StartOptions extends GrantOptions, NetworkOptions, SizeOptions {
   foreground: boolean;
 }
 
-const program = sizeOptions(networkOptions(grantOptions(new Command('npm start --'))))
+const program = registryOptions(sizeOptions(networkOptions(grantOptions(new Command('npm start --')))))
   .description(
     'Sets this machine up, starts the embedded host with a virtual container host, and says how to point docker at it.\nEverything runs on in the background: `npm stop` stops it (containers go on running), `npm stop -- --remove` removes it all.',
   )
@@ -77,18 +76,6 @@ const program = sizeOptions(networkOptions(grantOptions(new Command('npm start -
   .option('--insecure-tcp', 'let --docker-address be one that other machines reach, without TLS', false)
   .option('--hostd-address <host:port>', 'where the embedded vSphere host listens', '127.0.0.1:8989')
   .option('--state-dir <directory>', 'where images and containers are kept', DEFAULT_STATE_DIR)
-  .option(
-    '--registry-mirror <url>',
-    'try this registry first for plain image names such as busybox (may be repeated)',
-    collect,
-    [],
-  )
-  .option(
-    '--insecure-registry <host[:port]>',
-    'registry that may be spoken to without TLS (may be repeated)',
-    collect,
-    [],
-  )
   .option('--bridge-network-range <cidr>', "addresses of the containers' network", '172.16.0.0/16')
   .option(
     '--warm-pool <n>',
@@ -198,7 +185,6 @@ async function provideVch(
   try {
     const wanted = {
       login: { url: login.url, user: login.user, password: login.password, thumbprint: login.thumbprint },
-      registry: { mirrors: options.registryMirror, insecure: options.insecureRegistry, certificateAuthorities: [] },
       ...sizeSettings(options, 32),
     };
     const all = await listVchs(client);
@@ -207,6 +193,7 @@ async function provideVch(
     let config = existing?.config;
     let endpoint = existing?.endpoint;
     const grants = await hostGrants(options, config);
+    const registry = registrySettings(options, config?.registry);
     const settings = networkSettings(options, config, [bridgeOf(options)]);
     if (existing === undefined || config === undefined) {
       config = await step(`Creating the virtual container host "${options.name}"`, async (progress) => {
@@ -215,6 +202,7 @@ async function provideVch(
           {
             ...wanted,
             ...grants,
+            registry,
             settings,
             listen: listen ?? [],
             name: options.name,
@@ -234,7 +222,7 @@ async function provideVch(
         ...settings,
         target: await keepVchLogin(client, config.id, config.target, wanted.login),
         listen: listen === null ? config.listen : kept(config.listen, listen),
-        registry: wanted.registry,
+        registry,
         container: wanted.container,
         storage: wanted.storage,
       };
