@@ -37,11 +37,8 @@ export interface LayerOptions {
   seed: string;
   /** Asked before the file grows, since it may become far larger than the layer. */
   grow?: GrowFile | undefined;
-  /**
-   * Told the size of all files so far when the next one is met, before its content is read. What it throws ends the writing: holes take no
-   * room, but reading terabytes of zeros out of a small blob takes time.
-   */
-  claim?: ((size: number) => void) | undefined;
+  /** Asked before the content of an entry is written: its bytes, as they will be in the file. */
+  content?: GrowFile | undefined;
   /** Where to write how the tar is made again from the disk; see `src/disk/recipe`. Removed again on failure. */
   recipe?: RecipeFiles | undefined;
   signal?: AbortSignal;
@@ -108,7 +105,7 @@ export async function applyLayer(options: LayerOptions): Promise<LayerResult> {
       checkAborted(signal);
       entries++;
       size += entry.size;
-      options.claim?.(size);
+      if (entry.size > 0) await options.content?.(entry.size);
       await applyEntry(filesystem, entry, reader, recipe);
     }
     // Kept until here for the hard links into it.

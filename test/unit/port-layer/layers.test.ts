@@ -10,7 +10,7 @@ import type { LayerInfo } from '../../../port-layer/index.js';
 import { Layers } from '../../../port-layer/storage/layers.js';
 import { StorageReserve, storageLimits } from '../../../port-layer/storage/storage-reserve.js';
 import { chainId, sha256 } from '../../../src/common/ids.js';
-import { Ext4Filesystem, tarHeader, VmdkChain } from '../../../src/disk/index.js';
+import { Ext4Filesystem, VmdkChain } from '../../../src/disk/index.js';
 import { localStore } from '../../support/local-store.js';
 import { tarOf, temporaryDirectory } from '../disk/support.js';
 
@@ -176,20 +176,25 @@ it('layers written concurrently keep to the quota together, and refused ones lea
   expect(await readdir(join(directory, ROOT, 'images'))).toHaveLength(2);
 });
 
-it('a layer whose files are larger than the quota is refused before its content is read', async () => {
-  const room = new StorageReserve({}, { ...storageLimits(), imageQuota: 2 ** 30 });
-  layers = await openLayers(room);
-  const header = tarHeader({ type: '0', name: 'zeros', mode: 0o644, uid: 0, gid: 0, size: 10 * 2 ** 30, mtime: 0 });
-  let given = 0;
-  const zeros = Buffer.alloc(1 << 20);
-  async function* bomb(): AsyncGenerator<Buffer> {
-    yield header;
-    for (; given < 10 * 1024; given++) yield zeros;
-  }
-  const write = layers.write({ chainId: 'sha256:bomb', parent: null, diffId: 'sha256:bomb' }, Readable.from(bomb()), {
+it('a file of more bytes than images may take is refused before it is unpacked', async () => {
+  layers = await openLayers(new StorageReserve({}, { ...storageLimits(), imageQuota: 2 ** 30 }, () => 0));
+  const header = (await tarOf([{ name: 'zeros', content: 'x' }])).subarray(0, 512);
+  const sized = Buffer.from(header);
+  sized.write(`${(10 * 2 ** 30).toString(8).padStart(11, '0')}`.slice(-12), 124, 12, 'latin1');
+  sized.fill(' ', 148, 156);
+  const sum = sized.reduce((total, byte) => total + byte, 0);
+  sized.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148, 8, 'latin1');
+  let sent = 0;
+  const bomb = Readable.from(
+    (function* () {
+      yield sized;
+      for (; sent < 10 * 2 ** 30; sent += 1 << 20) yield Buffer.alloc(1 << 20);
+    })(),
+  );
+  const write = layers.write({ chainId: 'sha256:b', parent: null, diffId: 'sha256:b' }, bomb, {
     verify: async () => undefined,
   });
-  await expect(write).rejects.toThrow(/images may take/);
-  expect(given).toBeLessThan(10);
-  expect(await readdir(join(directory, ROOT, 'images'))).toEqual([]);
+  await expect(write).rejects.toThrow('images may take 1.074GB in all (disk quota exceeded)');
+  expect(sent).toBeLessThan(64 << 20);
+  expect(await readdir(join(directory, 'spool'))).toEqual([]);
 });
