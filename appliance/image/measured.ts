@@ -1,0 +1,31 @@
+/** A stream that is hashed and counted on its way. */
+import { createHash } from 'node:crypto';
+import { Transform } from 'node:stream';
+import type { Grow } from '../../port-layer/index.js';
+
+/** Passes bytes on, hashes and counts them. @param grow asked before more is passed on */
+export class Measured extends Transform {
+  readonly #hash = createHash('sha256');
+  /** Bytes so far. */
+  size = 0;
+
+  constructor(grow: Grow | undefined) {
+    super({
+      transform: (chunk: Buffer, _encoding, done) => {
+        this.#hash.update(chunk);
+        this.size += chunk.length;
+        if (grow === undefined) done(null, chunk);
+        else
+          grow(chunk.length).then(
+            () => done(null, chunk),
+            (error: Error) => done(error),
+          );
+      },
+    });
+  }
+
+  /** To be called once, at the end. */
+  digest(): string {
+    return `sha256:${this.#hash.digest('hex')}`;
+  }
+}
