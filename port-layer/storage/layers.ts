@@ -6,6 +6,7 @@ import { pipeline, Readable } from 'node:stream';
 import { isKind, messageOf } from '../../src/common/errors.js';
 import { chainId as chainIdOf, sha256 } from '../../src/common/ids.js';
 import { logger } from '../../src/common/log.js';
+import { Measured } from '../../src/common/measured.js';
 import { roomyHeap } from '../../src/common/roomy-heap.js';
 import {
   applyLayer,
@@ -22,7 +23,6 @@ import {
 import type { VchConfig } from '../config.js';
 import { PortLayerError } from '../errors.js';
 import { type DiskPublisher, DiskUploads } from './disk-publisher.js';
-import { HashedTar } from './hashed-tar.js';
 import type { ImageStoreFiles } from './image-store-files.js';
 import { LayerDisks } from './layer-disks.js';
 import { checkedTar } from './layer-tar.js';
@@ -221,7 +221,7 @@ export class Layers implements LayerStore {
       for (const path of [spool, ...Object.values(recipeFiles(spool))]) await rm(path, { force: true });
     };
     try {
-      const hashed = new HashedTar();
+      const hashed = new Measured();
       // Errors on either side reach the reader.
       pipeline(tar, hashed, () => undefined);
       const result = await this.apply({ chainId: seed, parent }, hashed, spool, {

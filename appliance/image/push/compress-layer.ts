@@ -8,7 +8,7 @@ import { pipeline } from 'node:stream/promises';
 import { createGzip } from 'node:zlib';
 import { withoutRoom } from '../../../port-layer/index.js';
 import { shortId } from '../../../src/common/ids.js';
-import { Measured } from '../measured.js';
+import { Measured } from '../../../src/common/measured.js';
 import { GZIP_LAYER, ZSTD_LAYER } from '../media-types.js';
 import { throughProgram } from '../unpack-program.js';
 import type { ImageWork } from '../work.js';

@@ -1,16 +1,17 @@
 /** A stream that is hashed and counted on its way. */
 import { createHash } from 'node:crypto';
 import { Transform } from 'node:stream';
-import type { Grow } from '../../port-layer/index.js';
 
-/** Passes bytes on, hashes and counts them. @param grow asked before more is passed on */
+/** Passes bytes on, hashes and counts them. */
 export class Measured extends Transform {
   readonly #hash = createHash('sha256');
   /** Bytes so far. */
   size = 0;
 
-  constructor(grow: Grow | undefined) {
+  /** @param grow asked before more is passed on */
+  constructor(grow?: (bytes: number) => Promise<void>) {
     super({
+      highWaterMark: 1 << 20,
       transform: (chunk: Buffer, _encoding, done) => {
         this.#hash.update(chunk);
         this.size += chunk.length;
@@ -24,7 +25,7 @@ export class Measured extends Transform {
     });
   }
 
-  /** To be called once, at the end. */
+  /** `sha256:…`; to be called once, at the end. */
   digest(): string {
     return `sha256:${this.#hash.digest('hex')}`;
   }
