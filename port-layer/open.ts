@@ -7,10 +7,12 @@ import { type ManagedObjectReference, PropertyWatcher, VimClient } from '../src/
 import type { VchConfig } from './config.js';
 import { DiskReaders } from './disks/disk-readers.js';
 import { PortLayerError } from './errors.js';
+import type { Container } from './exec/container.js';
 import { ContainerCache } from './exec/container-cache.js';
 import { Containers } from './exec/containers.js';
 import { readVm, VM_PROPERTIES } from './exec/vm-report.js';
 import { ContainerFiles } from './files/container-files.js';
+import { volumeFreezer } from './files/volume-freezer.js';
 import { hostInfo } from './host-info.js';
 import { Interaction } from './interaction/interaction.js';
 import { OwnVmKeys } from './network/endpoint-keys.js';
@@ -23,6 +25,7 @@ import { ImageStoreFiles } from './storage/image-store-files.js';
 import { DatastoreKeyValueStore } from './storage/key-value-store.js';
 import { Layers } from './storage/layers.js';
 import { localSpace, StorageReserve, storageLimits } from './storage/storage-reserve.js';
+import { VolumeLife } from './storage/volume-life.js';
 import { VolumeUse } from './storage/volume-use.js';
 import { Volumes } from './storage/volumes.js';
 
@@ -60,6 +63,9 @@ export async function openPortLayer(config: VchConfig): Promise<PortLayer> {
     await network.load();
     const endpoint = new OwnVmKeys(client, config.id);
     const exec = new Containers(client, config, cache, network, layers, volumes, volumeUse);
+    const visit = (container: Container): Promise<() => void> => exec.visit(container);
+    const volumeLife = new VolumeLife(volumes, files, volumeUse, volumeFreezer(cache, visit));
+    await volumeLife.load();
     layers.usedByContainers = () => new Set(cache.all().flatMap((container) => container.spec.layer ?? []));
     const watcher = new PropertyWatcher(client, config.resourcePool, 'VirtualMachine', [...VM_PROPERTIES], {
       changed: ({ ref, props }) => {
@@ -73,7 +79,7 @@ export async function openPortLayer(config: VchConfig): Promise<PortLayer> {
     return {
       exec,
       interaction: new Interaction(config, cache, files.datastore),
-      observe: new Observe(cache, (container) => exec.visit(container)),
+      observe: new Observe(cache, visit),
       files: new ContainerFiles(
         config,
         cache,
@@ -81,15 +87,17 @@ export async function openPortLayer(config: VchConfig): Promise<PortLayer> {
         layers,
         spool,
         volumeUse,
-        (container) => exec.visit(container),
+        visit,
         readers,
         room,
+        (volume) => volumes.pointPaths(volume),
       ),
       room,
       endpoint,
       startGate: exec.gate,
       layers,
       volumes,
+      volumeLife,
       kv: new DatastoreKeyValueStore(files),
       network,
       hostInfo: () => hostInfo(client),

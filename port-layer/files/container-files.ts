@@ -59,6 +59,8 @@ export class ContainerFiles implements FileService {
     private readonly visit: (container: Container) => Promise<() => void>,
     private readonly readers = new DiskReaders(),
     private readonly room: StorageReserve | null = null,
+    /** The disks that a volume's disk stands on: `Volumes.pointPaths`. */
+    private readonly pointPaths: (volume: string) => string[] = () => [],
   ) {}
 
   async stat(id: string, path: string, signal?: AbortSignal): Promise<PathStat> {
@@ -300,7 +302,16 @@ export class ContainerFiles implements FileService {
       use: this.volumeUse,
       besides: container.id,
       openDisk: (name) =>
-        call.open(volumeSource(name, volumeDiskPath(this.config, name), this.datastore, this.spoolDir, this.room)),
+        call.open(
+          volumeSource(
+            name,
+            volumeDiskPath(this.config, name),
+            this.pointPaths(name),
+            this.datastore,
+            this.spoolDir,
+            this.room,
+          ),
+        ),
       openRunning: (id) => this.open(this.containers.resolve(id), FilesView.asSeen, call, signal),
     });
     try {

@@ -31,6 +31,7 @@ import {
   plainTcpWarning,
   tlsMode,
 } from './vch-options.js';
+import { volumeCommands } from './volume-commands.js';
 
 const VERSION = (
   JSON.parse(readFileSync(fileURLToPath(new URL('../../../package.json', import.meta.url)), 'utf8')) as {
@@ -298,7 +299,9 @@ targetCommand(program, 'delete', 'remove a virtual container host, its container
     });
   });
 
-policyCommands(program, { targetCommand, withTarget, say });
+const parts = { targetCommand, withTarget, say };
+policyCommands(program, parts);
+volumeCommands(program, parts);
 
 program
   .command('version')

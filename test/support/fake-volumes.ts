@@ -1,6 +1,13 @@
 /** Volumes of the fake port layer: names and their records, without content. */
 import { PortLayerError } from '../../port-layer/errors.js';
-import type { NewVolume, VolumeContent, VolumeInfo, VolumeStore } from '../../port-layer/index.js';
+import type {
+  NewVolume,
+  VolumeContent,
+  VolumeInfo,
+  VolumeLifeStore,
+  VolumeSnapshot,
+  VolumeStore,
+} from '../../port-layer/index.js';
 
 /** @param used whether a container has a volume */
 export class FakeVolumes implements VolumeStore {
@@ -46,5 +53,44 @@ export class FakeVolumes implements VolumeStore {
 
   private known(name: string): void {
     if (!this.volumes.has(name)) throw new PortLayerError('volume.notFound', { volume: name });
+  }
+}
+
+/** Snapshots and clones without content. */
+export class FakeVolumeLife implements VolumeLifeStore {
+  constructor(private readonly volumes: FakeVolumes) {}
+
+  async snapshot(volume: string, name: string): Promise<VolumeSnapshot> {
+    const info = this.known(volume);
+    const snapshot = { name, createdAt: new Date().toISOString(), points: [], capacityBytes: info.capacityBytes };
+    info.snapshots = [...(info.snapshots ?? []), snapshot];
+    return snapshot;
+  }
+
+  async removeSnapshot(volume: string, name: string): Promise<void> {
+    const info = this.known(volume);
+    if (!(info.snapshots ?? []).some((one) => one.name === name))
+      throw new PortLayerError('volume.noSnapshot', { volume, snapshot: name });
+    info.snapshots = (info.snapshots ?? []).filter((one) => one.name !== name);
+  }
+
+  async grow(volume: string, capacityBytes: number): Promise<VolumeInfo> {
+    const info = this.known(volume);
+    if (capacityBytes < info.capacityBytes)
+      throw new PortLayerError('volume.shrunk', { volume, present: info.capacityBytes, wanted: capacityBytes });
+    info.capacityBytes = capacityBytes;
+    return info;
+  }
+
+  async clone(volume: NewVolume, source: { volume: string; snapshot?: string }): Promise<VolumeInfo> {
+    this.known(source.volume);
+    if (this.volumes.get(volume.name) !== undefined) throw new PortLayerError('volume.exists', { volume: volume.name });
+    return this.volumes.create(volume);
+  }
+
+  private known(name: string): VolumeInfo {
+    const info = this.volumes.get(name);
+    if (info === undefined) throw new PortLayerError('volume.notFound', { volume: name });
+    return info;
   }
 }
