@@ -30,7 +30,7 @@ afterEach(() => rm(store, { recursive: true }));
 /** The files that a VM with the disk gets. */
 async function start(path: string, readOnly = false): Promise<string[]> {
   const vm = { disks: [{ bus: 0, unit: 0, path, readOnly }], extraConfig: new Map([['caisson.vch', 'x']]) };
-  const opened = await OpenDisks.open(vm, store);
+  const opened = await OpenDisks.open(vm, [{ name: 'datastore1', directory: store }]);
   await opened.close();
   return opened.disks.flatMap(({ own, parents }) => [own.path, ...parents.map((file) => file.path)]);
 }
