@@ -226,6 +226,7 @@ export const CODES = {
     (s: ById & { volume: string; name: string }) =>
       `volume "${s.volume}" is in use by container ${s.name} (${s.container.slice(0, 12)}): a volume on a virtual disk can be written to by one running container at a time`,
   ),
+  'volume.noStore': code('notFound', (s: { store: string }) => `there is no volume store '${s.store}'`),
   'volume.tooMany': code(
     'invalid',
     (s: { most: number; wanted: number }) =>
@@ -266,6 +267,15 @@ export const CODES = {
     'invalid',
     (s: { volume: string; present: number; wanted: number }) =>
       `volume ${s.volume} would have ${s.wanted} bytes instead of ${s.present}: a volume can be made larger, but not smaller`,
+  ),
+  'volume.otherStore': code(
+    'invalid',
+    (s: { volume: string; source: string }) =>
+      `volume ${s.volume} is a clone of ${s.source} and can only be in the same volume store`,
+  ),
+  'volume.noDisk': code(
+    'unsupported',
+    (s: { volume: string }) => `volume ${s.volume} has no disk: what is in it is not kept here`,
   ),
   'volume.exists': code('conflict', (s: { volume: string }) => `there is a volume '${s.volume}' already`),
   /** It cannot be frozen. */

@@ -10,13 +10,14 @@
  */
 import { randomBytes } from 'node:crypto';
 import { posix } from 'node:path';
-import { isKind, messageOf } from '../../src/common/errors.js';
+import { messageOf } from '../../src/common/errors.js';
 import { logger } from '../../src/common/log.js';
 import { readVmdkInfo } from '../../src/disk/index.js';
 import { PortLayerError } from '../errors.js';
 import { DatastoreBlocks } from './datastore-blocks.js';
 import type { ImageStoreFiles } from './image-store-files.js';
 import type { NewVolume, VolumeInfo, VolumeLifeStore, VolumeSnapshot } from './types.js';
+import { DEFAULT_STORE } from './volume-disks.js';
 import type { VolumeUse, VolumeUser } from './volume-use.js';
 import { checkedCapacity, MAX_POINTS, type Volumes } from './volumes.js';
 
@@ -39,7 +40,7 @@ export type Freeze = (user: VolumeUser, volume: string, ms: number) => Promise<S
 
 export type VolumeRecords = Pick<
   Volumes,
-  'list' | 'get' | 'alone' | 'publish' | 'update' | 'diskPath' | 'pointPath' | 'pointsDirectory' | 'pointsUnneeded'
+  'list' | 'get' | 'alone' | 'publish' | 'update' | 'diskPath' | 'labels' | 'placeOfPoints' | 'pointsUnneeded'
 >;
 
 /** See the file's head. */
@@ -50,10 +51,6 @@ export class VolumeLife implements VolumeLifeStore {
 
   constructor(
     private readonly volumes: VolumeRecords,
-    private readonly files: Pick<
-      ImageStoreFiles,
-      'datastore' | 'sharesDisks' | 'copyDisk' | 'extendDisk' | 'list' | 'remove' | 'makeDirectory'
-    >,
     private readonly use: VolumeUse,
     private readonly freeze: Freeze,
   ) {
@@ -100,23 +97,29 @@ export class VolumeLife implements VolumeLifeStore {
 
   async clone(volume: NewVolume, source: { volume: string; snapshot?: string }): Promise<VolumeInfo> {
     if (this.volumes.get(volume.name) !== undefined) throw new PortLayerError('volume.exists', { volume: volume.name });
+    const { store } = this.known(source.volume);
+    // A disk stands on others in its own store.
+    if (volume.store !== undefined && volume.store !== (store ?? DEFAULT_STORE))
+      throw new PortLayerError('volume.otherStore', { volume: volume.name, source: source.volume });
     const { points, capacityBytes } = await this.contentOf(source);
     try {
-      const { capacityBytes: wanted = capacityBytes, ...rest } = volume;
+      const { capacityBytes: wanted = capacityBytes, store: _, ...rest } = volume;
       const capacity = larger(volume.name, capacityBytes, wanted);
       return await this.volumes.alone(volume.name, () => {
         if (this.volumes.get(volume.name) !== undefined)
           throw new PortLayerError('volume.exists', { volume: volume.name });
-        const shared = this.files.sharesDisks;
+        const { files, directory } = this.volumes.placeOfPoints(store);
+        const shared = files.sharesDisks;
         const info: VolumeInfo = {
           ...rest,
           capacityBytes: capacity,
           createdAt: new Date().toISOString(),
+          ...(store === undefined ? {} : { store }),
           ...(shared ? { points } : {}),
         };
         return this.volumes.publish(info, async (path) => {
-          await this.files.copyDisk(this.volumes.pointPath(points[0]!), path, shared);
-          if (capacity > capacityBytes) await this.files.extendDisk(path, capacity);
+          await files.copyDisk(`${directory}/${points[0]}.vmdk`, path, shared);
+          if (capacity > capacityBytes) await files.extendDisk(path, capacity);
         });
       });
     } finally {
@@ -134,7 +137,7 @@ export class VolumeLife implements VolumeLifeStore {
         const capacity = larger(volume, info.capacityBytes, capacityBytes);
         if (capacity === info.capacityBytes) return info;
         info = await this.emptied(info);
-        await this.files.extendDisk(this.volumes.diskPath(volume), capacity);
+        await this.filesOf(info).extendDisk(this.volumes.diskPath(volume), capacity);
         // If this is killed in between, the volume has the former capacity in its record, and can be made larger once more.
         return this.volumes.update({ ...info, capacityBytes: capacity });
       });
@@ -145,8 +148,9 @@ export class VolumeLife implements VolumeLifeStore {
 
   /** Gives a volume with much in its disk an empty one, on a point: making a disk larger copies what is in the disk itself. */
   private async emptied(info: VolumeInfo): Promise<VolumeInfo> {
-    const size = (await this.files.datastore.size(this.volumes.diskPath(info.name))) ?? 0;
-    if (!this.files.sharesDisks || size < LARGE_DISK || (info.points ?? []).length >= MAX_POINTS) return info;
+    const files = this.filesOf(info);
+    const size = (await files.datastore.size(this.volumes.diskPath(info.name))) ?? 0;
+    if (!files.sharesDisks || size < LARGE_DISK || (info.points ?? []).length >= MAX_POINTS) return info;
     const points = await this.makePoint(info, { check: async () => undefined, letGo: async () => undefined });
     this.done(points);
     return this.known(info.name);
@@ -177,13 +181,14 @@ export class VolumeLife implements VolumeLifeStore {
     if (below.length >= MAX_POINTS)
       throw new PortLayerError('volume.tooManyPoints', { volume: name, most: MAX_POINTS });
     const point = randomBytes(8).toString('hex');
-    const shared = this.files.sharesDisks;
+    const { files, directory } = this.volumes.placeOfPoints(info.store);
+    const shared = files.sharesDisks;
     const points = shared ? [point, ...below] : [point];
     this.keep(points);
     try {
-      if (!shared) await this.files.makeDirectory(this.volumes.pointsDirectory);
+      if (!shared) await files.makeDirectory(directory);
       else await this.volumes.update({ ...info, pending: point });
-      await this.files.copyDisk(this.volumes.diskPath(name), this.volumes.pointPath(point), shared);
+      await files.copyDisk(this.volumes.diskPath(name), `${directory}/${point}.vmdk`, shared);
       if (shared) await this.volumes.update({ ...info, points });
       await still.check();
       return points;
@@ -202,7 +207,7 @@ export class VolumeLife implements VolumeLifeStore {
     const info = this.known(name);
     const { pending, points = [] } = info;
     if (pending === undefined) return info;
-    const file = await DatastoreBlocks.open(this.files.datastore, this.volumes.diskPath(name));
+    const file = await DatastoreBlocks.open(this.filesOf(info).datastore, this.volumes.diskPath(name));
     const { parentHint } = await readVmdkInfo(file).finally(() => file.close());
     const made = parentHint !== null && posix.basename(parentHint) === `${pending}.vmdk`;
     return this.volumes.update({
@@ -224,15 +229,22 @@ export class VolumeLife implements VolumeLifeStore {
 
   private async quiet(volume: string): Promise<Still> {
     const user = this.use.userOf(volume, { write: false });
-    if (user?.running && this.files.sharesDisks) return this.freeze(user, volume, FREEZE_MS);
-    const release = await this.use.hold(volume, { write: !this.files.sharesDisks });
+    const { sharesDisks } = this.filesOf(this.known(volume));
+    if (user?.running && sharesDisks) return this.freeze(user, volume, FREEZE_MS);
+    const release = await this.use.hold(volume, { write: !sharesDisks });
     return { check: async () => undefined, letGo: async () => release() };
   }
 
+  /** @throws notFound; unsupported for a volume without a disk */
   private known(name: string): VolumeInfo {
     const info = this.volumes.get(name);
     if (info === undefined) throw new PortLayerError('volume.notFound', { volume: name });
+    if (info.mount !== undefined) throw new PortLayerError('volume.noDisk', { volume: name });
     return info;
+  }
+
+  private filesOf({ store }: VolumeInfo): ImageStoreFiles {
+    return this.volumes.placeOfPoints(store).files;
   }
 
   private keep(points: string[]): void {
@@ -256,12 +268,12 @@ export class VolumeLife implements VolumeLifeStore {
   }
 
   private async clearNow(): Promise<void> {
-    for (const file of await this.files.list(this.volumes.pointsDirectory)) {
-      const point = /^([0-9a-f]{16})\.vmdk$/.exec(file)?.[1];
-      if (point === undefined || this.needed().has(point)) continue;
-      await this.files.remove(this.volumes.pointPath(point)).catch((error: unknown) => {
-        if (!isKind(error, 'notFound')) throw error;
-      });
+    for (const label of this.volumes.labels()) {
+      const { files, directory } = this.volumes.placeOfPoints(label);
+      for (const file of await files.list(directory)) {
+        const point = /^([0-9a-f]{16})\.vmdk$/.exec(file)?.[1];
+        if (point !== undefined && !this.needed().has(point)) await files.remove(`${directory}/${file}`);
+      }
     }
   }
 

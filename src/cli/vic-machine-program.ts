@@ -14,6 +14,7 @@ import { applyConfigFile } from './config-file.js';
 import { configureCommand } from './configure-command.js';
 import { dockerHost, waitForDocker } from './docker-probe.js';
 import { dockerSocket } from './endpoint-wait.js';
+import { fsckCommand } from './fsck-command.js';
 import { type GrantOptions, grantOptions, hostGrants } from './host-grants.js';
 import { type NetworkOptions, networkOptions, networkSettings } from './network-options.js';
 import { PASSWORD_VARIABLE, SEEN_WARNING } from './password.js';
@@ -34,6 +35,7 @@ import {
   tlsMode,
 } from './vch-options.js';
 import { volumeCommands } from './volume-commands.js';
+import { type VolumeStoreOptions, volumeStoreOptions, volumeStoreSettings } from './volume-store-options.js';
 
 const VERSION = (
   JSON.parse(readFileSync(fileURLToPath(new URL('../../../package.json', import.meta.url)), 'utf8')) as {
@@ -169,8 +171,11 @@ const program = new Command('vic-machine')
   .showHelpAfterError()
   .exitOverride();
 
-registryOptions(
-  sizeOptions(networkOptions(grantOptions(targetCommand(program, 'create', 'create a virtual container host')))),
+volumeStoreOptions(
+  registryOptions(
+    sizeOptions(networkOptions(grantOptions(targetCommand(program, 'create', 'create a virtual container host')))),
+  ),
+  'beside the images',
 )
   .option('--force', "accept the target's certificate whatever it is")
   .option('--name <name>', 'name of the virtual container host, at most 31 characters (required)')
@@ -195,7 +200,9 @@ registryOptions(
   .option('--timeout <seconds>', 'time to wait for the Docker API', positiveInteger('--timeout'), 180)
   .action(async (_options, command: Command) => {
     await withTarget(command, ['name', 'image-store', 'bridge-network'], async (client, login) => {
-      const options = command.opts<CreateOptions & TargetOptions & GrantOptions & NetworkOptions>();
+      const options = command.opts<
+        CreateOptions & TargetOptions & GrantOptions & NetworkOptions & VolumeStoreOptions
+      >();
       const name = checkName(options.name);
       const mode = tlsMode(options);
       const address = parseDockerAddress(
@@ -223,6 +230,7 @@ registryOptions(
           networks: [{ name: DEFAULT_NETWORK, portGroup: options.bridgeNetwork, subnet }],
           listen: [listen],
           registry,
+          ...volumeStoreSettings(options),
           ...sizeSettings(options, options.baseImageSize),
           ...grants,
           settings,
@@ -280,6 +288,8 @@ targetCommand(program, 'delete', 'remove a virtual container host, its container
       progress('Completed successfully');
     });
   });
+
+fsckCommand(program, say);
 
 const parts = { targetCommand, withTarget, say };
 configureCommand(program, parts, progress);

@@ -1,12 +1,13 @@
 /** What `/info` says of the engine. */
 import { readdirSync } from 'node:fs';
 import type { VchConfig } from '../../../port-layer/config.js';
-import type {
-  ContainerInfo,
-  ExecService,
-  HostInfo,
-  NetworkService,
-  StorageReserve,
+import {
+  type ContainerInfo,
+  type ExecService,
+  type HostInfo,
+  type NetworkService,
+  type StorageReserve,
+  volumeStores,
 } from '../../../port-layer/index.js';
 import { humanSize } from '../../../src/common/human-size.js';
 import { isUp } from '../containers/container-state.js';
@@ -51,6 +52,12 @@ export async function infoView(sources: InfoSources, apiVersion: string): Promis
       ['Virtual container host', config.name],
       ['vSphere', host.product],
       ['Image store', `[${config.imageStore.datastore}] ${config.imageStore.path}`.trim()],
+      [
+        'VolumeStores',
+        volumeStores(config)
+          .map(({ label }) => label)
+          .join(' '),
+      ],
       ...(await spaces(room)),
       ...allowedRegistries(config),
       ...networkStatus(config, sources.network.ownHost),

@@ -8,8 +8,8 @@ import {
   type VolumeInfo,
   type VolumeLifeStore,
   type VolumeStore,
-  volumeDiskName,
   volumeDisks,
+  volumeStores,
 } from '../../../port-layer/index.js';
 import { CaissonError, conflict, invalid, messageOf, notFound } from '../../../src/common/errors.js';
 import { newId } from '../../../src/common/ids.js';
@@ -30,16 +30,21 @@ export class VolumeService {
   /** By container, the removal of its anonymous volumes while that is under way. */
   private readonly removing = new Map<string, Promise<void>>();
 
+  /** Labels of the volume stores. */
+  private readonly stores: string[];
+
   constructor(
     private readonly store: VolumeStore,
     private readonly exec: Pick<ExecService, 'list' | 'resolve'>,
     private readonly events: Pick<EventBus, 'publish'>,
-    private readonly config: VchConfig,
+    config: VchConfig,
     private readonly life: Pick<VolumeLifeStore, 'clone'>,
-  ) {}
+  ) {
+    this.stores = volumeStores(config).map(({ label }) => label);
+  }
 
   /** The path of a volume, as vSphere writes it. */
-  sourceOf = (name: string): string => volumeDiskName(this.config, name);
+  sourceOf = (name: string): string => this.store.placeOf(name);
 
   list(): VolumeInfo[] {
     return this.store.list();
@@ -82,7 +87,7 @@ export class VolumeService {
     const marked = name === '' ? { ...labels, [ANONYMOUS_LABEL]: '' } : labels;
     const source = cloneSource(options ?? {});
     if (source !== null) return { volume: await this.clone(chosen, driver, options, marked, source), made: true };
-    const volume = await this.store.create(newVolume(chosen, driver, options, marked), content, signal);
+    const volume = await this.store.create(newVolume(chosen, driver, options, marked, this.stores), content, signal);
     this.events.publish('volume', 'create', chosen, { driver: volume.driver });
     return { volume, made: true };
   }
@@ -101,7 +106,9 @@ export class VolumeService {
     const at = source.indexOf('@');
     const from = at < 0 ? { volume: source } : { volume: source.slice(0, at), snapshot: source.slice(at + 1) };
     this.get(from.volume);
-    const volume = await this.life.clone(newVolume(name, driver, options, labels), from);
+    const { store = '', ...wanted } = newVolume(name, driver, options, labels, this.stores);
+    const asked = Object.keys(options ?? {}).some((option) => option.toLowerCase() === 'volumestore');
+    const volume = await this.life.clone({ ...wanted, ...(asked ? { store } : {}) }, from);
     this.events.publish('volume', 'create', name, { driver: volume.driver });
     return volume;
   }

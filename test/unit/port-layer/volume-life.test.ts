@@ -32,7 +32,7 @@ async function endpoint(files: ImageStoreFiles = localStore(directory.path, ROOT
   const layers = { diskOf: () => Promise.reject(new Error('no layers')) } as never;
   const volumes = new Volumes(files, CONFIG, layers, use, join(directory.path, 'spool'));
   await volumes.load();
-  const life = new VolumeLife(volumes, files, use, () => Promise.reject(new Error('no guests')));
+  const life = new VolumeLife(volumes, use, () => Promise.reject(new Error('no guests')));
   await life.load();
   return { volumes, life };
 }
