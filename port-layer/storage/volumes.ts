@@ -1,6 +1,6 @@
 /** Volumes: each a disk with a filesystem of its own in one of the volume stores, beside a description of it. */
 import { randomBytes } from 'node:crypto';
-import { mkdir, rm } from 'node:fs/promises';
+import { mkdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { invalid, isKind, messageOf } from '../../src/common/errors.js';
@@ -24,6 +24,8 @@ const SMALL_DISK = 8 * 2 ** 20;
 const log = logger('storage');
 /** The file is about 3 MiB at first, and grows with what is written. */
 const DEFAULT_CAPACITY = 16 * 2 ** 30;
+/** What an empty one takes on the datastore. */
+const EMPTY_DISK = 3 * 2 ** 20;
 const MIN_CAPACITY = 8 * 2 ** 20;
 /** What a VMDK's tables can address: they have sector numbers of 4 bytes. */
 const MAX_CAPACITY = 2 * 2 ** 40;
@@ -215,6 +217,12 @@ export class Volumes implements VolumeStore {
         capacityBytes: checkedCapacity(wanted),
         createdAt: new Date().toISOString(),
       };
+      // One that can never be filled is refused. Without a size, it may grow as long as there is room.
+      await this.store(info.store)
+        .room?.checkStorageQuota(volume.capacityBytes === undefined ? EMPTY_DISK : info.capacityBytes)
+        .catch((failure: unknown) => {
+          throw this.named(info.name, failure);
+        });
       return this.publish(info, (path) => this.writeDisk(info, path, content, signal));
     });
   }
@@ -232,7 +240,7 @@ export class Volumes implements VolumeStore {
         files.datastore.put(`${upload}/volume.json`, JSON.stringify(info)),
       ]);
       for (const part of parts) if (part.status === 'rejected') throw part.reason;
-      await files.move(upload, `${directory}/${id}`);
+      await this.place(upload, id, info);
     } catch (error) {
       await files
         .remove(upload)
@@ -275,6 +283,16 @@ export class Volumes implements VolumeStore {
     const { points = [], pending, store } = this.volumes.get(name) ?? {};
     const { directory } = this.placeOfPoints(store);
     return [...(pending === undefined ? [] : [pending]), ...points].map((one) => `${directory}/${one}.vmdk`);
+  }
+
+  /** It may have been moved although the answer was lost. Then it is there, and no second one can be made. */
+  private async place(upload: string, id: string, info: VolumeInfo): Promise<void> {
+    const { files, directory: all } = this.store(info.store);
+    const directory = `${all}/${id}`;
+    await files.move(upload, directory).catch(async (failure: unknown) => {
+      const there = await files.datastore.read(`${directory}/volume.json`).catch(() => null);
+      if (there?.toString('utf8') !== JSON.stringify(info)) throw failure;
+    });
   }
 
   async populate(name: string, content: VolumeContent, signal?: AbortSignal): Promise<boolean> {
@@ -381,6 +399,7 @@ export class Volumes implements VolumeStore {
           fill: image === null ? undefined : (target) => copyTree(image.filesystem, image.ino, target, signal),
         });
       });
+      await room?.checkStorageQuota((await stat(outPath)).size);
       await publisher.publish(outPath, path, signal);
     } catch (failure) {
       throw this.named(info.name, failure);
