@@ -175,7 +175,9 @@ describe('a snapshot', () => {
         );
       const after = await endpoint();
       over = changes() < last;
-      expect(done).toBe(over);
+      // A lost answer to the last step is no failure.
+      if (over) expect(done).toBe(true);
+      if (done) expect(after.volumes.get('c')).toBeDefined();
       expect(await entries(diskOf(after, 'v'))).toEqual(['kept']);
       const { points: below = [], pending, snapshots = [] } = after.volumes.get('v')!;
       expect(pending).toBeUndefined();
