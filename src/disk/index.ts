@@ -50,3 +50,4 @@ export { readVmdkInfo, VmdkExtent, type VmdkInfo } from './vmdk/extent.js';
 export { DESCRIPTOR_SECTORS, decodeHeader, GRAIN_BYTES, SECTOR } from './vmdk/header.js';
 export { readVmdkIdentity, type VmdkIdentity, vmdkDifference } from './vmdk/identity.js';
 export { type DiskGrain, readVmdkStream, VMDK_HEAD, vmdkKind, writeVmdkStream } from './vmdk/stream.js';
+export { checkTablesFit } from './vmdk/tables.js';
