@@ -31,6 +31,8 @@ const indexSchema = z.object({
   references: z.record(z.string(), z.string()),
   /** By image id, when a user last gave the image a tag. */
   tagged: z.record(z.string(), z.iso.datetime()).optional(),
+  /** By image id, the id of the image that it was committed from. Earlier versions took it from the configuration. */
+  parents: z.record(z.string(), z.string()).optional(),
 });
 
 interface Stored {
@@ -58,6 +60,7 @@ export class ImageStore {
   #images = new Map<string, Stored>();
   #references = new Map<string, { reference: Reference; id: string }>();
   #tagged = new Map<string, Date>();
+  #parents = new Map<string, string>();
   #saving: Promise<void> = Promise.resolve();
 
   private constructor(
@@ -88,6 +91,8 @@ export class ImageStore {
     }
     for (const [id, time] of Object.entries(index.tagged ?? {}))
       if (store.#images.has(id)) store.#tagged.set(id, new Date(time));
+    for (const [id, parent] of Object.entries(index.parents ?? store.#configuredParents()))
+      if (store.#images.has(id)) store.#parents.set(id, parent);
     return store;
   }
 
@@ -100,6 +105,15 @@ export class ImageStore {
     const missing = chainIds.find((chain) => !this.layers.has(chain));
     if (missing) throw internal(`its layer ${missing} is missing`);
     return { id, config, rawConfig, chainIds };
+  }
+
+  /** The parents that configurations name. A pulled image has none, whatever it says. */
+  #configuredParents(): Record<string, string> {
+    return Object.fromEntries(
+      [...this.#images.values()].flatMap(({ id, config: { parent } }) =>
+        parent !== undefined && this.referencesTo(id).every(({ digest }) => digest === undefined) ? [[id, parent]] : [],
+      ),
+    );
   }
 
   /** Newest first, in the order of `docker images`. */
@@ -147,6 +161,11 @@ export class ImageStore {
       .map(([, entry]) => entry.reference);
   }
 
+  /** The images that were committed from an image. */
+  childrenOf(id: string): string[] {
+    return [...this.#parents].flatMap(([child, parent]) => (parent === id && this.#images.has(child) ? [child] : []));
+  }
+
   /** Chain ids that stored images need. */
   usedChainIds(): Set<string> {
     return new Set([...this.#images.values()].flatMap((image) => image.chainIds));
@@ -157,11 +176,16 @@ export class ImageStore {
     return new Set([...this.#images.values()].flatMap(({ config }) => config.rootfs.diff_ids));
   }
 
-  /** Records an image whose layers are in the store; does nothing if it is already known. */
-  async add(id: string, rawConfig: Buffer, config: ImageConfig): Promise<void> {
-    if (this.#images.has(id)) return;
-    await this.kv.put(configKey(id), rawConfig);
+  /**
+   * Records an image whose layers are in the store.
+   * @param parent the image that it was committed from; without one, what is known of an image stays
+   */
+  async add(id: string, rawConfig: Buffer, config: ImageConfig, parent?: string): Promise<void> {
+    const known = this.#images.has(id);
+    if (known && (parent === undefined || this.#parents.get(id) === parent)) return;
+    if (!known) await this.kv.put(configKey(id), rawConfig);
     this.#images.set(id, { id, config, rawConfig, chainIds: chainIdsOf(config.rootfs.diff_ids) });
+    if (parent !== undefined) this.#parents.set(id, parent);
     await this.#save();
   }
 
@@ -194,8 +218,14 @@ export class ImageStore {
   async delete(id: string): Promise<void> {
     if (!this.#images.delete(id)) return;
     this.#tagged.delete(id);
+    this.#parents.delete(id);
     await this.#save();
     await this.kv.delete(configKey(id));
+  }
+
+  #parentOf(id: string): string | null {
+    const parent = this.#parents.get(id);
+    return parent !== undefined && this.#images.has(parent) ? parent : null;
   }
 
   #present(stored: Stored): Image {
@@ -205,6 +235,7 @@ export class ImageStore {
     const layerSizes = stored.chainIds.map((chain) => this.layers.get(chain)?.size ?? 0);
     return {
       ...stored,
+      parent: this.#parentOf(stored.id),
       taggedAt: this.#tagged.get(stored.id) ?? null,
       repoTags: familiar((reference) => reference.digest === undefined),
       repoDigests: familiar((reference) => reference.digest !== undefined),
@@ -220,6 +251,7 @@ export class ImageStore {
         version: 1,
         images: [...this.#images.keys()],
         references: Object.fromEntries([...this.#references].map(([key, { id }]) => [key, id])),
+        parents: Object.fromEntries(this.#parents),
         tagged: Object.fromEntries([...this.#tagged].map(([id, time]) => [id, time.toISOString()])),
       };
       return this.kv.put(INDEX_KEY, Buffer.from(JSON.stringify(index)));

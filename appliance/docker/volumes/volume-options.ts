@@ -35,7 +35,8 @@ export function newVolume(
 }
 
 function checkName(name: string): void {
-  if (name.length === 1)
+  // Docker counts bytes.
+  if (Buffer.byteLength(name) === 1)
     throw invalid(`create ${name}: volume name is too short, names should be at least two alphanumeric characters`);
   if (!NAME.test(name))
     throw invalid(
