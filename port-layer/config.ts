@@ -93,6 +93,11 @@ const vchConfig = z.object({
   datacenter: z.string(),
   /** Where images and containers are kept. */
   imageStore: z.object({ datastore: z.string(), path: z.string() }),
+  /** Where volumes are kept, by label. Undefined, or without the label `default`: those of that label are beside the images. */
+  volumeStores: z
+    .array(z.object({ label: z.string().min(1), datastore: z.string(), path: z.string() }))
+    .refine((all) => new Set(all.map(({ label }) => label)).size === all.length, 'two volume stores share a label')
+    .optional(),
   /** In the order of the endpoint VM's network cards. Each has its own port group and subnet. */
   networks: z.tuple([network], network).refine(distinct, 'two networks share a name, a port group or a subnet'),
   containerNetworks: z.array(containerNetwork).optional(),
@@ -102,8 +107,12 @@ const vchConfig = z.object({
   registry: z.object({
     mirrors: z.array(z.string()),
     insecure: z.array(z.string()),
+    /** The only registries that may be used; undefined: all. */
+    allowed: z.array(z.string()).optional(),
     /** PEM certificates trusted in addition to the system's. */
     certificateAuthorities: z.array(z.string()),
+    /** How a push compresses layers; undefined: gzip. */
+    compression: z.enum(['gzip', 'zstd']).optional(),
   }),
   container: z.object({
     cpus: z.number().int().positive(),
@@ -171,6 +180,7 @@ function distinct(networks: z.infer<typeof network>[]): boolean {
 }
 
 export type VchConfig = z.infer<typeof vchConfig>;
+export type VolumeStoreConfig = NonNullable<VchConfig['volumeStores']>[number];
 export type NetworkConfig = z.infer<typeof network>;
 export type ContainerNetworkConfig = z.infer<typeof containerNetwork>;
 export type SyslogGrants = NonNullable<VchConfig['syslog']>;

@@ -226,6 +226,7 @@ export const CODES = {
     (s: ById & { volume: string; name: string }) =>
       `volume "${s.volume}" is in use by container ${s.name} (${s.container.slice(0, 12)}): a volume on a virtual disk can be written to by one running container at a time`,
   ),
+  'volume.noStore': code('notFound', (s: { store: string }) => `there is no volume store '${s.store}'`),
   'volume.tooMany': code(
     'invalid',
     (s: { most: number; wanted: number }) =>

@@ -87,7 +87,7 @@ export class Containers implements ExecService, ExecContext {
     readonly cache: ContainerCache,
     readonly networks: Networks,
     private readonly layers: Layers,
-    readonly volumes: Pick<Volumes, 'keep' | 'recover'>,
+    readonly volumes: Pick<Volumes, 'keep' | 'recover' | 'placed'>,
     readonly volumeUse: VolumeUse,
     readonly gate: StartGate = new StartGate(),
   ) {
@@ -129,7 +129,7 @@ export class Containers implements ExecService, ExecContext {
     let letGo = (): void => undefined;
     try {
       letGo = this.volumes.keep((wanted.volumes ?? []).map(({ volume }) => volume));
-      const spec = this.networks.places.settle(wanted);
+      const spec = this.networks.places.settle(withPlaces(wanted, this.volumes));
       const parent = await this.layers.diskOf(spec.layer);
       const vm = (await this.client.runTask(
         'CreateVM_Task',
@@ -364,4 +364,9 @@ export class Containers implements ExecService, ExecContext {
 function nextEnd(container: Container): () => boolean {
   const { ends } = container.facts;
   return () => container.facts.ends !== ends;
+}
+
+/** A spec with what its volumes are, which stays as it is as long as a container has them. */
+function withPlaces(spec: ContainerSpec, volumes: Pick<Volumes, 'placed'>): ContainerSpec {
+  return spec.volumes === undefined ? spec : { ...spec, volumes: spec.volumes.map((mount) => volumes.placed(mount)) };
 }

@@ -1,4 +1,4 @@
-/** The virtual container host's part of its datastore: paths, directories and vim25 file operations. */
+/** The virtual container host's part of a datastore: paths, directories and vim25 file operations. */
 import { isKind } from '../../src/common/errors.js';
 import {
   type DatastoreClient,
@@ -10,7 +10,7 @@ import type { VchConfig } from '../config.js';
 import { PortLayerError } from '../errors.js';
 import { storeRoot } from './volume-disks.js';
 
-/** Directories below `VIC/<vch id>` of the image store. */
+/** Directories below `VIC/<vch id>` of a store: that of the images, or one of volumes. */
 export class ImageStoreFiles {
   readonly datastore: DatastoreClient;
   /** Relative to the datastore. */
@@ -20,11 +20,12 @@ export class ImageStoreFiles {
 
   constructor(
     private readonly client: VimClient,
-    private readonly config: VchConfig,
+    config: VchConfig,
     private readonly datacenter: ManagedObjectReference,
+    private readonly store: VchConfig['imageStore'] = config.imageStore,
   ) {
-    this.datastore = client.datastore(config.imageStore.datastore, config.datacenter);
-    this.root = storeRoot(config);
+    this.datastore = client.datastore(store.datastore, config.datacenter);
+    this.root = storeRoot({ imageStore: store, id: config.id });
   }
 
   get images(): string {
@@ -38,7 +39,7 @@ export class ImageStoreFiles {
   }
 
   private path(path: string): string {
-    return datastorePath(this.config.imageStore.datastore, path);
+    return datastorePath(this.store.datastore, path);
   }
 
   async makeDirectory(path: string): Promise<void> {
@@ -90,9 +91,8 @@ export class ImageStoreFiles {
   private async findDatastore(): Promise<ManagedObjectReference> {
     const datastores = await this.client.retrieve([this.datacenter], 'Datacenter', ['datastore']);
     const stores = await this.client.retrieve(datastores[0]?.props.datastore ?? [], 'Datastore', ['name']);
-    const store = stores.find(({ props }) => props.name === this.config.imageStore.datastore);
-    if (store === undefined)
-      throw new PortLayerError('target.noDatastore', { datastore: this.config.imageStore.datastore });
+    const store = stores.find(({ props }) => props.name === this.store.datastore);
+    if (store === undefined) throw new PortLayerError('target.noDatastore', { datastore: this.store.datastore });
     return store.ref;
   }
 
@@ -100,9 +100,8 @@ export class ImageStoreFiles {
   async list(path: string): Promise<string[]> {
     const datastores = await this.client.retrieve([this.datacenter], 'Datacenter', ['datastore']);
     const stores = await this.client.retrieve(datastores[0]?.props.datastore ?? [], 'Datastore', ['name', 'browser']);
-    const browser = stores.find((store) => store.props.name === this.config.imageStore.datastore)?.props.browser;
-    if (browser === undefined)
-      throw new PortLayerError('target.noDatastore', { datastore: this.config.imageStore.datastore });
+    const browser = stores.find((store) => store.props.name === this.store.datastore)?.props.browser;
+    if (browser === undefined) throw new PortLayerError('target.noDatastore', { datastore: this.store.datastore });
     try {
       const result = (await this.client.runTask('SearchDatastore_Task', browser, {
         datastorePath: this.path(path),

@@ -1,12 +1,13 @@
 /** What `/info` says of the engine. */
 import { readdirSync } from 'node:fs';
 import type { VchConfig } from '../../../port-layer/config.js';
-import type {
-  ContainerInfo,
-  ExecService,
-  HostInfo,
-  NetworkService,
-  StorageReserve,
+import {
+  type ContainerInfo,
+  type ExecService,
+  type HostInfo,
+  type NetworkService,
+  type StorageReserve,
+  volumeStores,
 } from '../../../port-layer/index.js';
 import { humanSize } from '../../../src/common/human-size.js';
 import { isUp } from '../containers/container-state.js';
@@ -51,7 +52,14 @@ export async function infoView(sources: InfoSources, apiVersion: string): Promis
       ['Virtual container host', config.name],
       ['vSphere', host.product],
       ['Image store', `[${config.imageStore.datastore}] ${config.imageStore.path}`.trim()],
+      [
+        'VolumeStores',
+        volumeStores(config)
+          .map(({ label }) => label)
+          .join(' '),
+      ],
       ...(await spaces(room)),
+      ...allowedRegistries(config),
       ...networkStatus(config, sources.network.ownHost),
       ...(host.emulator === '' ? [] : [['Emulator', host.emulator]]),
       ...(host.acceleration === '' ? [] : [['Acceleration', host.acceleration]]),
@@ -155,3 +163,12 @@ async function spaces(room: InfoSources['room']): Promise<[string, string][]> {
 
 /** Writes 32 hex digits as a UUID. */
 const uuid = (hex: string): string => hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
+
+/** The names that vSphere Integrated Containers has for them. */
+function allowedRegistries({ registry: { allowed = [] } }: VchConfig): [string, string][] {
+  if (allowed.length === 0) return [];
+  return [
+    ['Registry Whitelist Mode', 'enabled'],
+    ['Whitelisted Registries', allowed.join(', ')],
+  ];
+}
