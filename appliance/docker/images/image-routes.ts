@@ -38,11 +38,11 @@ export function imageRoutes(router: Router, { images, containerImages }: ImagePa
     const filter = atLeast(version, '1.41') ? '' : (query(request, 'filter') ?? '');
     if (filter !== '') given.set('reference', [...(given.get('reference') ?? []), filter]);
     const found = filterImages(images, given, { all: flag(request, 'all') });
-    const shared = atLeast(version, '1.42') && flag(request, 'shared-size') ? sharedSizes(found) : null;
+    const shared = atLeast(version, '1.42') && flag(request, 'shared-size') ? sharedSizes(images.list()) : null;
     response.json(
       found.map((image) => ({
         ...imageRow(image, containerImages.usersOf(image.id).length, version),
-        ...(shared === null ? {} : { SharedSize: shared.get(image.id) ?? 0 }),
+        ...(shared === null ? {} : { SharedSize: shared(image) }),
       })),
     );
   });

@@ -57,16 +57,16 @@ function secondsOf(created: string | undefined): number {
 /** The ids of images that others were committed from. */
 export const parentIds = (images: Image[]): Set<string | null> => new Set(images.map(({ parent }) => parent));
 
-/** By image id, the bytes of layers that others of these images have too. */
-export function sharedSizes(images: Image[]): Map<string, number> {
+/** Tells of an image the bytes of layers that other images have too. Images without a name that others were committed from do not count. */
+export function sharedSizes(images: Image[]): (image: Image) => number {
+  const parents = parentIds(images);
   const users = new Map<string, number>();
-  for (const { chainIds } of images) for (const chain of chainIds) users.set(chain, (users.get(chain) ?? 0) + 1);
-  return new Map(
-    images.map(({ id, chainIds, layerSizes }) => [
-      id,
-      chainIds.reduce((sum, chain, i) => sum + ((users.get(chain) ?? 0) > 1 ? (layerSizes[i] ?? 0) : 0), 0),
-    ]),
-  );
+  for (const { id, chainIds, repoTags, repoDigests } of images) {
+    if (repoTags.length + repoDigests.length === 0 && parents.has(id)) continue;
+    for (const chain of chainIds) users.set(chain, (users.get(chain) ?? 0) + 1);
+  }
+  return ({ chainIds, layerSizes }) =>
+    chainIds.reduce((sum, chain, i) => sum + ((users.get(chain) ?? 0) > 1 ? (layerSizes[i] ?? 0) : 0), 0);
 }
 
 const virtualSize = (image: Image, apiVersion: string): object =>

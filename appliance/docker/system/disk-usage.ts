@@ -120,14 +120,14 @@ function imageUsage(
   for (const { chainIds, layerSizes } of all)
     for (const [i, chain] of chainIds.entries()) sizes.set(chain, layerSizes[i] ?? 0);
   const images = filterImages(service, new Map());
-  const shared = sharedSizes(images);
+  const shared = sharedSizes(all);
   const rows = images.map((image) => {
     const users = containerImages.usersOf(image.id).length;
     return {
       ...imageRow(image, users, apiVersion),
       Containers: users,
       Size: image.size,
-      SharedSize: shared.get(image.id) ?? 0,
+      SharedSize: shared(image),
     };
   });
   return { LayersSize: [...sizes.values()].reduce((sum, size) => sum + size, 0), Images: rows };
