@@ -23,6 +23,8 @@ import type { Image, ImageConfig } from './types.js';
 const log = logger('image');
 const INDEX_KEY = 'images';
 const configKey = (id: string): string => `image-${id.replace('sha256:', '')}`;
+/** See `push/push-manifest.ts`. */
+export const manifestKey = (id: string): string => `manifest-${id.replace('sha256:', '')}`;
 
 const indexSchema = z.object({
   version: z.literal(1),
@@ -55,20 +57,31 @@ function lookupKey(reference: Reference): string {
   return full.digest ? `${repositoryName(full)}@${full.digest}` : canonicalString(full);
 }
 
+/** What the index holds. */
+interface Records {
+  images: Map<string, Stored>;
+  references: Map<string, { reference: Reference; id: string }>;
+  tagged: Map<string, Date>;
+  parents: Map<string, string>;
+}
+
 /** See the file's head. */
 export class ImageStore {
-  #images = new Map<string, Stored>();
-  #references = new Map<string, { reference: Reference; id: string }>();
-  #tagged = new Map<string, Date>();
-  #parents = new Map<string, string>();
-  #saving: Promise<void> = Promise.resolve();
+  /** As on the datastore, unless a write has failed: see {@link settle}. */
+  #records: Records = { images: new Map(), references: new Map(), tagged: new Map(), parents: new Map() };
+  #changing: Promise<void> = Promise.resolve();
+  /** The last write of the index failed. It may have been done all the same. */
+  #unsure = false;
 
   private constructor(
     private readonly kv: KeyValueStore,
     private readonly layers: LayerStore,
   ) {}
 
-  /** Reads the records. An image whose configuration or layers are gone is dropped: it can be pulled again. */
+  /**
+   * Reads the records. An image whose configuration or layers are gone is dropped: it can be pulled again.
+   * @throws whatever reading throws: a record that cannot be read now may be readable later
+   */
   static async open(kv: KeyValueStore, layers: LayerStore): Promise<ImageStore> {
     const store = new ImageStore(kv, layers);
     const data = await kv.get(INDEX_KEY);
@@ -79,25 +92,34 @@ export class ImageStore {
     } catch (error) {
       throw internal(`the record of images (${INDEX_KEY}) can't be read: ${messageOf(error)}`, error);
     }
+    const { images, references, tagged, parents } = store.#records;
     for (const id of index.images) {
+      const rawConfig = await kv.get(configKey(id));
       try {
-        store.#images.set(id, await store.#load(id));
+        images.set(id, store.#parse(id, rawConfig));
       } catch (error) {
         log.error({ image: id, reason: messageOf(error) }, 'image dropped');
       }
     }
     for (const [name, id] of Object.entries(index.references)) {
-      if (store.#images.has(id)) store.#references.set(name, { reference: parseReference(name), id });
+      if (images.has(id)) references.set(name, { reference: parseReference(name), id });
     }
-    for (const [id, time] of Object.entries(index.tagged ?? {}))
-      if (store.#images.has(id)) store.#tagged.set(id, new Date(time));
+    for (const [id, time] of Object.entries(index.tagged ?? {})) if (images.has(id)) tagged.set(id, new Date(time));
     for (const [id, parent] of Object.entries(index.parents ?? store.#configuredParents()))
-      if (store.#images.has(id)) store.#parents.set(id, parent);
+      if (images.has(id)) parents.set(id, parent);
     return store;
   }
 
-  async #load(id: string): Promise<Stored> {
-    const rawConfig = await this.kv.get(configKey(id));
+  /** The parents that configurations name. A pulled image has none, whatever it says. */
+  #configuredParents(): Record<string, string> {
+    return Object.fromEntries(
+      [...this.#records.images.values()].flatMap(({ id, config: { parent } }) =>
+        parent !== undefined && this.referencesTo(id).every(({ digest }) => digest === undefined) ? [[id, parent]] : [],
+      ),
+    );
+  }
+
+  #parse(id: string, rawConfig: Buffer | undefined): Stored {
     if (!rawConfig) throw internal('its configuration is missing');
     if (`sha256:${sha256(rawConfig)}` !== id) throw internal('its configuration is damaged');
     const config = parseConfig(rawConfig);
@@ -107,23 +129,16 @@ export class ImageStore {
     return { id, config, rawConfig, chainIds };
   }
 
-  /** The parents that configurations name. A pulled image has none, whatever it says. */
-  #configuredParents(): Record<string, string> {
-    return Object.fromEntries(
-      [...this.#images.values()].flatMap(({ id, config: { parent } }) =>
-        parent !== undefined && this.referencesTo(id).every(({ digest }) => digest === undefined) ? [[id, parent]] : [],
-      ),
-    );
-  }
-
   /** Newest first, in the order of `docker images`. */
   list(): Image[] {
     const created = (image: Image) => Date.parse(image.config.created ?? '') || 0;
-    return [...this.#images.values()].map((stored) => this.#present(stored)).sort((a, b) => created(b) - created(a));
+    return [...this.#records.images.values()]
+      .map((stored) => this.#present(stored))
+      .sort((a, b) => created(b) - created(a));
   }
 
   get(id: string): Image | undefined {
-    const stored = this.#images.get(id);
+    const stored = this.#records.images.get(id);
     return stored && this.#present(stored);
   }
 
@@ -143,19 +158,19 @@ export class ImageStore {
 
   /** The image that a reference means, without trying it as an id. */
   idOf(reference: Reference): string | undefined {
-    return this.#references.get(lookupKey(reference))?.id;
+    return this.#records.references.get(lookupKey(reference))?.id;
   }
 
   #search(prefix: string): string | undefined {
     const hex = prefix.replace(/^sha256:/, '');
     if (!/^[0-9a-f]+$/.test(hex)) return undefined;
-    const found = [...this.#images.keys()].filter((id) => id.startsWith(`sha256:${hex}`));
+    const found = [...this.#records.images.keys()].filter((id) => id.startsWith(`sha256:${hex}`));
     return found.length === 1 ? found[0] : undefined;
   }
 
   /** References to an image, in the order of their normal form. */
   referencesTo(id: string): Reference[] {
-    return [...this.#references]
+    return [...this.#records.references]
       .filter(([, entry]) => entry.id === id)
       .sort(([a], [b]) => (a < b ? -1 : 1))
       .map(([, entry]) => entry.reference);
@@ -163,69 +178,106 @@ export class ImageStore {
 
   /** The images that were committed from an image. */
   childrenOf(id: string): string[] {
-    return [...this.#parents].flatMap(([child, parent]) => (parent === id && this.#images.has(child) ? [child] : []));
+    return [...this.#records.parents].flatMap(([child, parent]) => (parent === id ? [child] : []));
   }
 
   /** Chain ids that stored images need. */
   usedChainIds(): Set<string> {
-    return new Set([...this.#images.values()].flatMap((image) => image.chainIds));
+    return new Set([...this.#records.images.values()].flatMap((image) => image.chainIds));
   }
 
   /** Diff ids of the layers of stored images. */
   usedDiffIds(): Set<string> {
-    return new Set([...this.#images.values()].flatMap(({ config }) => config.rootfs.diff_ids));
+    return new Set([...this.#records.images.values()].flatMap(({ config }) => config.rootfs.diff_ids));
   }
 
   /**
-   * Records an image whose layers are in the store.
-   * @param parent the image that it was committed from; without one, what is known of an image stays
+   * Records an image whose layers are in the store, if it is not known yet, and points references at it: in one step.
+   * @param named references that a user gives it, with the time; others are what it was pulled or loaded by
+   * @param parent the image that it was committed from
    */
-  async add(id: string, rawConfig: Buffer, config: ImageConfig, parent?: string): Promise<void> {
-    const known = this.#images.has(id);
-    if (known && (parent === undefined || this.#parents.get(id) === parent)) return;
+  async add(
+    image: { id: string; rawConfig: Buffer; config: ImageConfig },
+    references: Reference[],
+    { named = false, parent }: { named?: boolean; parent?: string } = {},
+  ): Promise<void> {
+    const { id, rawConfig, config } = image;
+    const known = this.#records.images.has(id);
+    const nothingNew = references.every((reference) => this.idOf(reference) === id) && !named;
+    if (known && (references.length === 0 || nothingNew)) return;
+    // Nobody looks at it before it is in the index.
     if (!known) await this.kv.put(configKey(id), rawConfig);
-    this.#images.set(id, { id, config, rawConfig, chainIds: chainIdsOf(config.rootfs.diff_ids) });
-    if (parent !== undefined) this.#parents.set(id, parent);
-    await this.#save();
+    await this.#change((records) => {
+      if (!known) records.images.set(id, { id, config, rawConfig, chainIds: chainIdsOf(config.rootfs.diff_ids) });
+      if (!known && parent !== undefined) records.parents.set(id, parent);
+      if (named && references.length > 0) records.tagged.set(id, new Date());
+      for (const reference of references) point(records, reference, id);
+    });
+  }
+
+  /** Records which image another one was committed from. */
+  async setParent(id: string, parent: string): Promise<void> {
+    if (this.#records.parents.get(id) !== parent) await this.#change(({ parents }) => void parents.set(id, parent));
   }
 
   /** Points references (with a tag or a digest each) at an image. */
   async refer(references: Reference[], id: string): Promise<void> {
-    let changed = false;
-    for (const reference of references) {
-      const key = lookupKey(reference);
-      if (this.#references.get(key)?.id === id) continue;
-      this.#references.set(key, { reference: parseReference(key), id });
-      changed = true;
-    }
-    if (changed) await this.#save();
+    const changed = references.filter((reference) => this.#records.references.get(lookupKey(reference))?.id !== id);
+    if (changed.length === 0) return;
+    await this.#change((records) => {
+      for (const reference of changed) point(records, reference, id);
+    });
   }
 
   /** Gives an image a tag at a user's request, and records the time. */
   async tag(reference: Reference, id: string): Promise<void> {
-    this.#tagged.set(id, new Date());
-    const key = lookupKey(reference);
-    this.#references.set(key, { reference: parseReference(key), id });
-    await this.#save();
+    await this.#change((records) => {
+      records.tagged.set(id, new Date());
+      point(records, reference, id);
+    });
   }
 
   /** Removes one reference; does nothing if it does not exist. */
   async unrefer(reference: Reference): Promise<void> {
-    if (this.#references.delete(lookupKey(reference))) await this.#save();
+    const key = lookupKey(reference);
+    if (this.#records.references.has(key)) await this.#change(({ references }) => void references.delete(key));
   }
 
   /** Removes an image's record; its references must be gone. */
   async delete(id: string): Promise<void> {
-    if (!this.#images.delete(id)) return;
-    this.#tagged.delete(id);
-    this.#parents.delete(id);
-    await this.#save();
-    await this.kv.delete(configKey(id));
+    if (!this.#records.images.has(id)) return;
+    await this.#change(({ images, tagged, parents }) => {
+      images.delete(id);
+      parents.delete(id);
+      tagged.delete(id);
+    });
+    // It is no longer an image: what is left of it is removed at the next start.
+    await this.kv
+      .delete(configKey(id))
+      .catch((error: unknown) => log.warn({ image: id, reason: messageOf(error) }, 'a configuration stays'));
+  }
+
+  /**
+   * Makes sure that the index on the datastore is the one that is in force. Must be called before layers are deleted: after a write that
+   * failed although it was done, the index on the datastore may have an image more.
+   */
+  async settle(): Promise<void> {
+    if (this.#unsure) await this.#change(() => undefined);
+  }
+
+  /** Removes configurations that no image has: of images that were being added or removed when the endpoint was killed. */
+  async removeLeftovers(): Promise<void> {
+    const needed = new Set([...this.#records.images.keys()].flatMap((id) => [configKey(id), manifestKey(id)]));
+    for (const key of await this.kv.keys())
+      if (/^(image|manifest)-[0-9a-f]{64}$/.test(key) && !needed.has(key))
+        await this.kv
+          .delete(key)
+          .catch((error: unknown) => log.warn({ key, reason: messageOf(error) }, 'a record without an image stays'));
   }
 
   #parentOf(id: string): string | null {
-    const parent = this.#parents.get(id);
-    return parent !== undefined && this.#images.has(parent) ? parent : null;
+    const parent = this.#records.parents.get(id);
+    return parent !== undefined && this.#records.images.has(parent) ? parent : null;
   }
 
   #present(stored: Stored): Image {
@@ -236,7 +288,7 @@ export class ImageStore {
     return {
       ...stored,
       parent: this.#parentOf(stored.id),
-      taggedAt: this.#tagged.get(stored.id) ?? null,
+      taggedAt: this.#records.tagged.get(stored.id) ?? null,
       repoTags: familiar((reference) => reference.digest === undefined),
       repoDigests: familiar((reference) => reference.digest !== undefined),
       layerSizes,
@@ -244,19 +296,38 @@ export class ImageStore {
     };
   }
 
-  /** Writes the index in its state when its turn comes, so that writes never overtake each other. */
-  #save(): Promise<void> {
-    const saved = this.#saving.then(() => {
-      const index: z.infer<typeof indexSchema> = {
-        version: 1,
-        images: [...this.#images.keys()],
-        references: Object.fromEntries([...this.#references].map(([key, { id }]) => [key, id])),
-        parents: Object.fromEntries(this.#parents),
-        tagged: Object.fromEntries([...this.#tagged].map(([id, time]) => [id, time.toISOString()])),
+  /** Writes the index as it will be, then makes the change. Changes follow each other; a failed one has changed nothing. */
+  #change(edit: (records: Records) => void): Promise<void> {
+    const changed = this.#changing.then(async () => {
+      const { images, references, tagged, parents } = this.#records;
+      const next: Records = {
+        images: new Map(images),
+        references: new Map(references),
+        tagged: new Map(tagged),
+        parents: new Map(parents),
       };
-      return this.kv.put(INDEX_KEY, Buffer.from(JSON.stringify(index)));
+      edit(next);
+      this.#unsure = true;
+      await this.kv.put(INDEX_KEY, Buffer.from(JSON.stringify(indexOf(next))));
+      this.#unsure = false;
+      this.#records = next;
     });
-    this.#saving = saved.catch(() => {});
-    return saved;
+    this.#changing = changed.catch(() => {});
+    return changed;
   }
+}
+
+function point({ references }: Records, reference: Reference, id: string): void {
+  const key = lookupKey(reference);
+  references.set(key, { reference: parseReference(key), id });
+}
+
+function indexOf({ images, references, tagged, parents }: Records): z.infer<typeof indexSchema> {
+  return {
+    version: 1,
+    images: [...images.keys()],
+    references: Object.fromEntries([...references].map(([key, { id }]) => [key, id])),
+    parents: Object.fromEntries(parents),
+    tagged: Object.fromEntries([...tagged].map(([id, time]) => [id, time.toISOString()])),
+  };
 }

@@ -80,9 +80,7 @@ async function loadImage(loading: Loading, archived: ArchivedImage): Promise<Ima
   return work.holding(chainIds, async () => {
     await loadLayers(loading, archived.layers, diffIds, chainIds);
     signal.throwIfAborted();
-    await work.exclusive(() => work.store.add(id, rawConfig, config));
-    for (const tag of archived.tags) await setTag(loading, tag, id);
-    return work.store.get(id)!;
+    return record(loading, { id, rawConfig, config }, archived.tags);
   });
 }
 
@@ -96,7 +94,7 @@ async function setParent(store: ImageStore, id: string, parentId: string): Promi
     history.length - before.length === 1 || (history.length === 0 && image.chainIds.length > parent.chainIds.length);
   if (!onTop || !one || before.length > history.length)
     throw invalid(`image ${parentId} is not a valid parent for ${id}`);
-  await store.add(id, image.rawConfig, image.config, parentId);
+  await store.setParent(id, parentId);
 }
 
 /** The very platform; a variant that is not asked for does not matter. */
@@ -152,16 +150,32 @@ async function loadLayer(
   }
 }
 
-async function setTag({ work, options }: Loading, tag: string, id: string): Promise<void> {
-  const reference: Reference = parseReference(tag);
+/** Records the image with its tags, in one step. */
+async function record(
+  { work, options }: Loading,
+  image: { id: string; rawConfig: Buffer; config: ImageConfig },
+  tags: string[],
+): Promise<Image> {
+  const { store } = work;
+  const references = tags.map(namedReference);
+  return work.exclusive(async () => {
+    for (const reference of references) {
+      const before = store.idOf(reference);
+      if (before !== undefined && before !== image.id)
+        options.said(
+          `The image ${familiarString(reference)} already exists, renaming the old one with ID ${before} to empty string\n`,
+        );
+    }
+    // Docker does not take this as a user's tag: `LastTagTime` stays.
+    await store.add(image, references);
+    for (const reference of references) options.said(`Loaded image: ${familiarString(reference)}\n`);
+    return store.get(image.id)!;
+  });
+}
+
+function namedReference(tag: string): Reference {
+  const reference = parseReference(tag);
   if (reference.tag === undefined || reference.digest !== undefined)
     throw invalid(`invalid tag ${JSON.stringify(tag)}`);
-  const name = familiarString(reference);
-  await work.exclusive(async () => {
-    const before = work.store.idOf(reference);
-    if (before !== undefined && before !== id)
-      options.said(`The image ${name} already exists, renaming the old one with ID ${before} to empty string\n`);
-    await work.store.refer([reference], id);
-  });
-  options.said(`Loaded image: ${name}\n`);
+  return reference;
 }
