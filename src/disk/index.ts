@@ -48,3 +48,4 @@ export { decodeDescriptor } from './vmdk/descriptor.js';
 export { readVmdkInfo, VmdkExtent, type VmdkInfo } from './vmdk/extent.js';
 export { DESCRIPTOR_SECTORS, decodeHeader, SECTOR } from './vmdk/header.js';
 export { readVmdkIdentity, type VmdkIdentity, vmdkDifference } from './vmdk/identity.js';
+export { checkTablesFit } from './vmdk/tables.js';

@@ -1,6 +1,8 @@
 /** Volumes through the docker CLI: what containers keep, share and leave behind. */
-import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import Docker from 'dockerode';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { type MirroredStack, startMirroredStack } from '../support/mirrored-stack.js';
@@ -233,8 +235,30 @@ describe('a mount', () => {
   });
 });
 
+/** `vic-machine fsck` on the stack's state directory. */
+function fsck(...args: string[]): { status: number | null; stdout: string; stderr: string } {
+  const program = fileURLToPath(new URL('../../dist/src/cli/vic-machine.js', import.meta.url));
+  const all = [program, 'fsck', '--state-dir', stack.paths.stateDir, ...args];
+  return spawnSync(process.execPath, all, { encoding: 'utf8' });
+}
+
 describe('restarts', () => {
-  it('of endpoint and host lose no volumes', async () => {
+  it('of endpoint and host lose no volumes, and fsck finds what is kept clean', async () => {
+    const ended = await good('create', 'busybox', 'sh', '-c', 'echo a > /a; mkdir /b; echo c > /b/c; rm /etc/passwd');
+    await good('start', '-a', ended);
+    await good('commit', ended, 'kept');
+    const killed = await good(
+      'run',
+      '-d',
+      '-v',
+      'killed:/d',
+      'kept',
+      'sh',
+      '-c',
+      'echo d > /d/d; echo e > /e; sync; sleep 600',
+    );
+    await good('exec', killed, 'sh', '-c', 'until test -e /e; do usleep 10000; done; echo more > /d/more');
+    await good('kill', killed);
     await good(
       'run',
       '-d',
@@ -253,11 +277,27 @@ describe('restarts', () => {
     const vch = readdirSync(join(stack.paths.datastoreDir, 'VIC'))[0]!;
     const directory = join(stack.paths.datastoreDir, 'VIC', vch, 'volumes');
     const unreadable = join(directory, 'f'.repeat(64));
+    // While containers run, and while they run without the engine.
+    expect(fsck('--quick')).toMatchObject({ status: 0, stdout: expect.stringContaining('clean: 2 images') });
+    expect(fsck('--repair').stderr).toContain('the embedded host runs');
+    const disk = join(stack.paths.datastoreDir, ended, `${ended}.vmdk`);
     await stack.restart(() => {
+      const found = fsck();
+      expect(found).toMatchObject({ status: 0, stdout: expect.stringMatching(/clean: 2 images, 2 layers, 3 volumes/) });
+      expect(found.stdout).toContain('a running virtual machine writes to it');
+      truncateSync(disk, 4 << 20);
       mkdirSync(join(directory, `${'e'.repeat(64)}.upload-1`));
       mkdirSync(unreadable);
       writeFileSync(join(unreadable, 'volume.json'), '{"name":"other"');
+      expect(fsck('--quick')).toMatchObject({
+        status: 4,
+        stdout: expect.stringMatching(/\[volume.unfinished\](.|\n)*\[volume.record\](.|\n)*\[machine.disk\]/),
+      });
     });
+    const refused = await stack.docker('start', ended);
+    expect(refused.stderr).toMatch(new RegExp(`disk .*${ended}.vmdk cannot be used: grain .*'vic-machine fsck'`));
+    await good('rm', '-v', ended, killed);
+    await good('volume', 'rm', 'killed');
     // Half-made ones are gone; unreadable ones are not volumes, and stay.
     expect(await volumes()).toHaveLength(2);
     expect(stored().sort().at(-1)).toBe('f'.repeat(64));

@@ -10,7 +10,14 @@ import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { invalid, messageOf } from '../../common/errors.js';
-import { type BlockReader, MAX_CHAIN, readVmdkIdentity, type VmdkIdentity, vmdkDifference } from '../../disk/index.js';
+import {
+  type BlockReader,
+  checkTablesFit,
+  MAX_CHAIN,
+  readVmdkIdentity,
+  type VmdkIdentity,
+  vmdkDifference,
+} from '../../disk/index.js';
 import type { DatastorePlace } from '../datastore/datastore-places.js';
 import type { RuntimeDisk, VmDefinition } from '../runtime.js';
 import { imagesOf, readRecord, writeRecord } from './disk-records.js';
@@ -140,6 +147,7 @@ class Chain {
       if (record === null) await writeRecord(path, found.identity);
       const difference = record === null ? null : vmdkDifference(record, found.identity);
       if (difference !== null) throw invalid(`it is not what was recorded of it: ${difference}`);
+      await checkTables(handle);
       return found;
     } catch (error) {
       throw this.refusal(path, messageOf(error), error);
@@ -153,6 +161,7 @@ class Chain {
       const known = layers.get(path);
       if (known?.file === file) return known;
       const found = await readVmdkIdentity(await blocks(handle));
+      await checkTables(handle);
       if (layers.size >= KEPT) layers.clear();
       layers.set(path, { file, ...found });
       return found;
@@ -197,8 +206,20 @@ class Chain {
 
   private refusal(path: string, why: string, cause?: unknown): Error {
     const through = path === this.disk.path ? '' : `, which ${this.name(this.disk.path)} stands on,`;
-    return invalid(`disk ${this.name(path)}${through} cannot be used: ${why}`, cause);
+    return invalid(
+      `disk ${this.name(path)}${through} cannot be used: ${why} ('vic-machine fsck' tells what else is damaged)`,
+      cause,
+    );
   }
+}
+
+/** A new disk has nothing in its tables, which are holes in its file, and need not be read. */
+const NEW_DISK_BYTES = 64 * 1024;
+const STAT_BLOCK = 512;
+
+/** A disk whose tables point out of its file is not given to a QEMU. */
+async function checkTables(handle: FileHandle): Promise<void> {
+  if ((await handle.stat()).blocks * STAT_BLOCK > NEW_DISK_BYTES) await checkTablesFit(await blocks(handle));
 }
 
 async function blocks(handle: FileHandle): Promise<BlockReader> {
