@@ -44,7 +44,8 @@ export function cloneSource(options: Record<string, string>): string | null {
 }
 
 function checkName(name: string): void {
-  if (name.length === 1)
+  // Docker counts bytes.
+  if (Buffer.byteLength(name) === 1)
     throw invalid(`create ${name}: volume name is too short, names should be at least two alphanumeric characters`);
   if (!NAME.test(name))
     throw invalid(
