@@ -24,7 +24,9 @@ const list = z.array(z.string()).nullish();
 /** moby `image/tarexport/tarexport.go`, `manifestItem`. */
 const manifestSchema = goType(
   'tarexport.manifestItem',
-  z.array(z.object({ Config: z.string().nullish(), RepoTags: list, Layers: list }).nullable()),
+  z.array(
+    z.object({ Config: z.string().nullish(), RepoTags: list, Layers: list, Parent: z.string().nullish() }).nullable(),
+  ),
 );
 
 /** image-spec image-index.md; what is needed to choose and name images. */
@@ -76,6 +78,7 @@ async function dockerImages(members: ArchiveMembers): Promise<ArchivedImage[]> {
       config: { file: item?.Config ?? '' },
       layers: item?.Layers ?? [],
       tags: item?.RepoTags ?? [],
+      ...(item?.Parent ? { parent: item.Parent } : {}),
     }));
   } catch (error) {
     if (error instanceof GoJsonError) throw invalid(error.message, error);

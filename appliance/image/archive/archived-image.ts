@@ -8,4 +8,6 @@ export interface ArchivedImage {
   layers: string[];
   /** Tags that it shall have, as the archive words them. */
   tags: string[];
+  /** The id of the image that it was committed from. */
+  parent?: string;
 }
