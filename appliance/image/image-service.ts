@@ -309,13 +309,13 @@ class Service implements OpenImageService {
     reference: string,
     options: { force: boolean; noPrune: boolean; usedBy(imageId: string): { id: string; running: boolean }[] },
   ): Promise<ImageDeletion[]> {
-    // `noPrune` spares untagged parents, which only a builder makes; no image here has a parent.
     return this.#changes.run(async () => {
-      const image = this.store.resolve(reference);
       const effects: RemovalEffects = {
-        untagged: (id) => this.#emit('untag', id, id, image),
-        deleted: (id) => {
-          this.#emit('delete', id, id, image);
+        untagged: (image) => this.#emit('untag', image.id, image.id, image),
+        deleted: (image) => {
+          const { id } = image;
+          // Docker has forgotten its labels by then.
+          this.#emit('delete', id, id, undefined);
           void this.#manifests.forget(id).catch(() => undefined);
         },
         releaseLayers: (chainIds) => this.#releaseLayers(chainIds),

@@ -86,10 +86,48 @@ export interface VolumeInfo {
   store?: string;
   /** It has no disk (its capacity is 0), but this. */
   mount?: GuestMount;
+  /** The points that its disk stands on, the nearest first. */
+  points?: string[];
+  /** A point that is being made of its disk. */
+  pending?: string;
+  snapshots?: VolumeSnapshot[];
+}
+
+/** The content of a volume at one moment. */
+export interface VolumeSnapshot {
+  name: string;
+  createdAt: string;
+  /** The disk that has the content, and those that it stands on. */
+  points: string[];
+  capacityBytes: number;
+}
+
+/** What becomes of volumes besides being made and removed. */
+export interface VolumeLifeStore {
+  /**
+   * Keeps the present content under a name, in the same time whatever its size. While a running container writes to the volume, its
+   * filesystem is frozen for that moment.
+   * @throws notFound, conflict (the name is taken; it is in use and cannot be frozen), invalid (the name), unsupported
+   */
+  snapshot(volume: string, name: string): Promise<VolumeSnapshot>;
+  /** @throws notFound */
+  removeSnapshot(volume: string, name: string): Promise<void>;
+  /**
+   * Makes a volume with the content of another one, now or when a snapshot was made, in the same time whatever its size.
+   * @throws notFound, conflict (there is such a volume; the source is in use and cannot be frozen), unsupported
+   */
+  clone(volume: NewVolume, source: { volume: string; snapshot?: string }): Promise<VolumeInfo>;
+  /**
+   * Makes a volume larger. Its filesystem grows when a container next mounts it for writing.
+   * @throws notFound, conflict (it is in use), invalid (it would not be larger)
+   */
+  grow(volume: string, capacityBytes: number): Promise<VolumeInfo>;
 }
 
 /** A volume to be made. Without `capacityBytes` it gets the default capacity; it only takes space for what is written. */
-export type NewVolume = Omit<VolumeInfo, 'createdAt' | 'capacityBytes'> & { capacityBytes?: number };
+export type NewVolume = Omit<VolumeInfo, 'createdAt' | 'capacityBytes' | 'points' | 'pending' | 'snapshots'> & {
+  capacityBytes?: number;
+};
 
 /** A directory of an image, given by its last layer: the initial content of a new volume. */
 export interface VolumeContent {

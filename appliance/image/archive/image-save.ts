@@ -159,12 +159,12 @@ function manifestJson(saved: SavedImage[], sizes: ReadonlyMap<string, number>): 
   const ids = new Set(saved.map(({ image }) => image.id));
   const items = saved.map(({ image, tags }) => {
     const { diff_ids: diffIds } = image.config.rootfs;
-    const { parent } = image.config;
+    const { parent } = image;
     return {
       Config: `blobs/sha256/${hex(image.id)}`,
       RepoTags: tags.length === 0 ? null : tags.map(familiarString),
       Layers: diffIds.map((digest) => `blobs/sha256/${hex(digest)}`),
-      ...(parent !== undefined && ids.has(parent) ? { Parent: parent } : {}),
+      ...(parent !== null && ids.has(parent) ? { Parent: parent } : {}),
       LayerSources: Object.fromEntries(
         [...diffIds].sort().map((digest) => [digest, { mediaType: LAYER_TYPE, size: sizes.get(digest)!, digest }]),
       ),
