@@ -34,13 +34,18 @@ function fail(message) {
  * @param {string} title
  * @param {string} command
  * @param {string[]} args
+ * @param {string} [otherwise] what comes of it if this step fails; without it, nothing can go on
  */
-function step(title, command, args) {
+function step(title, command, args, otherwise) {
   const started = Date.now();
   process.stderr.write(`→ ${title} …`);
   const result = spawnSync(command, args, { cwd: root, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
   if (result.status !== 0) {
     const why = result.error ? result.error.message : `${result.stdout}${result.stderr}`;
+    if (otherwise !== undefined) {
+      process.stderr.write(` failed: ${otherwise}\n${why.trim()}\n`);
+      return;
+    }
     fail(` failed\n${why.trim()}\n\n${title}: '${command} ${args.join(' ')}' did not succeed; see above.`);
   }
   process.stderr.write(` ${((Date.now() - started) / 1000).toFixed(1)} s\n`);
@@ -79,6 +84,8 @@ function build() {
   const changed = Math.max(...sources, statSync(join(root, 'tsconfig.json')).mtimeMs);
   if (existsSync(stamp) && Number(readFileSync(stamp, 'utf8')) >= changed) return;
   step('Building', process.execPath, [join(root, 'node_modules', 'typescript', 'bin', 'tsc'), '-p', root]);
+  const bundle = [join(root, 'src', 'setup', 'bundle.mjs')];
+  step('Bundling', process.execPath, bundle, 'programs are loaded module by module, and take longer to start');
   mkdirSync(dirname(stamp), { recursive: true });
   writeFileSync(stamp, String(changed));
 }
