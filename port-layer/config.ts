@@ -102,8 +102,12 @@ const vchConfig = z.object({
   registry: z.object({
     mirrors: z.array(z.string()),
     insecure: z.array(z.string()),
+    /** The only registries that may be used; undefined: all. */
+    allowed: z.array(z.string()).optional(),
     /** PEM certificates trusted in addition to the system's. */
     certificateAuthorities: z.array(z.string()),
+    /** How a push compresses layers; undefined: gzip. */
+    compression: z.enum(['gzip', 'zstd']).optional(),
   }),
   container: z.object({
     cpus: z.number().int().positive(),

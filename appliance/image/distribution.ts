@@ -18,7 +18,7 @@ export async function inspectDistribution(
   signal: AbortSignal,
 ): Promise<DistributionInfo> {
   // A mirror may lack what the registry has, or have an older one.
-  const registry = endpoints.of(reference.domain).filter(({ mirror }) => !mirror);
+  const registry = endpoints.of(reference.domain);
   const client = await connect(http, registry, reference.path, auth, signal);
   const fetched = await client.manifest(reference.digest ?? reference.tag!, signal);
   const { mediaType, digest, body } = fetched;

@@ -113,10 +113,11 @@ async function fromRegistries<T>(
   { auth, signal }: PullOptions & { signal: AbortSignal },
   from: (endpoints: RegistryEndpoint[], auth: PullOptions['auth']) => Promise<T>,
 ): Promise<T> {
-  const endpoints = context.endpoints.of(reference.domain);
+  const { endpoints } = context;
+  const mirrors = endpoints.mirrorsOf(reference.domain);
   let mirrorFailure: unknown;
   try {
-    for (const mirror of endpoints.filter((endpoint) => endpoint.mirror)) {
+    for (const mirror of mirrors) {
       try {
         // Credentials are for Docker Hub, not for whoever mirrors it.
         return await from([mirror], undefined);
@@ -126,13 +127,13 @@ async function fromRegistries<T>(
         mirrorFailure = error;
       }
     }
-    const registry = endpoints.filter((endpoint) => !endpoint.mirror);
-    return await from(registry, auth);
+    return await from(endpoints.of(reference.domain), auth);
   } catch (error) {
     if (signal.aborted) throw cancelled('context canceled', error);
-    // If Docker Hub cannot be reached, the mirror's failure says more.
+    // If Docker Hub cannot or must not be reached, the mirror's failure says more.
     const unreachable = error instanceof RegistryFailure && error.details.unreachable === true;
-    throw pullFailure(unreachable && mirrorFailure !== undefined ? mirrorFailure : error, reference);
+    const alone = unreachable || !endpoints.allows(reference.domain);
+    throw pullFailure(alone && mirrorFailure !== undefined ? mirrorFailure : error, reference);
   }
 }
 

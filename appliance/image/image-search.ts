@@ -1,6 +1,6 @@
 /** Looks for images in registries (`docker search`). */
 import { z } from 'zod';
-import { CaissonError, messageOf } from '../../src/common/errors.js';
+import { CaissonError, isKind, messageOf } from '../../src/common/errors.js';
 import { logger } from '../../src/common/log.js';
 import { type HttpClient, readBody } from './http.js';
 import { connect } from './registry-client.js';
@@ -52,7 +52,7 @@ export async function searchImages(
     return found.slice(0, search.limit).map((name) => plain(`${domain}/${name}`));
   }
   let failure: unknown;
-  for (const mirror of endpoints.of(domain).filter((endpoint) => endpoint.mirror)) {
+  for (const mirror of endpoints.mirrorsOf(domain)) {
     try {
       // Credentials are for Docker Hub, not for whoever mirrors it.
       const found = await inCatalog(http, [mirror], path, {}, search.signal);
@@ -67,8 +67,11 @@ export async function searchImages(
     }
   }
   try {
+    // Refused if Docker Hub is not allowed.
+    endpoints.of(domain);
     return await onHub(http, path, search);
   } catch (error) {
+    if (isKind(error, 'forbidden')) throw failure ?? error;
     if (search.signal.aborted || failure === undefined) throw error;
     throw new CaissonError('unavailable', `${messageOf(error)}; and the mirror: ${messageOf(failure)}`, {
       cause: error,

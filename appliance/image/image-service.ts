@@ -21,6 +21,7 @@ import { ImageStore } from './image-store.js';
 import { LayerFetcher } from './layer-fetcher.js';
 import type { Platform } from './platform.js';
 import { BlobSources } from './push/blob-sources.js';
+import type { PushCompression } from './push/compress-layer.js';
 import { pushImages } from './push/image-pusher.js';
 import { PulledManifests } from './push/push-manifest.js';
 import { familiarName, familiarString, parseAnyReference, parseReference, withDefaultTag } from './reference.js';
@@ -85,6 +86,7 @@ class Service implements OpenImageService {
   readonly #layers: LayerStore;
   readonly #fetcher: LayerFetcher;
   readonly #manifests: PulledManifests;
+  readonly #compression: PushCompression;
   readonly #retryDelayMs: number;
   readonly #spoolDir: string;
   readonly #room: StorageReserve | undefined;
@@ -109,6 +111,7 @@ class Service implements OpenImageService {
       options.classifyAddress,
       options.proxies,
     );
+    this.#compression = options.registry.compression ?? 'gzip';
     this.#layers = options.layers;
     this.#spoolDir = options.spoolDir;
     this.#room = options.room;
@@ -175,6 +178,7 @@ class Service implements OpenImageService {
       work: this.#work(),
       sources: this.sources,
       manifests: this.#manifests,
+      compression: this.#compression,
       retryDelayMs: this.#retryDelayMs,
     };
     await pushImages(context, reference, { ...options, signal: this.#until(options.signal) });
@@ -293,7 +297,7 @@ class Service implements OpenImageService {
 
   async login(auth: RegistryAuth): Promise<string> {
     const registry = registryOfLogin(auth.serveraddress ?? '');
-    const endpoints = this.endpoints.of(registry).filter((endpoint) => !endpoint.mirror);
+    const endpoints = this.endpoints.of(registry);
     const signal = AbortSignal.any([AbortSignal.timeout(LOGIN_TIMEOUT_MS), this.#closing.signal]);
     const client = await connect(this.#http, endpoints, null, auth, signal);
     await client.login(signal);

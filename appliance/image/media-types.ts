@@ -9,6 +9,10 @@ export const DOCKER_SCHEMA1_SIGNED = 'application/vnd.docker.distribution.manife
 export const OCI_MANIFEST = 'application/vnd.oci.image.manifest.v1+json';
 export const OCI_INDEX = 'application/vnd.oci.image.index.v1+json';
 export const OCI_CONFIG = 'application/vnd.oci.image.config.v1+json';
+/** Docker's type of a compressed layer. */
+export const GZIP_LAYER = 'application/vnd.docker.image.rootfs.diff.tar.gzip';
+/** Only OCI has a type for it. */
+export const ZSTD_LAYER = 'application/vnd.oci.image.layer.v1.tar+zstd';
 
 /** Types named in the request. A registry that only has schema 1 may answer with that all the same. */
 export const MANIFEST_MEDIA_TYPES = [DOCKER_MANIFEST, DOCKER_MANIFEST_LIST, OCI_INDEX, OCI_MANIFEST];

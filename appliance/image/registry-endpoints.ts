@@ -1,6 +1,6 @@
 /** Which URLs a registry's name stands for: https, plain http where that is allowed, and Docker Hub's mirrors. */
-import { BlockList, isIP } from 'node:net';
-import { invalid } from '../../src/common/errors.js';
+import { forbidden, invalid } from '../../src/common/errors.js';
+import { RegistryNames } from './registry-names.js';
 
 /** The same as `VchConfig['registry']`. */
 export interface RegistryConfig {
@@ -8,15 +8,18 @@ export interface RegistryConfig {
   mirrors: string[];
   /** `host`, `host:port` or CIDR: TLS certificates are not checked, and plain http is tried. */
   insecure: string[];
+  /** `host`, `host:port`, `*.domain` or CIDR: the only registries that may be used; none or undefined: all. */
+  allowed?: string[] | undefined;
   /** PEM certificates trusted in addition to the system's. */
   certificateAuthorities: string[];
+  /** How a push compresses layers that are nowhere compressed; the default is gzip. */
+  compression?: 'gzip' | 'zstd' | undefined;
 }
 
 /** One place to try. */
 export interface RegistryEndpoint {
   /** Base URL, without `/v2/` and without a trailing slash. */
   readonly url: string;
-  readonly mirror: boolean;
   /** Don't verify its certificate. */
   readonly insecure: boolean;
 }
@@ -30,69 +33,57 @@ export function isDockerHub(domain: string): boolean {
   return HUB_NAMES.has(domain);
 }
 
+/** What a mirror or registry at one of this machine's own addresses may do without being named. */
+const LOOPBACK = new RegistryNames(['127.0.0.0/8', '::1/128', 'localhost'], '', false);
+
 /** Decides by the configuration, which does not change. */
 export class RegistryEndpoints {
-  readonly #insecureNames = new Set<string>();
-  readonly #insecureNetworks = new BlockList();
-  /** The networks among these that the configuration names. */
-  readonly #namedNetworks = new BlockList();
+  readonly #insecure: RegistryNames;
   readonly #mirrors: string[];
+  /** Null: all. */
+  readonly #allowed: RegistryNames | null;
 
-  /** @throws invalid for a mirror or insecure registry that makes no sense */
-  constructor(config: Pick<RegistryConfig, 'mirrors' | 'insecure'>) {
-    this.#insecureNetworks.addSubnet('127.0.0.0', 8, 'ipv4');
-    this.#insecureNetworks.addAddress('::1', 'ipv6');
-    for (const entry of config.insecure) this.#addInsecure(entry);
+  /** @throws invalid for a mirror or registry that makes no sense */
+  constructor(config: Pick<RegistryConfig, 'mirrors' | 'insecure' | 'allowed'>) {
+    const { allowed = [] } = config;
+    this.#insecure = new RegistryNames(config.insecure, 'insecure registry', false);
     this.#mirrors = config.mirrors.map(checkMirror);
-  }
-
-  #addInsecure(entry: string): void {
-    const cidr = /^([0-9a-fA-F.:]+)\/(\d{1,3})$/.exec(entry);
-    const family = cidr ? isIP(cidr[1]!) : 0;
-    if (cidr && family !== 0) {
-      try {
-        for (const networks of [this.#insecureNetworks, this.#namedNetworks])
-          networks.addSubnet(cidr[1]!, Number(cidr[2]), family === 4 ? 'ipv4' : 'ipv6');
-      } catch (error) {
-        throw invalid(`insecure registry ${entry} is not valid`, error);
-      }
-      return;
-    }
-    if (!/^[A-Za-z0-9._:[\]-]+$/.test(entry)) {
-      throw invalid(`insecure registry ${entry} is not valid: expected host, host:port or CIDR`);
-    }
-    this.#insecureNames.add(entry.toLowerCase());
+    this.#allowed = allowed.length === 0 ? null : new RegistryNames(allowed, 'allowed registry', true);
   }
 
   /** True for loopback addresses, and for what the configuration names. */
   isInsecure(domain: string): boolean {
-    return domain.toLowerCase().replace(/:\d+$/, '') === 'localhost' || this.#isNamed(domain, this.#insecureNetworks);
-  }
-
-  #isNamed(domain: string, networks: BlockList): boolean {
-    const name = domain.toLowerCase();
-    const host = name.replace(/:\d+$/, '');
-    if (this.#insecureNames.has(name) || this.#insecureNames.has(host)) return true;
-    const address = host.replace(/^\[|\]$/g, '');
-    const family = isIP(address);
-    return family !== 0 && networks.check(address, family === 4 ? 'ipv4' : 'ipv6');
+    return LOOPBACK.has(domain) || this.#insecure.has(domain);
   }
 
   /** True for a host (with its port, if any) that an administrator has named as a mirror or as insecure. */
   isConfigured(host: string): boolean {
-    return this.#mirrors.some((url) => new URL(url).host === host) || this.#isNamed(host, this.#namedNetworks);
+    return this.#mirrors.some((url) => new URL(url).host === host) || this.#insecure.has(host);
   }
 
-  /** The places to try for a registry's name, in order. */
+  /** Whether images may come from a registry and go there. What may be insecure is allowed too, as in vSphere Integrated Containers. */
+  allows(domain: string): boolean {
+    if (this.#allowed === null || this.#insecure.has(domain)) return true;
+    const names = isDockerHub(domain) ? HUB_NAMES : [domain];
+    return [...names].some((name) => this.#allowed?.has(name));
+  }
+
+  /** The mirrors that go before a registry, in order. They need no permission, since an administrator named them. */
+  mirrorsOf(domain: string): RegistryEndpoint[] {
+    if (!isDockerHub(domain)) return [];
+    return this.#mirrors.map((url) => ({ url, insecure: this.isInsecure(new URL(url).host) }));
+  }
+
+  /** The places to try for a registry itself, in order. @throws forbidden for one that is not allowed */
   of(domain: string): RegistryEndpoint[] {
-    if (isDockerHub(domain)) {
-      return [
-        ...this.#mirrors.map((url) => ({ url, mirror: true, insecure: this.isInsecure(new URL(url).host) })),
-        { url: HUB_URL, mirror: false, insecure: false },
-      ];
-    }
+    if (!this.allows(domain))
+      throw forbidden(
+        // The words of vSphere Integrated Containers, and which option it is.
+        `Access denied to unauthorized registry (${domain}) while VCH is in whitelist mode: --allow-registry does not name it`,
+      );
+    if (isDockerHub(domain)) return [{ url: HUB_URL, insecure: false }];
     const insecure = this.isInsecure(domain);
-    const https = { url: `https://${domain}`, mirror: false, insecure };
+    const https = { url: `https://${domain}`, insecure };
     return insecure ? [https, { ...https, url: `http://${domain}` }] : [https];
   }
 }

@@ -1,4 +1,4 @@
-/** Compressions for which a program on the machine is needed, as with Docker's daemon. */
+/** Compressions for which a program on the machine is needed, as with Docker's daemon, and what zstd makes of a layer for a push. */
 import { spawn } from 'node:child_process';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -7,9 +7,13 @@ import { errnoOf, invalid } from '../../src/common/errors.js';
 /** xz uses as much memory as a stream says it needs, up to 4 GiB. Its own highest level needs 65 MiB. */
 const BOUNDS: Record<string, string[]> = { xz: ['--memlimit-decompress=128MiB'] };
 
-/** The output of `program -d` for `source`. @throws Error with the program's message, or saying that the program is missing */
-export async function* throughProgram(source: Readable, program: string): AsyncGenerator<Buffer> {
-  const child = spawn(program, ['-d', '-c', '-q', ...(BOUNDS[program] ?? [])], { stdio: ['pipe', 'pipe', 'pipe'] });
+/** The output of `program` for `source`: by default, unpacked. @throws Error with the program's message, or saying that the program is missing */
+export async function* throughProgram(
+  source: Readable,
+  program: string,
+  options = ['-d', '-c', '-q', ...(BOUNDS[program] ?? [])],
+): AsyncGenerator<Buffer> {
+  const child = spawn(program, options, { stdio: ['pipe', 'pipe', 'pipe'] });
   const ended = new Promise<void>((resolve, reject) => {
     let said = '';
     child.stderr.on('data', (data: Buffer) => {

@@ -11,6 +11,7 @@ import { DEFAULT_NETWORK, type VchConfig } from '../../port-layer/config.js';
 import { conflict, invalid } from '../common/errors.js';
 import { bootImage, DEFAULT_STATE_DIR, type InstancePaths, instancePaths } from '../common/paths.js';
 import { SOCKET_GROUP, socketGroup } from '../common/socket-group.js';
+import { parseDatastores } from '../hostd/datastore/datastore-places.js';
 import { wantedAcceleration } from '../hostd/qemu/acceleration.js';
 import { parseUplink, parseUplinks } from '../hostd/uplinks.js';
 import { DEFAULT_WARM_POOL, warmPoolSize } from '../hostd/warm-pool-size.js';
@@ -30,9 +31,10 @@ import {
   runningHostd,
   startHostdProcess,
 } from './hostd-process.js';
-import { keepUplinks, keptUplinks } from './kept-uplinks.js';
+import { keepDatastores, keepUplinks, keptDatastores, keptUplinks } from './kept-host-options.js';
 import { checkHostSettings, type NetworkOptions, networkOptions, networkSettings } from './network-options.js';
 import { positiveInteger } from './positive-integer.js';
+import { type RegistryOptions, registryOptions, registrySettings } from './registry-options.js';
 import { type SizeOptions, sizeOptions, sizeSettings } from './size-options.js';
 import type { Login } from './target.js';
 import {
@@ -47,23 +49,22 @@ import {
 import { keepVchLogin } from './vch-login.js';
 import { checkName, parseBridgeRange, parseDockerAddress, plainTcpWarning } from './vch-options.js';
 
-interface StartOptions extends GrantOptions, NetworkOptions, SizeOptions {
+interface StartOptions extends GrantOptions, NetworkOptions, RegistryOptions, SizeOptions {
   name: string;
   dockerAddress?: string;
   insecureTcp: boolean;
   hostdAddress: string;
   stateDir: string;
-  registryMirror: string[];
-  insecureRegistry: string[];
   bridgeNetworkRange: string;
   warmPool?: string;
   accel?: string;
   hangAfter?: number;
   uplink: string[];
+  datastore: string[];
   foreground: boolean;
 }
 
-const program = sizeOptions(networkOptions(grantOptions(new Command('npm start --'))))
+const program = registryOptions(sizeOptions(networkOptions(grantOptions(new Command('npm start --')))))
   .description(
     'Sets this machine up, starts the embedded host with a virtual container host, and says how to point docker at it.\nEverything runs on in the background: `npm stop` stops it (containers go on running), `npm stop -- --remove` removes it all.',
   )
@@ -75,18 +76,6 @@ const program = sizeOptions(networkOptions(grantOptions(new Command('npm start -
   .option('--insecure-tcp', 'let --docker-address be one that other machines reach, without TLS', false)
   .option('--hostd-address <host:port>', 'where the embedded vSphere host listens', '127.0.0.1:8989')
   .option('--state-dir <directory>', 'where images and containers are kept', DEFAULT_STATE_DIR)
-  .option(
-    '--registry-mirror <url>',
-    'try this registry first for plain image names such as busybox (may be repeated)',
-    collect,
-    [],
-  )
-  .option(
-    '--insecure-registry <host[:port]>',
-    'registry that may be spoken to without TLS (may be repeated)',
-    collect,
-    [],
-  )
   .option('--bridge-network-range <cidr>', "addresses of the containers' network", '172.16.0.0/16')
   .option(
     '--warm-pool <n>',
@@ -104,6 +93,12 @@ const program = sizeOptions(networkOptions(grantOptions(new Command('npm start -
   .option(
     '--uplink <port group=interface|none>',
     "join a port group of the embedded host with one of this machine's network interfaces (may be repeated; default: as before, at first none)",
+    collect,
+    [],
+  )
+  .option(
+    '--datastore <name=directory>',
+    'a further datastore of the embedded host, for --volume-store: a directory of its own (may be repeated; default: as before)',
     collect,
     [],
   )
@@ -148,12 +143,20 @@ try {
     throw conflict(
       `the embedded host runs with ${runningUplinks.map((one) => `--uplink ${one}`).join(' ') || 'no --uplink'}: npm stop ends it (containers go on running)`,
     );
+  const datastores = options.datastore.length > 0 ? options.datastore : keptDatastores(paths);
+  parseDatastores(datastores, [paths.stateDir]);
+  const runningDatastores = hostdOptionList(paths, '--datastore');
+  if (running !== null && options.datastore.length > 0 && datastores.join(' ') !== runningDatastores.join(' '))
+    throw conflict(
+      `the embedded host runs with ${runningDatastores.map((one) => `--datastore ${one}`).join(' ') || 'no --datastore'}: npm stop ends it (containers go on running)`,
+    );
   const hostdOptions = [
     ...(warmPool === null ? [] : ['--warm-pool', warmPool]),
     ...(accel === null ? [] : ['--accel', accel]),
     ...(options.hangAfter === undefined ? [] : ['--hang-after', String(options.hangAfter)]),
     // One whose interface has gone since is joined when it comes back.
     ...(asked ?? keptUplinks(paths)).flatMap((uplink) => ['--uplink', uplink]),
+    ...datastores.flatMap((one) => ['--datastore', one]),
   ];
   const hostd =
     running ??
@@ -161,6 +164,7 @@ try {
       startHostdProcess(paths, options.hostdAddress, hostdOptions, progress),
     ));
   if (asked !== null) keepUplinks(paths, asked);
+  if (options.datastore.length > 0) keepDatastores(paths, datastores);
   provideSupervisor(paths);
   const config = await provideVch(hostd, paths, listen, bridgeRange);
   greet(config, runningHostd(paths) ?? hostd, paths);
@@ -181,7 +185,6 @@ async function provideVch(
   try {
     const wanted = {
       login: { url: login.url, user: login.user, password: login.password, thumbprint: login.thumbprint },
-      registry: { mirrors: options.registryMirror, insecure: options.insecureRegistry, certificateAuthorities: [] },
       ...sizeSettings(options, 32),
     };
     const all = await listVchs(client);
@@ -190,6 +193,7 @@ async function provideVch(
     let config = existing?.config;
     let endpoint = existing?.endpoint;
     const grants = await hostGrants(options, config);
+    const registry = registrySettings(options, config?.registry);
     const settings = networkSettings(options, config, [bridgeOf(options)]);
     if (existing === undefined || config === undefined) {
       config = await step(`Creating the virtual container host "${options.name}"`, async (progress) => {
@@ -198,6 +202,7 @@ async function provideVch(
           {
             ...wanted,
             ...grants,
+            registry,
             settings,
             listen: listen ?? [],
             name: options.name,
@@ -217,7 +222,7 @@ async function provideVch(
         ...settings,
         target: await keepVchLogin(client, config.id, config.target, wanted.login),
         listen: listen === null ? config.listen : kept(config.listen, listen),
-        registry: wanted.registry,
+        registry,
         container: wanted.container,
         storage: wanted.storage,
       };

@@ -7,6 +7,7 @@ import { step } from '../setup/console.js';
 import { run } from '../setup/packages.js';
 import { connectHostd } from './connect-hostd.js';
 import { runningHostd, runningSupervisor, startHostdProcess, stopHostdProcess } from './hostd-process.js';
+import { keptDatastores } from './kept-host-options.js';
 import { deleteVch, listVchs, powerOffVch } from './vch.js';
 
 /** Stops the endpoints and hostd. Returns false when nothing ran. */
@@ -34,7 +35,11 @@ export async function stopEngine(paths: InstancePaths): Promise<boolean> {
 export async function removeEngine(paths: InstancePaths): Promise<void> {
   if (!existsSync(paths.stateDir)) return;
   if (runningHostd(paths) === null && runningSupervisor(paths) === null)
-    await startHostdProcess(paths, '127.0.0.1:0', ['--accel', 'tcg']);
+    await startHostdProcess(paths, '127.0.0.1:0', [
+      '--accel',
+      'tcg',
+      ...keptDatastores(paths).flatMap((one) => ['--datastore', one]),
+    ]);
   const client = await connectHostd(paths);
   try {
     for (const vch of await listVchs(client)) {

@@ -2,11 +2,12 @@
 import { isIPv4, isIPv6 } from 'node:net';
 import { Address4 } from 'ip-address';
 import { invalid } from '../common/errors.js';
+import type { RegistryOptions } from './registry-options.js';
 import type { SizeOptions } from './size-options.js';
 import type { OpsUser } from './vch-login.js';
 
 /** As commander returns them. */
-export interface CreateOptions extends SizeOptions {
+export interface CreateOptions extends RegistryOptions, SizeOptions {
   name: string;
   imageStore: string;
   computeResource?: string;
@@ -18,9 +19,6 @@ export interface CreateOptions extends SizeOptions {
   tlsCname?: string;
   tlsCertPath?: string;
   organization: string;
-  registryMirror: string[];
-  insecureRegistry: string[];
-  registryCa: string[];
   baseImageSize: number;
   channelDir?: string;
   opsUser?: string;

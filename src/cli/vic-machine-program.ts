@@ -4,13 +4,14 @@ import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Command } from 'commander';
-import { DEFAULT_NETWORK, type ListenConfig, type VchConfig } from '../../port-layer/config.js';
+import { DEFAULT_NETWORK, type ListenConfig } from '../../port-layer/config.js';
 import { invalid, messageOf } from '../common/errors.js';
 import { DEFAULT_STATE_DIR, instancePaths } from '../common/paths.js';
 import { secretArguments } from '../setup/hide-arguments.mjs';
 import type { VimClient } from '../vim25/index.js';
 import { makeCertificates } from './certificates.js';
-import { applyConfigFile, collect } from './config-file.js';
+import { applyConfigFile } from './config-file.js';
+import { configureCommand } from './configure-command.js';
 import { dockerHost, waitForDocker } from './docker-probe.js';
 import { dockerSocket } from './endpoint-wait.js';
 import { type GrantOptions, grantOptions, hostGrants } from './host-grants.js';
@@ -18,6 +19,7 @@ import { type NetworkOptions, networkOptions, networkSettings } from './network-
 import { PASSWORD_VARIABLE, SEEN_WARNING } from './password.js';
 import { policyCommands } from './policy-commands.js';
 import { positiveInteger } from './positive-integer.js';
+import { registryOptions, registrySettings } from './registry-options.js';
 import { sizeOptions, sizeSettings } from './size-options.js';
 import { connectTarget, type Login, parseTarget, resolveLogin, type TargetOptions } from './target.js';
 import { createVch, deleteVch, findVch, listVchs, type Vch } from './vch.js';
@@ -83,16 +85,6 @@ async function withTarget(
   } finally {
     await client.close();
   }
-}
-
-function readPems(files: string[]): string[] {
-  return files.map((file) => {
-    try {
-      return readFileSync(file, 'utf8');
-    } catch (error) {
-      throw invalid(`--registry-ca ${file}: ${messageOf(error)}`, error);
-    }
-  });
 }
 
 /** Makes certificates if asked to, writes the client's files, and returns the listener's part. */
@@ -176,7 +168,9 @@ const program = new Command('vic-machine')
   .showHelpAfterError()
   .exitOverride();
 
-sizeOptions(networkOptions(grantOptions(targetCommand(program, 'create', 'create a virtual container host'))))
+registryOptions(
+  sizeOptions(networkOptions(grantOptions(targetCommand(program, 'create', 'create a virtual container host')))),
+)
   .option('--force', "accept the target's certificate whatever it is")
   .option('--name <name>', 'name of the virtual container host, at most 31 characters (required)')
   .option('--image-store <[ds://]datastore[/path]>', 'where images and containers are kept (required)')
@@ -189,14 +183,6 @@ sizeOptions(networkOptions(grantOptions(targetCommand(program, 'create', 'create
   .option('--tls-cname <name>', 'host name or address for generated certificates; clients must show theirs')
   .option('--tls-cert-path <directory>', 'where generated certificates are written (default ./<name>)')
   .option('--organization <name>', 'organisation in generated certificates', 'Caisson')
-  .option('--registry-mirror <url>', 'try this registry first for plain image names (may be repeated)', collect, [])
-  .option(
-    '--insecure-registry <host[:port]>',
-    'registry that may be spoken to without TLS or with an unknown certificate (may be repeated)',
-    collect,
-    [],
-  )
-  .option('--registry-ca <file.pem>', 'certificate authority trusted for registries (may be repeated)', collect, [])
   .option('--base-image-size <GiB>', "size of a container's disk", positiveInteger('--base-image-size'), 32)
   .option('--channel-dir <directory>', "directory of channel sockets on the embedded host's machine")
   .option(
@@ -215,11 +201,7 @@ sizeOptions(networkOptions(grantOptions(targetCommand(program, 'create', 'create
         options.dockerAddress ?? (mode === 'none' ? '127.0.0.1:2375' : '127.0.0.1:2376'),
       );
       if (mode === 'none') progress(plainTcpWarning(address, true));
-      const registry: VchConfig['registry'] = {
-        mirrors: options.registryMirror,
-        insecure: options.insecureRegistry,
-        certificateAuthorities: readPems(options.registryCa),
-      };
+      const registry = registrySettings(options);
       const grants = await hostGrants(options);
       const settings = networkSettings(options, {}, [options.bridgeNetwork]);
       const opsUser = parseOpsUser(options);
@@ -298,6 +280,7 @@ targetCommand(program, 'delete', 'remove a virtual container host, its container
     });
   });
 
+configureCommand(program, { targetCommand, withTarget, say }, progress);
 policyCommands(program, { targetCommand, withTarget, say });
 
 program

@@ -16,6 +16,8 @@ export interface InstancePaths {
   readonly stateDir: string;
   /** Datastore `datastore1`. */
   readonly datastoreDir: string;
+  /** Its other datastores; undefined: none. */
+  readonly moreDatastores?: readonly { name: string; directory: string }[];
   /** Sockets and pid files; lost at reboot. Kept short: a unix socket path holds 107 bytes. */
   readonly runDir: string;
   /** `{url, thumbprint, pid}` of the running hostd. */

@@ -14,6 +14,7 @@ import type { AboutInfo } from '../vim25/server.js';
 import { Accounts } from './access/accounts.js';
 import { Authority } from './access/authority.js';
 import { Holdings } from './access/holdings.js';
+import { datastorePlaces, openDatastore } from './datastore/datastore-places.js';
 import type { RunsMachines } from './inventory/host/runs-machines.js';
 import { type HostSwitch, Inventory } from './inventory/inventory.js';
 import type { VmRuntime } from './runtime.js';
@@ -78,6 +79,7 @@ export async function startHostd(options: {
   // hostd opens disks here as root, so nobody else may enter.
   await chown(paths.datastoreDir, 0, 0);
   await chmod(paths.datastoreDir, 0o700);
+  for (const place of paths.moreDatastores ?? []) await openDatastore(place);
   await refuseTwice(paths);
   const credentials = await loadCredentials(paths);
   const certificate = await hostCertificate(paths.stateDir);
@@ -104,7 +106,7 @@ export async function startHostd(options: {
   );
   inventory.registry.add(new HostLocalAccountManager(accounts, (user) => sessions.endAllOf(user)));
   await inventory.load();
-  void removeLeftUploads(paths.datastoreDir);
+  for (const { directory } of datastorePlaces(paths)) void removeLeftUploads(directory);
   const server = await VimServer.listen(inventory, sessions, certificate, options.listen);
   const { address, port } = server.address;
   const url = `https://${address.includes(':') ? `[${address}]` : address}:${port}/sdk`;

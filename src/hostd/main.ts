@@ -8,6 +8,7 @@ import { closeInherited } from '../common/inherited-descriptors.js';
 import { logger } from '../common/log.js';
 import { DEFAULT_STATE_DIR, instancePaths, kernelVersionFile } from '../common/paths.js';
 import { HANG_MS } from '../common/watchdog.js';
+import { parseDatastores } from './datastore/datastore-places.js';
 import { startHostd } from './hostd.js';
 import { wantedAcceleration } from './qemu/acceleration.js';
 import { createRuntime } from './runtime-factory.js';
@@ -35,6 +36,12 @@ const program = new Command('hostd')
     (value: string, before: string[]) => [...before, value],
     [],
   )
+  .option(
+    '--datastore <name=directory>',
+    'a datastore besides datastore1 (may be repeated)',
+    (value: string, before: string[]) => [...before, value],
+    [],
+  )
   .parse();
 const options = program.opts<{
   stateDir: string;
@@ -43,6 +50,7 @@ const options = program.opts<{
   accel: string;
   hangAfter: string;
   uplink: string[];
+  datastore: string[];
 }>();
 
 closeInherited();
@@ -57,7 +65,8 @@ process.on('uncaughtException', (error) => log.error({ err: error }, 'uncaught e
 try {
   const listen = /^(.*):(\d+)$/.exec(options.listen);
   if (listen === null) throw invalid(`--listen '${options.listen}' is not of the form host:port`);
-  const paths = instancePaths(resolve(options.stateDir));
+  const own = instancePaths(resolve(options.stateDir));
+  const paths = { ...own, moreDatastores: parseDatastores(options.datastore, [own.stateDir]) };
   const { mkdir } = await import('node:fs/promises');
   await mkdir(paths.stateDir, { recursive: true, mode: 0o711 });
   await mkdir(paths.runDir, { recursive: true, mode: 0o711 });

@@ -40,6 +40,16 @@ export const SEARCH_INDEX = ref('SearchIndex', 'ha-searchindex');
 export const FILE_MANAGER = ref('FileManager', 'ha-nfc-file-manager');
 export const VIRTUAL_DISK_MANAGER = ref('VirtualDiskManager', 'ha-vdiskmanager');
 
+/** A datastore, by its name. */
+export function datastoreRef(name: string): ManagedObjectReference {
+  return ref('Datastore', name);
+}
+
+/** The browser of a datastore that is not {@link DATASTORE_REF}, whose browser serves all paths that it is asked for too. */
+export function datastoreBrowserRef(name: string): ManagedObjectReference {
+  return name === DATASTORE_REF.value ? DATASTORE_BROWSER : ref('HostDatastoreBrowser', `${name}-datastorebrowser`);
+}
+
 /** The network of a port group. */
 export function networkRef(portGroup: string): ManagedObjectReference {
   return ref('Network', `HaNetwork-${portGroup}`);

@@ -176,12 +176,11 @@ it('nothing is left of an engine that was killed as a whole, then started, and w
   const deleted = await stack.vicMachine('delete', '--name', 'test', '--force');
   expect([deleted.code, deleted.stderr]).toEqual([0, expect.any(String)]);
   await settled();
-  const left = tracesOf(stack.paths, namespaces);
-  const of = (kind: string): string[] => left.filter((one) => one.startsWith(`${kind} `));
+  const of = (kind: string): string[] => tracesOf(stack.paths, namespaces).filter((one) => one.startsWith(`${kind} `));
   expect(of('namespace')).toEqual([`namespace csn-${stack.paths.instance}`]);
-  // The bridges of "VM Network" and of the container network, which others may use.
-  expect(of('link')).toEqual([expect.stringMatching(/ br/), expect.stringMatching(/ br/), 'link lo']);
-  expect(of('rule').filter((one) => /"t\d|policy_/.test(one))).toEqual([]);
+  // The bridges of "VM Network" and of the container network, which others may use. Interfaces and their rules take a moment to go.
+  await expect.poll(() => of('link')).toEqual([expect.stringMatching(/ br/), expect.stringMatching(/ br/), 'link lo']);
+  await expect.poll(() => of('rule').filter((one) => /"t\d|policy_/.test(one))).toEqual([]);
   expect(of('socket')).toEqual([]);
   expect(of('spool')).toEqual(foreign);
   expect(of('file').filter((one) => /\/(vch|vm|pool|endpoint)\//.test(one))).toEqual([]);

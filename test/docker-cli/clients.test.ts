@@ -96,9 +96,9 @@ describe.each([
 
   it('brings a small stack up, lists it and takes it down', async () => {
     await compose('up', '-d');
-    await expect.poll(async () => (await compose('ps', '-a')).stdout).toMatch(/\(healthy\)/);
-    const listed = (await compose('ps', '-a')).stdout;
-    expect(listed).toMatch(/job.*Exit(ed)? \(?3\)?/);
+    const listed = async (): Promise<string> => (await compose('ps', '-a')).stdout;
+    await expect.poll(listed).toMatch(/\(healthy\)/);
+    await expect.poll(listed).toMatch(/job.*Exit(ed)? \(?3\)?/);
     expect((await compose('logs', 'job')).stdout).toContain('job done 1');
     const port = /:(\d+)/.exec((await compose('port', 'web', '80')).stdout)![1]!;
     expect(await (await fetch(`http://127.0.0.1:${port}/`)).text()).toBe('<h1>It works</h1>\n');

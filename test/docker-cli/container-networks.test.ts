@@ -111,6 +111,10 @@ it('it is reached from beyond the uplink at its published ports only, and reache
   await expect.poll(() => outside.asked(address, 8001)).toBe('served');
   await expect.poll(() => outside.asked(address, 80)).toBe('served');
   expect(await outside.asked(address, 81)).toBe('');
+  // What is sent to its card, but for an address that it does not have.
+  const mac = await ok('exec', 'leased', 'cat', '/sys/class/net/eth0/address');
+  await outside.run('ip', 'neighbour', 'replace', '10.77.0.99', 'lladdr', mac.trim(), 'dev', 'eth0');
+  expect(await outside.asked('10.77.0.99', 8001)).toBe('');
   const listener = outside.listen(7000, 'outside');
   await expect.poll(() => asked('leased', OutsideNetwork.HOST, 7000)).toBe('outside');
   listener.kill();

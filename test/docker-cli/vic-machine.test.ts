@@ -74,6 +74,27 @@ describe('vic-machine', () => {
     expect((await docker(port, {}, 'ps')).code).not.toBe(0);
   });
 
+  it('changes which registries may be used, while containers run', async () => {
+    const { address } = stack.registry;
+    expect((await stack.docker('run', '-d', '--name', 'stays', 'busybox', 'sleep', '600')).code).toBe(0);
+    const configure = (...options: string[]): Promise<Outcome> =>
+      stack.vicMachine('configure', '--name', 'test', ...options);
+    const closed = await configure('--whitelist-registry', 'reg.lan', '--whitelist-registry', '*.example.com');
+    expect(closed.code, closed.stderr).toBe(0);
+    const refused = await stack.docker('pull', `${address}/library/busybox`);
+    expect(refused.stderr).toContain(
+      `Access denied to unauthorized registry (${address}) while VCH is in whitelist mode: --allow-registry does not name it`,
+    );
+    expect((await stack.docker('info')).stdout).toContain('Whitelisted Registries: reg.lan, *.example.com');
+    expect((await stack.docker('ps', '-q', '-f', 'name=stays')).stdout).not.toBe('');
+    // The mirror still serves.
+    expect((await stack.docker('pull', 'busybox')).code).toBe(0);
+    expect((await configure('--allow-registry', 'none')).code).toBe(0);
+    expect((await stack.docker('pull', `${address}/library/busybox`)).code).toBe(0);
+    expect((await configure()).stdout).toBe('Nothing to change\n');
+    await stack.docker('rm', '-f', 'stays');
+  });
+
   it('refuses a file with an unknown option', async () => {
     const file = join(directory, 'wrong.yaml');
     writeFileSync(file, 'name: third\nimage-stores: x\n');

@@ -4,6 +4,7 @@ import { mkdir, open, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
 import { createChild, createEmpty } from '../../src/disk/index.js';
+import { datastorePlaces } from '../../src/hostd/datastore/datastore-places.js';
 import { recordPath } from '../../src/hostd/disks/disk-records.js';
 import { OpenDisks } from '../../src/hostd/disks/open-disks.js';
 import { type DatastoreClient, VimClient } from '../../src/vim25/index.js';
@@ -60,7 +61,7 @@ async function tamper(path: string): Promise<void> {
 async function start(path: string): Promise<string[]> {
   const opened = await OpenDisks.open(
     { disks: [{ bus: 0, unit: 0, path: at(path), readOnly: false }], extraConfig: new Map() },
-    hostd.paths.datastoreDir,
+    datastorePlaces(hostd.paths),
   );
   await opened.close();
   return opened.disks.flatMap(({ parents }) => parents.map((parent) => parent.path));

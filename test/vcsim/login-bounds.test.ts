@@ -5,6 +5,7 @@ import { Agent, request } from 'node:https';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createChild } from '../../src/disk/vmdk/create.js';
+import { datastorePlaces } from '../../src/hostd/datastore/datastore-places.js';
 import { OpenDisks } from '../../src/hostd/disks/open-disks.js';
 import { type ManagedObjectReference, VimClient } from '../../src/vim25/index.js';
 import { type FakeHostd, startFakeHostd } from '../support/fake-hostd.js';
@@ -278,7 +279,7 @@ describe('what belongs to others', () => {
       await mine.client.runTask('PowerOnVM_Task', vm, {});
       const { vm: given } = hostd.runtime.guests.get('nobodys')!;
       const disks = [{ bus: 0, unit: 0, path: disk, readOnly: false }];
-      const started = OpenDisks.open({ ...given, disks }, hostd.paths.datastoreDir);
+      const started = OpenDisks.open({ ...given, disks }, datastorePlaces(hostd.paths));
       await expect(started.then((opened) => opened.close())).rejects.toThrow('not in the directory of its images');
       await mine.client.runTask('PowerOffVM_Task', vm, {});
       await rm(disk);

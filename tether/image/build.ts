@@ -32,7 +32,7 @@ const MODULES = [
 ];
 
 /** The packet filter of cards that are not trusted with everything. Loaded when a container has one. */
-const FILTER = ['nf_tables', 'nft_ct', 'nft_chain_nat', 'nft_redir'];
+const FILTER = ['nf_tables', 'nft_ct', 'nft_chain_nat', 'nft_redir', 'nft_fib_inet'];
 
 /** gcc's options for the tether. */
 export const COMPILER = [

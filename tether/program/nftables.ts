@@ -96,6 +96,13 @@ export const redirect = (port: number): Buffer[] => [
   expression('redir', attribute(1, REGISTER)),
 ];
 
+/** The packet is for an address of the machine: `fib daddr type local` (NFT_FIB_RESULT_ADDRTYPE of NFTA_FIB_F_DADDR is RTN_LOCAL). */
+export const FOR_ITSELF: Buffer[] = [
+  expression('fib', attribute(1, REGISTER), attribute(2, be32(3)), attribute(3, be32(2))),
+  // In the byte order of the machine.
+  compare(Compare.equal, Buffer.from([2, 0, 0, 0])),
+];
+
 export const protocol = (number: number): Buffer[] => [meta(Meta.protocol), compare(Compare.equal, Buffer.of(number))];
 export const within = (first: Buffer, last: Buffer): Buffer[] => [
   compare(Compare.greaterOrEqual, first),

@@ -12,6 +12,7 @@ import {
   connection,
   DROP,
   emptyTable,
+  FOR_ITSELF,
   Header,
   isOfIPv6,
   Meta,
@@ -103,7 +104,8 @@ export const noPacketFilter = (): Buffer => batch(noTable());
 /** The messages that make a card's filter; empty for a card that everything may pass. */
 export function packetFilter(filter: NicFilter | undefined): Buffer {
   const redirects = (filter?.ports ?? []).flatMap((port) =>
-    port.to === undefined ? [] : [portRule(port, ...redirect(port.to))],
+    // A neighbour may still send what is for an address that the card had before.
+    port.to === undefined ? [] : [[...FOR_ITSELF, ...portRule(port, ...redirect(port.to))]],
   );
   if (filter === undefined || (filter.trust === 'open' && redirects.length === 0)) return Buffer.alloc(0);
   const { trust, to, own } = filter;

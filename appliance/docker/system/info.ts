@@ -52,6 +52,7 @@ export async function infoView(sources: InfoSources, apiVersion: string): Promis
       ['vSphere', host.product],
       ['Image store', `[${config.imageStore.datastore}] ${config.imageStore.path}`.trim()],
       ...(await spaces(room)),
+      ...allowedRegistries(config),
       ...networkStatus(config, sources.network.ownHost),
       ...(host.emulator === '' ? [] : [['Emulator', host.emulator]]),
       ...(host.acceleration === '' ? [] : [['Acceleration', host.acceleration]]),
@@ -155,3 +156,12 @@ async function spaces(room: InfoSources['room']): Promise<[string, string][]> {
 
 /** Writes 32 hex digits as a UUID. */
 const uuid = (hex: string): string => hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
+
+/** The names that vSphere Integrated Containers has for them. */
+function allowedRegistries({ registry: { allowed = [] } }: VchConfig): [string, string][] {
+  if (allowed.length === 0) return [];
+  return [
+    ['Registry Whitelist Mode', 'enabled'],
+    ['Whitelisted Registries', allowed.join(', ')],
+  ];
+}

@@ -16,8 +16,10 @@ import type { RegistryEndpoints } from '../registry-endpoints.js';
 import type { Image, PushOptions } from '../types.js';
 import type { ImageWork } from '../work.js';
 import type { BlobSource, BlobSources } from './blob-sources.js';
+import type { PushCompression } from './compress-layer.js';
 import { type LayerPush, pushLayer } from './layer-pusher.js';
-import { manifestFor, type PulledManifests } from './push-manifest.js';
+import { OriginalBlobs } from './original-blobs.js';
+import { layerDigestsOf, manifestFor, type PulledManifests } from './push-manifest.js';
 import { RegistryWriter } from './registry-writer.js';
 
 /** Like dockerd's `max-concurrent-uploads`. */
@@ -30,11 +32,13 @@ export interface PushContext {
   work: ImageWork;
   sources: BlobSources;
   manifests: PulledManifests;
+  /** For layers that have to be compressed. */
+  compression: PushCompression;
   retryDelayMs: number;
 }
 
 /**
- * Pushes the image that a reference names, or all tags of its repository. The first progress message comes before anything can fail.
+ * Pushes the image that a reference names, or all tags of its repository. The first progress message comes before anything but a registry's name can be refused.
  * @throws notFound, unauthorized, forbidden, unavailable, timeout, unsupported, cancelled
  */
 export async function pushImages(
@@ -43,6 +47,7 @@ export async function pushImages(
   options: PushOptions & { signal: AbortSignal },
 ): Promise<void> {
   const { signal, progress } = options;
+  const endpoints = context.endpoints.of(reference.domain);
   progress({ status: `The push refers to repository [${repositoryName(reference)}]` });
   const tagged = taggedBy(context, reference);
   if (tagged.length === 0)
@@ -53,7 +58,6 @@ export async function pushImages(
       for (const source of context.sources.of(diffId))
         if (source.registry === reference.domain && source.repository !== reference.path)
           mountFrom.add(source.repository);
-  const endpoints = context.endpoints.of(reference.domain).filter(({ mirror }) => !mirror);
   try {
     const writer = await firstAnswering(
       endpoints,
@@ -68,7 +72,8 @@ export async function pushImages(
         }),
       signal,
     );
-    for (const { tag, image } of tagged) await pushOne(context, writer, reference, tag, image, options);
+    const originals = new OriginalBlobs(context);
+    for (const { tag, image } of tagged) await pushOne(context, writer, originals, reference, tag, image, options);
   } catch (error) {
     throw signal.aborted ? cancelled('context canceled', error) : error;
   }
@@ -99,19 +104,26 @@ function tagsOf(store: ImageWork['store'], { domain, path }: Reference): { tag: 
 async function pushOne(
   context: PushContext,
   writer: RegistryWriter,
+  blobs: OriginalBlobs,
   reference: Reference,
   tag: string,
   image: Image,
   { progress, signal }: PushOptions & { signal: AbortSignal },
 ): Promise<void> {
-  const { work, sources } = context;
+  const { work, sources, compression } = context;
   const target = { registry: reference.domain, repository: reference.path };
-  const push: LayerPush = { work, sources, writer, target, progress, signal };
+  const pulled = await context.manifests.of(image.id);
+  const originals = new Set(layerDigestsOf(pulled));
+  const fetchOriginal: OriginalBlobs['fetch'] = (...of) => blobs.fetch(...of);
+  const push: LayerPush = {
+    ...{ work, sources, writer, target, progress, signal },
+    ...{ originals, fetchOriginal, compression },
+  };
   await work.holding(image.chainIds, async () => {
     const layers = await pushLayers(push, image);
     const config = { digest: image.id, size: image.rawConfig.length };
     await pushConfig(push, image);
-    const manifest = manifestFor(await context.manifests.of(image.id), config, layers);
+    const manifest = manifestFor(pulled, config, layers);
     const digest = `sha256:${sha256(manifest.body)}`;
     await writer.putManifest(tag, manifest.mediaType, manifest.body, signal);
     await remember(context, image, layers, target);

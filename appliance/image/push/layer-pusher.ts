@@ -1,27 +1,17 @@
 /** Brings one layer into a repository: found there, mounted from another repository, or sent. */
-import { randomBytes } from 'node:crypto';
-import { createWriteStream } from 'node:fs';
 import { rm } from 'node:fs/promises';
-import { join } from 'node:path';
-import { pipeline } from 'node:stream/promises';
-import { createGzip } from 'node:zlib';
-import { withoutRoom } from '../../../port-layer/index.js';
 import { messageOf } from '../../../src/common/errors.js';
-import { shortId } from '../../../src/common/ids.js';
 import { logger } from '../../../src/common/log.js';
 import type { Descriptor } from '../manifest.js';
 import { layerProgress, layerStatus, ProgressMeter } from '../progress.js';
-import { Measured } from '../spool-tar.js';
 import type { ProgressMessage } from '../types.js';
 import type { ImageWork } from '../work.js';
 import type { BlobSource, BlobSources } from './blob-sources.js';
+import { compressTar, type PushCompression } from './compress-layer.js';
+import type { OriginalBlobs } from './original-blobs.js';
 import type { LocalBlob, RegistryWriter } from './registry-writer.js';
 
 const log = logger('image');
-/** Docker's type of a compressed layer. */
-const LAYER_TYPE = 'application/vnd.docker.image.rootfs.diff.tar.gzip';
-/** Types of layers that others compressed, as Docker's manifests name them. */
-const PLAIN_TYPES: Record<string, string> = { 'application/vnd.oci.image.layer.v1.tar+gzip': LAYER_TYPE };
 
 /** What the push of a layer needs. */
 export interface LayerPush {
@@ -30,6 +20,12 @@ export interface LayerPush {
   writer: RegistryWriter;
   /** The registry's domain and the repository's path. */
   target: { registry: string; repository: string };
+  /** Digests of the blobs that the image was pulled with. */
+  originals: ReadonlySet<string>;
+  /** See {@link OriginalBlobs}. */
+  fetchOriginal: OriginalBlobs['fetch'];
+  /** For layers that have to be compressed. */
+  compression: PushCompression;
   progress(message: ProgressMessage): void;
   signal: AbortSignal;
 }
@@ -40,70 +36,105 @@ export interface PushedLayer {
   diffId: string;
 }
 
-/** @returns how a manifest names the blob, and where it now is @throws RegistryFailure, insufficientResources, cancelled */
+/** @returns the blob that the registry now has @throws RegistryFailure, insufficientResources, cancelled */
 export async function pushLayer(push: LayerPush, layer: PushedLayer): Promise<Descriptor> {
-  const known = await found(push, layer);
-  if (known !== null) return known;
-  const blob = await compressed(push, layer);
-  try {
-    const { writer, progress, signal } = push;
-    if (await writer.has(blob.digest, signal)) progress(layerStatus(layer.diffId, 'Layer already exists'));
-    else await send(push, layer, blob);
-    return descriptorOf(blob, LAYER_TYPE);
-  } finally {
-    await rm(blob.path, { force: true });
-  }
+  const sources = push.sources.of(layer.diffId);
+  const originals = sources.filter(({ digest }) => push.originals.has(digest));
+  const others = sources.filter(({ digest }) => !push.originals.has(digest));
+  return (
+    (await found(push, layer, originals)) ??
+    (await sendOriginal(push, layer, originals)) ??
+    (await found(push, layer, others)) ??
+    (await sendCompressed(push, layer))
+  );
 }
 
-const descriptorOf = ({ digest, size }: { digest: string; size: number }, mediaType: string): Descriptor => ({
-  digest,
-  size,
-  mediaType: PLAIN_TYPES[mediaType] ?? mediaType,
-});
-
-/** The layer in a form that the registry has already. */
-async function found(push: LayerPush, { diffId }: PushedLayer): Promise<Descriptor | null> {
+/** One of these blobs, if the registry has it already. */
+async function found(
+  push: LayerPush,
+  { diffId }: PushedLayer,
+  sources: readonly BlobSource[],
+): Promise<Descriptor | null> {
   const { writer, target, progress, signal } = push;
-  const here = push.sources.of(diffId).filter(({ registry }) => registry === target.registry);
-  for (const source of ownFirst(here, target.repository)) {
-    const descriptor = descriptorOf(source, source.mediaType);
+  const here = sources.filter(({ registry }) => registry === target.registry);
+  for (const { digest, size, mediaType, repository } of ownFirst(here, target.repository)) {
     try {
-      if (await writer.has(source.digest, signal)) {
+      if (await writer.has(digest, signal)) {
         progress(layerStatus(diffId, 'Layer already exists'));
-        return descriptor;
+        return { digest, size, mediaType };
       }
-      if (source.repository !== target.repository && (await writer.mount(source.digest, source.repository, signal))) {
-        progress(layerStatus(diffId, `Mounted from ${source.repository}`));
-        return descriptor;
+      if (repository !== target.repository && (await writer.mount(digest, repository, signal))) {
+        progress(layerStatus(diffId, `Mounted from ${repository}`));
+        return { digest, size, mediaType };
       }
     } catch (error) {
       if (signal.aborted) throw error;
       // For example, nothing may be read from the other repository. Sending it will show whether anything may be written to this one.
-      log.debug({ diffId, from: source.repository, reason: messageOf(error) }, 'layer not taken from where it was');
+      log.debug({ diffId, from: repository, reason: messageOf(error) }, 'layer not taken from where it was');
     }
   }
   return null;
+}
+
+/** The blob that the image was pulled with, if it is still where it came from: with it the image keeps its digest. */
+async function sendOriginal(
+  push: LayerPush,
+  layer: PushedLayer,
+  originals: readonly BlobSource[],
+): Promise<Descriptor | null> {
+  const { progress, signal, target } = push;
+  const preparing = ({ progressDetail }: ProgressMessage): void => {
+    const { current, total } = progressDetail ?? {};
+    if (current !== undefined && total !== undefined)
+      progress(layerProgress(layer.diffId, 'Preparing', current, total));
+  };
+  for (const source of originals.filter(({ registry }) => registry !== target.registry)) {
+    const { digest, size, mediaType } = source;
+    const blob = await sendUnlessThere(push, layer, digest, () => push.fetchOriginal(source, preparing, signal));
+    if (blob) return { digest, size, mediaType };
+  }
+  return null;
+}
+
+/** @param local makes the blob; null if it cannot be had @returns whether the registry now has it */
+async function sendUnlessThere(
+  push: LayerPush,
+  layer: PushedLayer,
+  digest: string,
+  local: () => Promise<LocalBlob | null>,
+): Promise<boolean> {
+  const { writer, progress, signal } = push;
+  if (await writer.has(digest, signal)) {
+    progress(layerStatus(layer.diffId, 'Layer already exists'));
+    return true;
+  }
+  const blob = await local();
+  if (blob === null) return false;
+  try {
+    await send(push, layer, blob);
+  } finally {
+    await rm(blob.path, { force: true });
+  }
+  return true;
+}
+
+async function sendCompressed(push: LayerPush, layer: PushedLayer): Promise<Descriptor> {
+  const { work, signal } = push;
+  const tar = await work.layers.tar(layer.chainId, signal);
+  const blob = await compressTar(work, tar, layer.chainId, push.compression, signal);
+  try {
+    await sendUnlessThere(push, layer, blob.digest, async () => blob);
+  } finally {
+    await rm(blob.path, { force: true });
+  }
+  const { digest, size, mediaType } = blob;
+  return { digest, size, mediaType };
 }
 
 const ownFirst = (sources: readonly BlobSource[], repository: string): BlobSource[] => [
   ...sources.filter((source) => source.repository === repository),
   ...sources.filter((source) => source.repository !== repository),
 ];
-
-/** The layer's tar in a local file, compressed: only then its digest is known. */
-async function compressed({ work, signal }: LayerPush, { chainId }: PushedLayer): Promise<LocalBlob> {
-  const path = join(work.spoolDir, `push-${shortId(chainId)}-${randomBytes(6).toString('hex')}.gz`);
-  const measured = new Measured(work.room?.growing(false));
-  try {
-    const tar = await work.layers.tar(chainId, signal);
-    const file = createWriteStream(path, { mode: 0o600, highWaterMark: 1 << 20 });
-    await pipeline(tar, createGzip({ chunkSize: 256 * 1024 }), measured, file, { signal });
-  } catch (error) {
-    await rm(path, { force: true });
-    throw withoutRoom(error);
-  }
-  return { path, digest: measured.digest(), size: measured.size };
-}
 
 async function send({ writer, progress, signal }: LayerPush, { diffId }: PushedLayer, blob: LocalBlob): Promise<void> {
   const meter = new ProgressMeter(blob.size, (sent) => progress(layerProgress(diffId, 'Pushing', sent, blob.size)));

@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import type { KeyValueStore } from '../../../port-layer/index.js';
 import { type Descriptor, parseManifest } from '../manifest.js';
-import { DOCKER_CONFIG, DOCKER_MANIFEST } from '../media-types.js';
+import { DOCKER_CONFIG, DOCKER_MANIFEST, GZIP_LAYER, OCI_CONFIG, OCI_MANIFEST, ZSTD_LAYER } from '../media-types.js';
 
 /** A manifest, byte for byte. */
 export interface RawManifest {
@@ -42,32 +42,58 @@ function parsed(data: Buffer): unknown {
   }
 }
 
-/** The pulled manifest, if it names exactly these blobs; otherwise one of Docker's, which is what Docker pushes. */
+/** The layers' digests in a pulled manifest: with blobs of these digests, the image keeps its own. Empty if there is none. */
+export function layerDigestsOf(pulled: RawManifest | null): string[] {
+  return pulled === null ? [] : (partsOf(pulled)?.layers.map(({ digest }) => digest) ?? []);
+}
+
+/** The pulled manifest, if it names exactly these blobs; otherwise a new one. */
 export function manifestFor(
   pulled: RawManifest | null,
   config: { digest: string; size: number },
   layers: Descriptor[],
 ): RawManifest {
-  return pulled !== null && names(pulled, config.digest, layers) ? pulled : dockerManifest(config, layers);
+  return pulled !== null && names(pulled, config.digest, layers) ? pulled : newManifest(config, layers);
 }
 
-function names(manifest: RawManifest, config: string, layers: Descriptor[]): boolean {
+function partsOf(manifest: RawManifest): { config: Descriptor; layers: Descriptor[] } | null {
   try {
     const parts = parseManifest(manifest, '');
-    if (parts.kind !== 'image' || parts.config.digest !== config || parts.layers.length !== layers.length) return false;
-    return parts.layers.every(({ digest }, index) => digest === layers[index]!.digest);
+    return parts.kind === 'image' ? parts : null;
   } catch {
-    return false;
+    return null;
   }
 }
 
-/** Formatted as Docker does, so that the same blobs give the same digest. */
-function dockerManifest(config: { digest: string; size: number }, layers: Descriptor[]): RawManifest {
+function names(manifest: RawManifest, config: string, layers: Descriptor[]): boolean {
+  const parts = partsOf(manifest);
+  if (parts?.config.digest !== config || parts.layers.length !== layers.length) return false;
+  return parts.layers.every(({ digest }, index) => digest === layers[index]!.digest);
+}
+
+const OCI_LAYER = 'application/vnd.oci.image.layer.v1.tar';
+const DOCKER_LAYER = 'application/vnd.docker.image.rootfs.diff.tar';
+/** The types of layers in OCI's manifests, and the same in Docker's. */
+const LAYER_TYPES: readonly [oci: string, docker: string][] = [
+  [`${OCI_LAYER}+gzip`, GZIP_LAYER],
+  [OCI_LAYER, DOCKER_LAYER],
+];
+
+/**
+ * What Docker pushes, unless a layer is of a type that only OCI has. Formatted as Docker does, so that the same blobs give the same digest.
+ */
+function newManifest(config: { digest: string; size: number }, layers: Descriptor[]): RawManifest {
+  const oci = layers.some(({ mediaType }) => mediaType === ZSTD_LAYER);
+  const typeOf = (type: string): string =>
+    oci
+      ? (LAYER_TYPES.find(([, docker]) => docker === type)?.[0] ?? type)
+      : (LAYER_TYPES.find(([of]) => of === type)?.[1] ?? type);
+  const mediaType = oci ? OCI_MANIFEST : DOCKER_MANIFEST;
   const manifest = {
     schemaVersion: 2,
-    mediaType: DOCKER_MANIFEST,
-    config: { mediaType: DOCKER_CONFIG, size: config.size, digest: config.digest },
-    layers: layers.map(({ digest, size, mediaType }) => ({ mediaType, size, digest })),
+    mediaType,
+    config: { mediaType: oci ? OCI_CONFIG : DOCKER_CONFIG, size: config.size, digest: config.digest },
+    layers: layers.map((layer) => ({ mediaType: typeOf(layer.mediaType), size: layer.size, digest: layer.digest })),
   };
-  return { mediaType: DOCKER_MANIFEST, body: Buffer.from(JSON.stringify(manifest, null, 3)) };
+  return { mediaType, body: Buffer.from(JSON.stringify(manifest, null, 3)) };
 }

@@ -1,6 +1,6 @@
 /** The gate that every operation passes: who may call it on which object with which arguments. */
 import type { ManagedObjectReference } from '../../vim25/server.js';
-import { DATASTORE_REF, HOST_SYSTEM, isReference, ROOT_FOLDER } from '../references.js';
+import { DATACENTER, HOST_SYSTEM, isReference, ROOT_FOLDER } from '../references.js';
 import { type Caller, noPermission } from './caller.js';
 import type { GuardedObject, GuardedObjects } from './guarded-object.js';
 import type { Rule } from './operation-rules.js';
@@ -16,9 +16,9 @@ export function admit(objects: GuardedObjects, caller: Caller, rule: Rule, objec
     if (named !== undefined) mustSee(caller, named);
   }
   // Objects that are not entities have no permissions of their own: whoever sees one may use it.
-  const on = placeOf(objects, rule, object);
-  if (on.isEntity() ? !caller.has(on, rule.privilege) : rule.privilege !== VISIBLE)
-    throw noPermission(on.ref, rule.privilege);
+  const places = placesOf(objects, rule, object);
+  if (!places.some((on) => (on.isEntity() ? caller.has(on, rule.privilege) : rule.privilege === VISIBLE)))
+    throw noPermission(places[0]!.ref, rule.privilege);
   for (const [name, privilege] of Object.entries(rule.arguments ?? {})) {
     const ref = (args as Record<string, unknown>)[name];
     // If it were left out, it would mean the host's root pool or the like.
@@ -31,16 +31,17 @@ function mustSee(caller: Caller, object: GuardedObject): void {
   if (!caller.sees(object)) throw noPermission(object.ref, VISIBLE);
 }
 
-function placeOf(objects: GuardedObjects, rule: Rule, object: GuardedObject): GuardedObject {
+/** The objects on one of which the privilege is needed. Which datastore a file is on, and whose it is, is checked with its path. */
+function placesOf(objects: GuardedObjects, rule: Rule, object: GuardedObject): GuardedObject[] {
   switch (rule.on) {
     case 'datastore':
-      return objects.get(DATASTORE_REF);
+      return (objects.get(DATACENTER).property('datastore') as ManagedObjectReference[]).map((ref) => objects.get(ref));
     case 'host':
-      return objects.get(HOST_SYSTEM);
+      return [objects.get(HOST_SYSTEM)];
     case 'root':
-      return objects.get(ROOT_FOLDER);
+      return [objects.get(ROOT_FOLDER)];
     default:
-      return object;
+      return [object];
   }
 }
 

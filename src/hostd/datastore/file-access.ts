@@ -8,7 +8,7 @@ import type { ManagedObjectReference } from '../../vim25/server.js';
 import { type Caller, noPermission, restrictedCaller } from '../access/caller.js';
 import type { GuardedObject, GuardedObjects } from '../access/guarded-object.js';
 import { isEndpointConfig, type Scope, scopeOf } from '../access/scope.js';
-import { DATASTORE_REF } from '../references.js';
+import { datastoreRef } from '../references.js';
 import type { DatastorePaths } from './datastore-paths.js';
 
 /** What is to be done with a file. `own`: a directory of its own for a new machine. */
@@ -25,7 +25,7 @@ export interface FileOwner extends GuardedObject {
   readonly config: { extraConfig: ReadonlyMap<string, string> };
 }
 
-/** A directory, relative to the datastore, and who may do what below it. */
+/** A directory of this machine, and who may do what below it. */
 interface Owned {
   directory: string;
   may(caller: Caller, need: Need): boolean;
@@ -33,10 +33,9 @@ interface Owned {
   machine: boolean;
 }
 
-const inside = (path: string, directory: string): boolean =>
-  directory === '' || path === directory || path.startsWith(`${directory}/`);
+const inside = (path: string, directory: string): boolean => path === directory || path.startsWith(`${directory}/`);
 
-/** Decides for one datastore. */
+/** Decides for all datastores. Paths are local ones, without links and `..`. */
 export class FileAccess {
   constructor(
     private readonly paths: DatastorePaths,
@@ -44,29 +43,31 @@ export class FileAccess {
     private readonly machines: () => FileOwner[],
   ) {}
 
-  /** @param path relative to the datastore, without links and `..` @throws NoPermission */
+  /** @throws NoPermission */
   check(path: string, need: Need): void {
     const caller = restrictedCaller();
     if (caller === undefined) return;
     const privilege = need === 'read' ? 'Datastore.Browse' : 'Datastore.FileManagement';
     const allowed =
-      caller.has(this.datastore, privilege) &&
+      caller.has(this.datastoreOf(path), privilege) &&
       (need === 'own' ? this.mayOwn(caller, path) : this.may(caller, path, need));
-    if (!allowed) throw noPermission(DATASTORE_REF, privilege);
+    if (!allowed) throw noPermission(this.datastoreOf(path).ref, privilege);
   }
 
-  private get datastore(): GuardedObject {
-    return this.objects.get(DATASTORE_REF);
+  private datastoreOf(path: string): GuardedObject {
+    return this.objects.get(datastoreRef(this.paths.placeOf(path).name));
   }
 
-  /** True for a file that the caller may read. @param path relative to the datastore */
+  /** True for a file that the caller may read. */
   mayRead(path: string): boolean {
     const caller = restrictedCaller();
-    return caller === undefined || (caller.has(this.datastore, 'Datastore.Browse') && this.may(caller, path, 'read'));
+    return (
+      caller === undefined || (caller.has(this.datastoreOf(path), 'Datastore.Browse') && this.may(caller, path, 'read'))
+    );
   }
 
   private may(caller: Caller, path: string, need: Need): boolean {
-    if (need === 'write' && CONFIGURATION.test(path)) return false;
+    if (need === 'write' && CONFIGURATION.test(this.paths.relative(path))) return false;
     const owned = this.owned();
     // The innermost directory counts: a directory inside somebody's may be somebody else's.
     const [innermost] = owned
@@ -82,9 +83,9 @@ export class FileAccess {
 
   /** True for a directory beside those of other VMs in which nobody can have anything yet. */
   private mayOwn(caller: Caller, path: string): boolean {
-    if (path === '') return false;
+    if (this.paths.isRoot(path)) return false;
     const { machines } = this.scopes(caller);
-    if (!machines.some((one) => this.relative(one) === dirname(`/${path}`).slice(1))) return false;
+    if (!machines.some((one) => this.local(one) === dirname(path))) return false;
     // The directories of a virtual container host are made when they are first needed.
     return !this.owned().some(({ directory }) => inside(directory, path));
   }
@@ -116,7 +117,7 @@ export class FileAccess {
   private owned(): Owned[] {
     return this.machines().flatMap((vm): Owned[] => {
       const own = {
-        directory: this.paths.relative(vm.directory),
+        directory: vm.directory,
         machine: true,
         may: (caller: Caller, need: Need): boolean =>
           !isEndpointConfig(vm.config.extraConfig) &&
@@ -125,15 +126,15 @@ export class FileAccess {
       const scope = isEndpointConfig(vm.config.extraConfig) ? scopeOf(vm.config.extraConfig) : null;
       if (scope === null) return [own];
       const may = (caller: Caller): boolean => this.hasPool(caller, vm);
-      const files = scope.files.flatMap((file) => this.relative(file) ?? []);
+      const files = scope.files.flatMap((file) => this.local(file) ?? []);
       return [own, ...files.map((directory) => ({ directory, machine: false, may }))];
     });
   }
 
-  /** Relative to the datastore; undefined for other paths. */
-  private relative(datastorePath: string): string | undefined {
+  /** The local path of a datastore path; undefined for other paths. */
+  private local(datastorePath: string): string | undefined {
     try {
-      return this.paths.relative(this.paths.resolve(datastorePath));
+      return this.paths.resolve(datastorePath);
     } catch {
       return undefined;
     }

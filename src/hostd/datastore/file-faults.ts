@@ -5,7 +5,8 @@ import type { DatastorePaths } from './datastore-paths.js';
 /** An error of the file system as a fault about the datastore's file; any other one as it is. */
 export function fileFault(error: unknown, datastore: DatastorePaths): unknown {
   const { code, path } = (error ?? {}) as NodeJS.ErrnoException;
-  if (code === undefined || path === undefined || !path.startsWith(datastore.directory)) return error;
+  if (code === undefined || path === undefined || !datastore.places.some(({ directory }) => path.startsWith(directory)))
+    return error;
   const file = datastore.pathOf(path);
   switch (code) {
     case 'ENOENT':

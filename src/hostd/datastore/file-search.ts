@@ -4,9 +4,9 @@ import { opendir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { matchesGlob } from '../../common/glob.js';
+import type { ManagedObjectReference } from '../../vim25/server.js';
 import { restrictedCaller } from '../access/caller.js';
 import { fault } from '../faults.js';
-import { DATASTORE_REF } from '../references.js';
 import { isOwnFile } from './own-files.js';
 
 const MAX_PATTERNS = 50;
@@ -38,6 +38,7 @@ export async function entriesOf(local: string, found: { count: number }): Promis
 
 /** HostDatastoreBrowserSearchResults of one directory. @param path as it was asked for @param local its local path */
 export async function listFiles(
+  datastore: ManagedObjectReference,
   path: string,
   spec: SearchSpec | undefined,
   local: string,
@@ -64,7 +65,7 @@ export async function listFiles(
     await setImmediate();
   }
   return {
-    datastore: DATASTORE_REF,
+    datastore,
     folderPath: path.endsWith('/') || path.endsWith(']') ? path : `${path}/`,
     file,
   };

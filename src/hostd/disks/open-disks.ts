@@ -11,7 +11,7 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { invalid, messageOf } from '../../common/errors.js';
 import { type BlockReader, MAX_CHAIN, readVmdkIdentity, type VmdkIdentity, vmdkDifference } from '../../disk/index.js';
-import { DATASTORE } from '../datastore/datastore-paths.js';
+import type { DatastorePlace } from '../datastore/datastore-places.js';
 import type { RuntimeDisk, VmDefinition } from '../runtime.js';
 import { imagesOf, readRecord, writeRecord } from './disk-records.js';
 
@@ -52,12 +52,15 @@ export class OpenDisks {
     private readonly handles: FileHandle[],
   ) {}
 
-  /** @param datastore its directory. @throws invalid naming the disk, and what is wrong with it; nothing stays open then */
-  static async open(vm: Pick<VmDefinition, 'disks' | 'extraConfig' | 'vch'>, datastore: string): Promise<OpenDisks> {
+  /** @param places the host's datastores. @throws invalid naming the disk, and what is wrong with it; nothing stays open then */
+  static async open(
+    vm: Pick<VmDefinition, 'disks' | 'extraConfig' | 'vch'>,
+    places: readonly DatastorePlace[],
+  ): Promise<OpenDisks> {
     const handles: FileHandle[] = [];
     // A client of a virtual container host makes VMs with or without the key, but cannot choose whose pool they are in.
     const vch = vm.vch ?? vm.extraConfig.get(VCH_KEY);
-    const chains = vm.disks.map((disk) => new Chain(disk, datastore, vch, handles).open());
+    const chains = vm.disks.map((disk) => new Chain(disk, places, vch, handles).open());
     const opened = await Promise.allSettled(chains);
     const failed = opened.find((one) => one.status === 'rejected');
     if (failed !== undefined) {
@@ -79,7 +82,7 @@ class Chain {
 
   constructor(
     private readonly disk: RuntimeDisk,
-    private readonly datastore: string,
+    private readonly places: readonly DatastorePlace[],
     private readonly vch: string | undefined,
     private readonly handles: FileHandle[],
   ) {}
@@ -165,7 +168,7 @@ class Chain {
 
   /**
    * Where the parent of `child` may be: an image layer's among the images of its directory, a VCH's disk's among the VCH's images, and the
-   * parent of a disk made over plain vSphere anywhere in the datastore.
+   * parent of a disk made over plain vSphere anywhere in a datastore.
    */
   private mayStandOn(child: string, parent: string): boolean {
     const images = imagesOf(parent);
@@ -175,15 +178,21 @@ class Chain {
     const root = /^(.*\/VIC\/[^/]+)\//.exec(`/${this.relative(child)}`)?.[1];
     if (root !== undefined) return place === `${root}/images`;
     if (this.vch !== undefined) return place?.endsWith(`/VIC/${this.vch}/images`) === true;
-    return parent.startsWith(`${this.datastore}/`);
+    return this.placeOf(parent) !== undefined;
   }
 
   private relative(path: string): string {
-    return path.startsWith(`${this.datastore}/`) ? path.slice(this.datastore.length + 1) : path;
+    const place = this.placeOf(path);
+    return place === undefined ? path : path.slice(place.directory.length + 1);
+  }
+
+  private placeOf(path: string): DatastorePlace | undefined {
+    return this.places.find(({ directory }) => path.startsWith(`${directory}/`));
   }
 
   private name(path: string): string {
-    return path.startsWith(`${this.datastore}/`) ? `[${DATASTORE}] ${this.relative(path)}` : path;
+    const place = this.placeOf(path);
+    return place === undefined ? path : `[${place.name}] ${this.relative(path)}`;
   }
 
   private refusal(path: string, why: string, cause?: unknown): Error {

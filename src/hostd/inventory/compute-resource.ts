@@ -3,17 +3,10 @@ import { cpus, totalmem } from 'node:os';
 import type { ManagedObjectReference } from '../../vim25/server.js';
 import { cpuMhz } from '../host-cpu.js';
 import { SimpleObject } from '../objects/simple-object.js';
-import {
-  COMPUTE_RESOURCE,
-  DATASTORE_REF,
-  ENVIRONMENT_BROWSER,
-  HOST_FOLDER,
-  HOST_SYSTEM,
-  ROOT_POOL,
-} from '../references.js';
+import { COMPUTE_RESOURCE, ENVIRONMENT_BROWSER, HOST_FOLDER, HOST_SYSTEM, ROOT_POOL } from '../references.js';
 
 export class ComputeResource extends SimpleObject {
-  constructor(name: string, networks: () => ManagedObjectReference[]) {
+  constructor(name: string, networks: () => ManagedObjectReference[], datastores: readonly ManagedObjectReference[]) {
     const processors = cpus().length;
     const mhz = cpuMhz() * processors;
     super('ComputeResource', COMPUTE_RESOURCE.value, {
@@ -21,7 +14,7 @@ export class ComputeResource extends SimpleObject {
       parent: HOST_FOLDER,
       resourcePool: ROOT_POOL,
       host: [HOST_SYSTEM],
-      datastore: [DATASTORE_REF],
+      datastore: datastores,
       network: networks,
       environmentBrowser: ENVIRONMENT_BROWSER,
       configurationEx: { $type: 'ComputeResourceConfigInfo', vmSwapPlacement: 'vmDirectory', spbmEnabled: false },

@@ -1,18 +1,10 @@
 /** Datacenter: the only one that a single host has. */
 import type { ManagedObjectReference } from '../../vim25/server.js';
 import { SimpleObject } from '../objects/simple-object.js';
-import {
-  DATACENTER,
-  DATASTORE_FOLDER,
-  DATASTORE_REF,
-  HOST_FOLDER,
-  NETWORK_FOLDER,
-  ROOT_FOLDER,
-  VM_FOLDER,
-} from '../references.js';
+import { DATACENTER, DATASTORE_FOLDER, HOST_FOLDER, NETWORK_FOLDER, ROOT_FOLDER, VM_FOLDER } from '../references.js';
 
 export class Datacenter extends SimpleObject {
-  constructor(networks: () => ManagedObjectReference[]) {
+  constructor(networks: () => ManagedObjectReference[], datastores: readonly ManagedObjectReference[]) {
     super('Datacenter', DATACENTER.value, {
       name: DATACENTER.value,
       parent: ROOT_FOLDER,
@@ -20,7 +12,7 @@ export class Datacenter extends SimpleObject {
       hostFolder: HOST_FOLDER,
       datastoreFolder: DATASTORE_FOLDER,
       networkFolder: NETWORK_FOLDER,
-      datastore: [DATASTORE_REF],
+      datastore: datastores,
       network: networks,
       configuration: { defaultHardwareVersionKey: 'vmx-14' },
     });

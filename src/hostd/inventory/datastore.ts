@@ -1,27 +1,28 @@
-/** Datastore: the one datastore of the host, a directory. */
+/** Datastore: a directory of this machine. */
 import { statfsSync } from 'node:fs';
 import type { ManagedObjectReference } from '../../vim25/server.js';
-import { DATASTORE, DATASTORE_MOUNT } from '../datastore/datastore-paths.js';
+import { datastoreMount } from '../datastore/datastore-paths.js';
+import type { DatastorePlace } from '../datastore/datastore-places.js';
 import { ManagedObject } from '../objects/managed-object.js';
-import { DATASTORE_BROWSER, DATASTORE_FOLDER, DATASTORE_REF, HOST_SYSTEM } from '../references.js';
+import { DATASTORE_FOLDER, datastoreBrowserRef, datastoreRef, HOST_SYSTEM } from '../references.js';
 
 export class Datastore extends ManagedObject {
-  /** @param directory on this machine */
+  /** @param vms the machines with files in it */
   constructor(
-    private readonly directory: string,
+    private readonly place: DatastorePlace,
     private readonly vms: () => ManagedObjectReference[],
   ) {
-    super('Datastore', DATASTORE_REF.value);
+    super('Datastore', datastoreRef(place.name).value);
   }
 
   property(name: string): unknown {
     switch (name) {
       case 'name':
-        return DATASTORE;
+        return this.place.name;
       case 'parent':
         return DATASTORE_FOLDER;
       case 'browser':
-        return DATASTORE_BROWSER;
+        return datastoreBrowserRef(this.place.name);
       case 'vm':
         return this.vms();
       case 'host':
@@ -29,14 +30,19 @@ export class Datastore extends ManagedObject {
           {
             $type: 'DatastoreHostMount',
             key: HOST_SYSTEM,
-            mountInfo: { path: DATASTORE_MOUNT, accessMode: 'readWrite', mounted: true, accessible: true },
+            mountInfo: {
+              path: datastoreMount(this.place.name),
+              accessMode: 'readWrite',
+              mounted: true,
+              accessible: true,
+            },
           },
         ];
       case 'summary':
         return {
           datastore: this.ref,
-          name: DATASTORE,
-          url: DATASTORE_MOUNT,
+          name: this.place.name,
+          url: datastoreMount(this.place.name),
           ...this.space(),
           uncommitted: 0,
           accessible: true,
@@ -47,14 +53,14 @@ export class Datastore extends ManagedObject {
       case 'info':
         return {
           $type: 'LocalDatastoreInfo',
-          name: DATASTORE,
-          url: DATASTORE_MOUNT,
+          name: this.place.name,
+          url: datastoreMount(this.place.name),
           freeSpace: this.space().freeSpace,
           maxFileSize: 64 * 2 ** 40,
           maxVirtualDiskCapacity: 2 ** 40,
           maxMemoryFileSize: 64 * 2 ** 40,
           timestamp: new Date(),
-          path: DATASTORE_MOUNT,
+          path: datastoreMount(this.place.name),
         };
       case 'capability':
         return {
@@ -71,7 +77,7 @@ export class Datastore extends ManagedObject {
   }
 
   private space(): { capacity: number; freeSpace: number } {
-    const { bsize, bavail, blocks } = statfsSync(this.directory);
+    const { bsize, bavail, blocks } = statfsSync(this.place.directory);
     return { capacity: bsize * blocks, freeSpace: bsize * bavail };
   }
 

@@ -1,14 +1,7 @@
 /** HostSystem: this machine. */
 import type { AboutInfo, ManagedObjectReference } from '../../vim25/server.js';
 import { SimpleObject } from '../objects/simple-object.js';
-import {
-  AUTO_START_MANAGER,
-  COMPUTE_RESOURCE,
-  DATASTORE_BROWSER,
-  DATASTORE_REF,
-  HOST_SYSTEM,
-  NETWORK_SYSTEM,
-} from '../references.js';
+import { AUTO_START_MANAGER, COMPUTE_RESOURCE, DATASTORE_BROWSER, HOST_SYSTEM, NETWORK_SYSTEM } from '../references.js';
 import { HOST_CAPABILITY } from './host/host-capability.js';
 import { hostConfig } from './host/host-config.js';
 import { hostHardware } from './host/host-hardware.js';
@@ -24,15 +17,16 @@ export class HostSystem extends SimpleObject {
     about: AboutInfo;
     runs: RunsMachines;
     portGroups: PortGroups;
+    datastores: readonly ManagedObjectReference[];
     vms(): ManagedObjectReference[];
   }) {
-    const { name, about, runs, portGroups } = host;
+    const { name, about, runs, portGroups, datastores } = host;
     super('HostSystem', HOST_SYSTEM.value, {
       name,
       parent: COMPUTE_RESOURCE,
       runtime: hostRuntime,
       vm: () => host.vms(),
-      datastore: [DATASTORE_REF],
+      datastore: datastores,
       network: () => portGroups.networks(),
       datastoreBrowser: DATASTORE_BROWSER,
       configManager: { networkSystem: NETWORK_SYSTEM, autoStartManager: AUTO_START_MANAGER },

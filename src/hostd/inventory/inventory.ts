@@ -1,4 +1,4 @@
-/** The inventory of the embedded host: one datacenter, one host, one datastore, resource pools, networks and VMs. */
+/** The inventory of the embedded host: one datacenter, one host, its datastores, resource pools, networks and VMs. */
 import { mkdir } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
@@ -15,7 +15,7 @@ import {
   COMPUTE_RESOURCE,
   DATACENTER,
   DATASTORE_FOLDER,
-  DATASTORE_REF,
+  datastoreRef,
   HOST_FOLDER,
   NETWORK_FOLDER,
   ROOT_FOLDER,
@@ -83,7 +83,9 @@ export class Inventory implements VmHost {
       owners: new Map(this.portGroups.owners()),
       vms: this.machines.records(),
     }));
-    this.files = new DatastoreFiles(paths.datastoreDir, (path, need) => this.fileAccess.check(path, need));
+    this.files = new DatastoreFiles(paths.datastoreDir, paths.moreDatastores ?? [], (local, need) =>
+      this.fileAccess.check(local, need),
+    );
     this.machines = new Machines(this, this.file);
     this.fileAccess = new FileAccess(this.files, registry, () => this.machines.withUnfinished());
     this.portGroups = new PortGroups({
@@ -102,17 +104,18 @@ export class Inventory implements VmHost {
     const { registry, hostName, portGroups } = this;
     const vms = (): ManagedObjectReference[] => this.machines.refs();
     const networks = (): ManagedObjectReference[] => portGroups.networks();
+    const datastores = this.files.places.map(({ name }) => datastoreRef(name));
     const folders: ConstructorParameters<typeof Folder>[] = [
       [this, ROOT_FOLDER, ROOT_FOLDER.value, undefined, ['Datacenter'], () => [DATACENTER]],
       [this, VM_FOLDER, 'vm', DATACENTER, ['VirtualMachine'], vms],
       [this, HOST_FOLDER, 'host', DATACENTER, ['ComputeResource'], () => [COMPUTE_RESOURCE]],
-      [this, DATASTORE_FOLDER, 'datastore', DATACENTER, ['Datastore'], () => [DATASTORE_REF]],
+      [this, DATASTORE_FOLDER, 'datastore', DATACENTER, ['Datastore'], () => datastores],
       [this, NETWORK_FOLDER, 'network', DATACENTER, ['Network'], networks],
     ];
     for (const folder of folders) registry.add(new Folder(...folder));
-    registry.add(new Datacenter(networks));
-    registry.add(new ComputeResource(hostName, networks));
-    registry.add(new HostSystem({ name: hostName, about, runs, portGroups, vms }));
+    registry.add(new Datacenter(networks, datastores));
+    registry.add(new ComputeResource(hostName, networks, datastores));
+    registry.add(new HostSystem({ name: hostName, about, runs, portGroups, datastores, vms }));
     registry.add(new EnvironmentBrowser());
     registry.add(new HostNetworkSystem(portGroups));
     registry.add(new HostAutoStartManager());
@@ -120,8 +123,10 @@ export class Inventory implements VmHost {
 
   private addServices(about: AboutInfo): void {
     const { registry, events, tasks, files, machines, hostName } = this;
-    const datastore = registry.add(new Datastore(files.directory, () => machines.refs()));
-    registry.add(new HostDatastoreBrowser(datastore, files, tasks));
+    for (const place of files.places) {
+      const datastore = registry.add(new Datastore(place, () => machines.on(place.name)));
+      registry.add(new HostDatastoreBrowser(datastore, files, tasks));
+    }
     registry.add(new FileManager(files, tasks));
     registry.add(new VirtualDiskManager(files, tasks));
     registry.add(new ViewManager(registry, viewsOfSession));

@@ -7,15 +7,16 @@ import { logger } from '../../common/log.js';
 import type { ManagedObjectReference, VirtualMachineConfigSpec } from '../../vim25/server.js';
 import { callerSees } from '../access/caller.js';
 import { isEndpointConfig, OWNER_KEY } from '../access/scope.js';
-import { DATASTORE } from '../datastore/datastore-paths.js';
+import { DATASTORE } from '../datastore/datastore-places.js';
 import { recordDisks } from '../disks/disk-records.js';
 import { fault } from '../faults.js';
 import type { ManagedObject } from '../objects/managed-object.js';
-import { DATASTORE_REF, HOST_SYSTEM, ROOT_POOL, ref, VM_FOLDER } from '../references.js';
+import { datastoreRef, HOST_SYSTEM, ROOT_POOL, ref, VM_FOLDER } from '../references.js';
 import { emptyHardware } from '../vm/hardware/hardware.js';
 import type { Machine } from '../vm/machine.js';
 import { checkDevices, checkKeys } from '../vm/machine-access.js';
 import { checkBounds } from '../vm/machine-bounds.js';
+import { datastoresOf } from '../vm/properties/vm-files.js';
 import { VirtualMachine } from '../vm/virtual-machine.js';
 import { loadVmx, newVmConfig, type VmConfig } from '../vm/vm-config.js';
 import type { MachineList, VmHost } from '../vm/vm-host.js';
@@ -52,6 +53,13 @@ export class Machines implements MachineList {
     return this.all().map((vm) => vm.ref);
   }
 
+  /** Those with files on a datastore. */
+  on(datastore: string): ManagedObjectReference[] {
+    return this.all()
+      .filter((vm) => datastoresOf(vm, this.host.files).includes(datastore))
+      .map((vm) => vm.ref);
+  }
+
   inPool(pool: ManagedObjectReference): VirtualMachine[] {
     return this.all().filter((vm) => vm.pool.value === pool.value);
   }
@@ -73,8 +81,8 @@ export class Machines implements MachineList {
   /** Loads registered VMs, and finds those that run. */
   async load(records: readonly VmRecord[]): Promise<void> {
     for (const { id, vmx, pool } of records) {
-      const path = join(this.host.files.directory, vmx);
       try {
+        const path = vmx.startsWith('[') ? this.host.files.resolve(vmx) : join(this.host.files.directory, vmx);
         const config = await loadVmx(path, this.host.files.pathOf(dirname(path)));
         this.include(new VirtualMachine(id, this.host, path, config, ref('ResourcePool', pool), VM_FOLDER));
       } catch (error) {
@@ -101,7 +109,9 @@ export class Machines implements MachineList {
   records(): VmRecord[] {
     return this.all().map(({ ref: { value: id }, vmx, pool }) => ({
       id,
-      vmx: this.host.files.relative(vmx),
+      // As ever for the first datastore, so that an earlier version finds it too.
+      vmx:
+        this.host.files.placeOf(vmx).name === DATASTORE ? this.host.files.relative(vmx) : this.host.files.pathOf(vmx),
       pool: pool.value,
     }));
   }
@@ -159,11 +169,11 @@ export class Machines implements MachineList {
     const given = wanted === undefined || wanted === '' ? `[${DATASTORE}]` : wanted;
     const local = files.resolve(given);
     let path = local;
-    if (local === files.directory) path = join(local, safe, `${safe}.vmx`);
+    if (files.isRoot(local)) path = join(local, safe, `${safe}.vmx`);
     else if (!local.endsWith('.vmx')) path = join(local, `${safe}.vmx`);
     await files.admit(dirname(path), 'own');
     if (existsSync(dirname(path))) {
-      if (local !== files.directory)
+      if (!files.isRoot(local))
         throw fault('FileAlreadyExists', `${files.pathOf(dirname(path))} already exists`, {
           file: files.pathOf(path),
         });
@@ -240,7 +250,7 @@ export class Machines implements MachineList {
     const lists: [ManagedObjectReference, string][] = [
       [VM_FOLDER, 'childEntity'],
       [HOST_SYSTEM, 'vm'],
-      [DATASTORE_REF, 'vm'],
+      ...this.host.files.places.map(({ name }): [ManagedObjectReference, string] => [datastoreRef(name), 'vm']),
       [pool, 'vm'],
     ];
     for (const [list, property] of lists) {

@@ -1,4 +1,5 @@
 /** What a kind of device must be able to do to be plugged into a running VM; see `hot-plug.ts`. */
+import type { DatastorePlace } from '../datastore/datastore-places.js';
 import type { VmDefinition } from '../runtime.js';
 import type { VirtualSwitch } from '../switch/virtual-switch.js';
 import type { Qmp } from './qmp.js';
@@ -7,8 +8,7 @@ import type { ChannelHost } from './serial-ports.js';
 /** What the devices of all VMs share. */
 export interface QemuHost extends ChannelHost {
   virtualSwitch: VirtualSwitch;
-  /** Directory of the datastore. */
-  datastoreDir: string;
+  datastores: readonly DatastorePlace[];
 }
 
 /** The VM that a device belongs to. */

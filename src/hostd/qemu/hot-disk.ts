@@ -35,7 +35,7 @@ export class HotDisk implements HotDevice {
 
   async open(owner: DiskOwner): Promise<Record<string, unknown>> {
     const { qmp, monitor, host } = this.vm;
-    const opened = await OpenDisks.open({ ...owner, disks: [this.disk] }, host.datastoreDir);
+    const opened = await OpenDisks.open({ ...owner, disks: [this.disk] }, host.datastores);
     try {
       const files: FileToSend[] = [];
       const nodes = diskNodes(opened.disks, ({ handle }, access) => {

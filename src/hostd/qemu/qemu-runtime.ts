@@ -27,6 +27,7 @@ import { span } from '../../common/trace.js';
 import { within } from '../../common/within.js';
 import { writeWhole } from '../../common/write-whole.js';
 import { admit, STARTING_VM_MIB } from '../admission.js';
+import { datastorePlaces } from '../datastore/datastore-places.js';
 import { recordDisks } from '../disks/disk-records.js';
 import { OpenDisks } from '../disks/open-disks.js';
 import { HeldHooks } from '../held-hooks.js';
@@ -108,7 +109,7 @@ export class QemuRuntime implements VmRuntime {
       watch: new ChannelWatch(),
       runDir: paths.runDir,
       virtualSwitch,
-      datastoreDir: paths.datastoreDir,
+      datastores: datastorePlaces(paths),
     };
     this.usualShapeFile = join(paths.stateDir, 'usual-shape.json');
     this.spareMaker = {
@@ -220,7 +221,7 @@ export class QemuRuntime implements VmRuntime {
   private async start(vm: VmDefinition, hooks: VmHooks, abort?: AbortSignal): Promise<RunningVm> {
     let disks: OpenDisks;
     try {
-      disks = await span('disks', () => OpenDisks.open(vm, this.paths.datastoreDir));
+      disks = await span('disks', () => OpenDisks.open(vm, datastorePlaces(this.paths)));
     } catch (error) {
       throw isKind(error, 'invalid')
         ? invalid(`VM ${vm.name} could not be started: ${messageOf(error)}`, error)

@@ -110,7 +110,6 @@ export class SnapshotBuilder {
    * @throws internal, timeout; nothing of the VM is left then
    */
   async build(shape: VmShape, portGroup: string | null, directory: string): Promise<void> {
-    const began = performance.now();
     const work = join(directory, 'work');
     await mkdir(work);
     const logFile = join(work, 'qemu.log');
@@ -161,7 +160,6 @@ export class SnapshotBuilder {
       if (!(await ended(process, KILL_MS))) throw internal('QEMU does not end');
       await tellRefused(logFile);
       await makeDisk(join(directory, 'rehearsal'), REHEARSAL_BYTES);
-      log.info({ shape, ms: Math.round(performance.now() - began) }, 'a boot snapshot was made');
     } catch (error) {
       const words = complaints(await printedIn(logFile))
         .join('; ')

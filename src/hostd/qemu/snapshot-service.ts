@@ -87,9 +87,11 @@ export class SnapshotService {
   private wish(key: string, shape: VmShape, portGroup: string | null): void {
     if (this.closed || this.waiting.size >= MAX_WAITING || (this.failures.get(key) ?? 0) >= ATTEMPTS) return;
     if (this.waiting.has(key)) return;
-    this.waiting.set(key, () =>
-      this.snapshots.add(key, (directory) => this.builder.build(shape, portGroup, directory)),
-    );
+    this.waiting.set(key, async () => {
+      const began = performance.now();
+      await this.snapshots.add(key, (directory) => this.builder.build(shape, portGroup, directory));
+      log.info({ shape, ms: Math.round(performance.now() - began) }, 'a boot snapshot was made');
+    });
     void this.rounds.ask();
   }
 

@@ -5,7 +5,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { pipeline } from 'node:stream/promises';
 import { errnoOf, isKind, messageOf } from '../../common/errors.js';
 import type { DatastoreFiles } from '../datastore/datastore-files.js';
-import { DATASTORE } from '../datastore/datastore-paths.js';
+import { DATASTORE } from '../datastore/datastore-places.js';
 import { deleteFile } from '../datastore/file-changes.js';
 import { diskReplaced } from '../disks/disk-records.js';
 import { FaultError } from '../faults.js';
@@ -36,9 +36,10 @@ export async function serveFolder(
       .end(request.method === 'HEAD' ? undefined : `${message}\n`);
   };
   const name = url.searchParams.get('dsName');
-  if (name !== null && name !== DATASTORE) return fail(404, `there is no datastore '${name}'`);
+  const place = files.named(name ?? DATASTORE);
+  if (place === undefined) return fail(404, `there is no datastore '${name}'`);
   try {
-    const named = files.inside(decodeURIComponent(url.pathname.slice('/folder'.length)));
+    const named = files.inside(decodeURIComponent(url.pathname.slice('/folder'.length)), place);
     const path = await files.admit(named, READING.has(request.method ?? '') ? 'read' : 'write');
     switch (request.method) {
       case 'GET':

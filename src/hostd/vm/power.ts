@@ -1,7 +1,7 @@
 /** A VM's power: turning it on and off, finding it again after a restart of hostd, and what happens while it runs. */
 import { messageOf } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
-import { DATASTORE } from '../datastore/datastore-paths.js';
+import { DATASTORE } from '../datastore/datastore-places.js';
 import { type FaultError, fault } from '../faults.js';
 import { HeldHooks } from '../held-hooks.js';
 import type { RunningVm, VmDefinition, VmExit, VmHooks, VmRuntime } from '../runtime.js';

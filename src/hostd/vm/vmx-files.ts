@@ -2,24 +2,22 @@
  * File names in a .vmx. VMware writes just the name of a file beside the .vmx, and for others the path below the datastore's mount point.
  * Readers of these files reject the API's form, `[datastore] path` (libvirt: "Could not handle file name").
  */
-import { DATASTORE, DATASTORE_MOUNT } from '../datastore/datastore-paths.js';
+import { fromMountedFile, toMountedFile } from '../datastore/datastore-paths.js';
 import type { Hardware } from './hardware/hardware.js';
-
-const ROOT = `[${DATASTORE}] `;
 
 /** The name in a .vmx. @param file a datastore path @param directory the datastore path of the .vmx's directory */
 export function toVmxFile(file: string, directory: string): string {
-  if (!file.startsWith(ROOT)) return file;
   const name = file.slice(directory.length + 1);
   if (file === `${directory}/${name}` && name !== '' && !name.includes('/')) return name;
-  return `${DATASTORE_MOUNT}/${file.slice(ROOT.length)}`;
+  return toMountedFile(file) ?? file;
 }
 
 /** The datastore path of a name in a .vmx. A datastore path stays as it is, since earlier versions wrote those. */
 export function fromVmxFile(name: string, directory: string): string {
-  if (name.startsWith(`${DATASTORE_MOUNT}/`)) return `${ROOT}${name.slice(DATASTORE_MOUNT.length + 1)}`;
+  const mounted = fromMountedFile(name);
+  if (mounted !== undefined) return mounted;
   if (name === '' || name.startsWith('[') || name.startsWith('/')) return name;
-  return directory === ROOT ? `${ROOT}${name}` : `${directory}/${name}`;
+  return directory.endsWith('] ') ? `${directory}${name}` : `${directory}/${name}`;
 }
 
 /** The hardware with its file names in another form. */

@@ -5,6 +5,7 @@ import { Command } from 'commander';
 import { afterAll, describe, expect, it } from 'vitest';
 import { applyConfigFile, collect } from '../../../src/cli/config-file.js';
 import { positiveInteger } from '../../../src/cli/positive-integer.js';
+import { registryOptions, registrySettings } from '../../../src/cli/registry-options.js';
 import { parseTarget } from '../../../src/cli/target.js';
 import {
   checkName,
@@ -119,4 +120,33 @@ describe('--config', () => {
     ['name: {a: b}\n', /takes text/],
     ['a: [\n', /vch\.yaml/],
   ])('refuses %j', (yaml, message) => expect(() => parse(yaml)).toThrow(message));
+});
+
+describe('registries', () => {
+  const settings = (given: string[], before?: Parameters<typeof registrySettings>[1]) =>
+    registrySettings(registryOptions(new Command()).parse(given, { from: 'user' }).opts(), before);
+  const set = settings([
+    ...['--registry-mirror', 'http://a', '--registry-mirror', 'http://b', '--insecure-registry', 'c'],
+    ...['--allow-registry', 'd', '--whitelist-registry', '*.e', '--push-compression', 'zstd'],
+  ]);
+
+  it('come by both names of the option', () =>
+    expect(set).toEqual({
+      mirrors: ['http://a', 'http://b'],
+      insecure: ['c'],
+      allowed: ['d', '*.e'],
+      certificateAuthorities: [],
+      compression: 'zstd',
+    }));
+
+  it('stay until others are given, or none', () => {
+    expect(settings([], set)).toEqual(set);
+    expect(settings(['--allow-registry', 'none', '--registry-mirror', 'http://f'], set)).toEqual({
+      mirrors: ['http://f'],
+      insecure: ['c'],
+      certificateAuthorities: [],
+      compression: 'zstd',
+    });
+    expect(() => settings(['--allow-registry', 'none', '--whitelist-registry', 'x'])).toThrow(/excludes others/);
+  });
 });

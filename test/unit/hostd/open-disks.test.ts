@@ -49,7 +49,9 @@ async function volume(name: string): Promise<string> {
 /** What a start does with one disk. @returns the names of the files that QEMU would get */
 async function start(path: string, { vch = 'default', readOnly = false } = {}): Promise<string[]> {
   const extraConfig = new Map(vch === '' ? [] : [['caisson.vch', vch]]);
-  const opened = await OpenDisks.open({ disks: [{ bus: 0, unit: 0, path, readOnly }], extraConfig }, store);
+  const opened = await OpenDisks.open({ disks: [{ bus: 0, unit: 0, path, readOnly }], extraConfig }, [
+    { name: 'datastore1', directory: store },
+  ]);
   try {
     return opened.disks.flatMap(({ own, parents }) => [own.path, ...parents.map((file) => file.path)]);
   } finally {

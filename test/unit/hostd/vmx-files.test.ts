@@ -14,7 +14,7 @@ describe('file names in a .vmx', () => {
     ['[datastore1] vm/ab.vmdk', '/vmfs/volumes/datastore1/vm/ab.vmdk'],
     ['[datastore1] vm/a', '/vmfs/volumes/datastore1/vm/a'],
     ['[datastore1] disk.vmdk', '/vmfs/volumes/datastore1/disk.vmdk'],
-    ['[other] vm/a/disk.vmdk', '[other] vm/a/disk.vmdk'],
+    ['[other] vm/a/disk.vmdk', '/vmfs/volumes/other/vm/a/disk.vmdk'],
   ])('%s is %s, and is read back', (file, name) => {
     expect(toVmxFile(file, DIRECTORY)).toBe(name);
     expect(fromVmxFile(name, DIRECTORY)).toBe(file);

@@ -57,7 +57,9 @@ describe('RegistryEndpoints', () => {
   );
 
   test('mirrors are for Docker Hub', () => {
-    expect(urls('docker.io')).toEqual(['http://127.0.0.1:5000', 'https://registry-1.docker.io']);
+    expect(endpoints.mirrorsOf('docker.io').map(({ url }) => url)).toEqual(['http://127.0.0.1:5000']);
+    expect(endpoints.mirrorsOf('example.com')).toEqual([]);
+    expect(urls('docker.io')).toEqual(['https://registry-1.docker.io']);
   });
 
   test.each([['ftp://x'], ['not a url'], ['https://u:p@x/'], ['https://x/?a=b']])('mirror %s is refused', (mirror) => {

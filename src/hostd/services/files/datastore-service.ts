@@ -1,12 +1,11 @@
 /** What the services for files of the datastore share: paths that the caller may reach, and faults that name files as clients do. */
 import type { ManagedObjectReference } from '../../../vim25/server.js';
 import type { DatastoreFiles } from '../../datastore/datastore-files.js';
-import { DATASTORE } from '../../datastore/datastore-paths.js';
+import { DATASTORE } from '../../datastore/datastore-places.js';
 import type { Need } from '../../datastore/file-access.js';
 import { fileFault } from '../../datastore/file-faults.js';
 import type { CallContext } from '../../objects/call-context.js';
 import { ManagedObject } from '../../objects/managed-object.js';
-import { DATASTORE_REF } from '../../references.js';
 import type { TaskManager } from '../tasks/task-manager.js';
 
 export abstract class DatastoreService extends ManagedObject {
@@ -23,8 +22,8 @@ export abstract class DatastoreService extends ManagedObject {
     return [this.ref.type];
   }
 
-  property(name: string): unknown {
-    return name === 'datastore' ? [DATASTORE_REF] : undefined;
+  property(_name: string): unknown {
+    return undefined;
   }
 
   propertyNames(): string[] {

@@ -22,7 +22,7 @@ export class FileManager extends DatastoreService {
   DeleteDatastoreFile_Task(args: { name: string }, context: CallContext): ManagedObjectReference {
     return this.task('FileManager.deleteFile', context, async () => {
       const local = await this.locate(args.name, 'write');
-      if (local === this.files.directory)
+      if (this.files.isRoot(local))
         throw fault('InvalidDatastorePath', 'The datastore itself cannot be deleted', { datastorePath: args.name });
       await deleteTree(local);
     });

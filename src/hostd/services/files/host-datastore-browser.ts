@@ -5,7 +5,7 @@ import type { DatastoreFiles } from '../../datastore/datastore-files.js';
 import { entriesOf, listFiles, type SearchSpec } from '../../datastore/file-search.js';
 import type { CallContext } from '../../objects/call-context.js';
 import type { ManagedObject } from '../../objects/managed-object.js';
-import { DATASTORE_BROWSER } from '../../references.js';
+import { datastoreBrowserRef, datastoreRef } from '../../references.js';
 import type { TaskManager } from '../tasks/task-manager.js';
 import { DatastoreService } from './datastore-service.js';
 
@@ -16,7 +16,7 @@ export class HostDatastoreBrowser extends DatastoreService {
     files: DatastoreFiles,
     tasks: TaskManager,
   ) {
-    super('HostDatastoreBrowser', DATASTORE_BROWSER.value, files, tasks);
+    super('HostDatastoreBrowser', datastoreBrowserRef(datastore.ref.value).value, files, tasks);
   }
 
   protected override entity(): ManagedObject {
@@ -28,7 +28,12 @@ export class HostDatastoreBrowser extends DatastoreService {
   }
 
   override property(name: string): unknown {
-    return name === 'supportedType' ? [{ $type: 'FileQuery' }, { $type: 'FolderFileQuery' }] : super.property(name);
+    if (name === 'datastore') return [this.datastore.ref];
+    return name === 'supportedType' ? [{ $type: 'FileQuery' }, { $type: 'FolderFileQuery' }] : undefined;
+  }
+
+  private datastoreOf(local: string): ManagedObjectReference {
+    return datastoreRef(this.files.placeOf(local).name);
   }
 
   SearchDatastore_Task(
@@ -38,7 +43,13 @@ export class HostDatastoreBrowser extends DatastoreService {
     return this.task('DatastoreBrowser.searchDatastore', context, async () => {
       const { datastorePath: path, searchSpec } = args;
       const local = await this.locate(path, 'read');
-      const results = await listFiles(path, searchSpec, local, await entriesOf(local, { count: 0 }));
+      const results = await listFiles(
+        this.datastoreOf(local),
+        path,
+        searchSpec,
+        local,
+        await entriesOf(local, { count: 0 }),
+      );
       return { $type: 'HostDatastoreBrowserSearchResults', ...results };
     });
   }
@@ -53,7 +64,7 @@ export class HostDatastoreBrowser extends DatastoreService {
       const visit = async (path: string): Promise<void> => {
         const local = await this.locate(path, 'read');
         const entries = await entriesOf(local, found);
-        results.push(await listFiles(path, args.searchSpec, local, entries));
+        results.push(await listFiles(this.datastoreOf(local), path, args.searchSpec, local, entries));
         for (const entry of entries) if (entry.isDirectory()) await visit(this.files.pathOf(join(local, entry.name)));
       };
       await visit(args.datastorePath);

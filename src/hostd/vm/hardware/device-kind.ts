@@ -48,7 +48,8 @@ export interface DeviceChange {
 
 /** What showing a device in vim25 needs besides the VM's hardware. */
 export interface DeviceSurroundings {
-  datastore: ManagedObjectReference;
+  /** The datastore of a file, by its datastore path. */
+  datastoreOf(file: string): ManagedObjectReference;
   /** A port group's network. */
   networkOf(portGroup: string): ManagedObjectReference | undefined;
   /** A disk by its datastore path; `parent` is a datastore path. */

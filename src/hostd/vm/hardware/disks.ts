@@ -105,7 +105,7 @@ function showBacking(
   return {
     $type: 'VirtualDiskFlatVer2BackingInfo',
     fileName: file,
-    datastore: around.datastore,
+    datastore: around.datastoreOf(file),
     diskMode: mode,
     split: false,
     writeThrough: false,

@@ -33,7 +33,11 @@ export const serialPorts: DeviceKind<Serial> = {
     deviceInfo: label(`Serial port ${index + 1}`),
     backing:
       backing.kind === 'file'
-        ? { $type: 'VirtualSerialPortFileBackingInfo', fileName: backing.file, datastore: around.datastore }
+        ? {
+            $type: 'VirtualSerialPortFileBackingInfo',
+            fileName: backing.file,
+            datastore: around.datastoreOf(backing.file),
+          }
         : { $type: 'VirtualSerialPortURIBackingInfo', serviceURI: backing.serviceUri, direction: backing.direction },
     connectable: {
       startConnected: true,

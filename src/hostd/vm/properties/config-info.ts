@@ -1,10 +1,11 @@
 /** VirtualMachine.config. */
-import { DATASTORE, DATASTORE_MOUNT } from '../../datastore/datastore-paths.js';
-import { DATASTORE_REF } from '../../references.js';
+import { datastoreMount } from '../../datastore/datastore-paths.js';
+import { datastoreRef } from '../../references.js';
 import { diskFacts } from '../disk-facts.js';
 import { showDevices } from '../hardware/devices.js';
 import { allocations } from './allocations.js';
 import { guestName } from './guest-names.js';
+import { datastoresOf } from './vm-files.js';
 import { isOn, type VmView } from './vm-view.js';
 
 const HARDWARE_VERSION = 'vmx-14';
@@ -88,7 +89,7 @@ export function configInfo(vm: VmView): object {
     get extraConfig() {
       return [...config.extraConfig].map(([key, value]) => ({ $type: 'OptionValue', key, value }));
     },
-    datastoreUrl: [{ name: DATASTORE, url: DATASTORE_MOUNT }],
+    datastoreUrl: datastoresOf(vm, datastore).map((name) => ({ name, url: datastoreMount(name) })),
     swapPlacement: 'inherit',
     bootOptions: {
       bootDelay: 0,
@@ -114,13 +115,13 @@ export function configInfo(vm: VmView): object {
 function devices(vm: VmView): object[] {
   const { files: datastore } = vm.host;
   return showDevices(vm.config.hardware, {
-    datastore: DATASTORE_REF,
+    datastoreOf: (file) => datastoreRef(datastore.placeOf(datastore.resolve(file)).name),
     networkOf: (portGroup) => vm.host.portGroups.networkOf(portGroup),
     disk: (file) => {
       const facts = diskFacts(datastore.resolve(file));
       if (facts === null || facts.parent === null) return facts;
       // The guest may have written what a disk says about its parent, so only a path that the caller may read is shown.
-      const inside = datastore.has(facts.parent) && vm.host.fileAccess.mayRead(datastore.relative(facts.parent));
+      const inside = datastore.has(facts.parent) && vm.host.fileAccess.mayRead(facts.parent);
       return { ...facts, parent: inside ? datastore.pathOf(facts.parent) : null };
     },
     on: isOn(vm),

@@ -2,8 +2,10 @@
 
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { DATASTORE_REF } from '../../references.js';
+import type { DatastorePaths } from '../../datastore/datastore-paths.js';
+import { datastoreRef } from '../../references.js';
 import { diskFacts } from '../disk-facts.js';
+import type { VmConfig } from '../vm-config.js';
 import type { VmView } from './vm-view.js';
 
 interface VmFile {
@@ -48,6 +50,15 @@ function filesOf(vm: VmView): VmFile[] {
   return files;
 }
 
+/** Names of the datastores that a machine has files on: its own first. */
+export function datastoresOf(
+  { directory, config }: { directory: string; config: Pick<VmConfig, 'hardware'> },
+  files: DatastorePaths,
+): string[] {
+  const disks = config.hardware.disks.flatMap(({ file }) => /^\[([^\]]+)\]/.exec(file)?.[1] ?? []);
+  return [...new Set([files.placeOf(directory).name, ...disks])].filter((name) => files.named(name) !== undefined);
+}
+
 function used(vm: VmView): { committed: number; uncommitted: number; unshared: number } {
   const committed = filesOf(vm).reduce((sum, file) => sum + file.used, 0);
   const { files: datastore } = vm.host;
@@ -65,7 +76,10 @@ export function storageSummary(vm: VmView): object {
 
 /** VirtualMachineStorageInfo. */
 export function storageInfo(vm: VmView): object {
-  return { perDatastoreUsage: [{ datastore: DATASTORE_REF, ...used(vm) }], timestamp: new Date() };
+  return {
+    perDatastoreUsage: [{ datastore: datastoreRef(vm.host.files.placeOf(vm.directory).name), ...used(vm) }],
+    timestamp: new Date(),
+  };
 }
 
 /** The files of each disk, base first; those of images are elsewhere. */
@@ -75,7 +89,7 @@ function chains(vm: VmView): { key: number; files: string[] }[] {
     const files: string[] = [];
     for (let at: string | null = datastore.resolve(file); at !== null && files.length < 256; ) {
       // The guest may have written what a disk says about its parents, so only files that the caller may read are shown.
-      if (!datastore.has(at) || !vm.host.fileAccess.mayRead(datastore.relative(at))) break;
+      if (!datastore.has(at) || !vm.host.fileAccess.mayRead(at)) break;
       files.unshift(datastore.pathOf(at));
       at = diskFacts(at)?.parent ?? null;
     }

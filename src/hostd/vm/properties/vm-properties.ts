@@ -1,11 +1,11 @@
 /** The properties of a VirtualMachine by name. */
-import { DATASTORE_REF, ENVIRONMENT_BROWSER } from '../../references.js';
+import { datastoreRef, ENVIRONMENT_BROWSER } from '../../references.js';
 import { allocations } from './allocations.js';
 import { configInfo } from './config-info.js';
 import { guestInfo } from './guest-info.js';
 import { runtimeInfo } from './runtime-info.js';
 import { VM_CAPABILITY } from './vm-capability.js';
-import { fileLayout, fileLayoutEx, storageInfo } from './vm-files.js';
+import { datastoresOf, fileLayout, fileLayoutEx, storageInfo } from './vm-files.js';
 import { vmSummary } from './vm-summary.js';
 import { isOn, type VmView } from './vm-view.js';
 
@@ -21,7 +21,7 @@ const PROPERTIES: Record<string, (vm: VmView) => unknown> = {
   storage: storageInfo,
   layout: fileLayout,
   layoutEx: fileLayoutEx,
-  datastore: () => [DATASTORE_REF],
+  datastore: (vm) => datastoresOf(vm, vm.host.files).map(datastoreRef),
   network: ({ host, config }) => {
     const portGroups = new Set(config.hardware.nics.map((nic) => nic.portGroup));
     return [...portGroups].flatMap((name) => host.portGroups.networkOf(name) ?? []);

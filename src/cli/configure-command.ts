@@ -1,0 +1,48 @@
+/** `vic-machine configure`: changes what a virtual container host may do with registries. */
+import { isDeepStrictEqual } from 'node:util';
+import type { Command } from 'commander';
+import { invalid } from '../common/errors.js';
+import { waitForDocker } from './docker-probe.js';
+import type { CommandParts } from './policy-commands.js';
+import { positiveInteger } from './positive-integer.js';
+import { type RegistryOptions, registryOptions, registrySettings } from './registry-options.js';
+import { findVch, reconfigureVch } from './vch.js';
+
+interface Options extends RegistryOptions {
+  name?: string;
+  id?: string;
+  timeout: number;
+}
+
+/** Adds the command. */
+export function configureCommand(
+  program: Command,
+  { targetCommand, withTarget, say }: CommandParts,
+  progress: (line: string) => void,
+): void {
+  registryOptions(
+    targetCommand(program, 'configure', 'change a virtual container host; options not given keep their values'),
+  )
+    .option('--force', "accept the target's certificate whatever it is")
+    .option('--name <name>', 'its name')
+    .option('--id <id>', 'or its id')
+    .option('--timeout <seconds>', 'time to wait for the Docker API', positiveInteger('--timeout'), 180)
+    .action(async (_options, command: Command) => {
+      await withTarget(command, [], async (client) => {
+        const options = command.opts<Options>();
+        if (options.name === undefined && options.id === undefined) throw invalid('--name or --id must be specified');
+        const vch = await findVch(client, options);
+        const config = { ...vch.config, registry: registrySettings(options, vch.config.registry) };
+        if (isDeepStrictEqual(config, vch.config)) {
+          say('Nothing to change');
+          return;
+        }
+        progress('Restarting the endpoint; containers go on running');
+        await reconfigureVch(client, vch, config);
+        // Where clients must show a certificate, it is theirs alone, and cannot be waited for.
+        const listen = config.listen.find(({ tls }) => tls?.clientCa === undefined);
+        if (listen !== undefined) await waitForDocker(listen, options.timeout * 1000);
+        progress('Completed successfully');
+      });
+    });
+}
