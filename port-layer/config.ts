@@ -93,6 +93,11 @@ const vchConfig = z.object({
   datacenter: z.string(),
   /** Where images and containers are kept. */
   imageStore: z.object({ datastore: z.string(), path: z.string() }),
+  /** Where volumes are kept, by label. Undefined, or without the label `default`: those of that label are beside the images. */
+  volumeStores: z
+    .array(z.object({ label: z.string().min(1), datastore: z.string(), path: z.string() }))
+    .refine((all) => new Set(all.map(({ label }) => label)).size === all.length, 'two volume stores share a label')
+    .optional(),
   /** In the order of the endpoint VM's network cards. Each has its own port group and subnet. */
   networks: z.tuple([network], network).refine(distinct, 'two networks share a name, a port group or a subnet'),
   containerNetworks: z.array(containerNetwork).optional(),
@@ -155,6 +160,8 @@ const vchConfig = z.object({
       reserve: z.string().optional(),
       /** What all images together may take. */
       imageQuotaGiB: z.number().positive().optional(),
+      /** What images, containers and volumes together may take: `20GiB`. */
+      quota: z.string().optional(),
     })
     .optional(),
   /** Directory for channel sockets on the machine that runs the VMs (embedded host). */
@@ -175,6 +182,7 @@ function distinct(networks: z.infer<typeof network>[]): boolean {
 }
 
 export type VchConfig = z.infer<typeof vchConfig>;
+export type VolumeStoreConfig = NonNullable<VchConfig['volumeStores']>[number];
 export type NetworkConfig = z.infer<typeof network>;
 export type ContainerNetworkConfig = z.infer<typeof containerNetwork>;
 export type SyslogGrants = NonNullable<VchConfig['syslog']>;
@@ -185,4 +193,4 @@ export type PublishPolicy = NonNullable<VchConfig['publish']>;
 export type ListenConfig = z.infer<typeof listen>;
 
 export { madePortGroups } from './network/made-port-groups.js';
-export { parseReserve } from './storage/storage-reserve.js';
+export { parseQuota, parseReserve } from './storage/storage-reserve.js';

@@ -226,6 +226,7 @@ export const CODES = {
     (s: ById & { volume: string; name: string }) =>
       `volume "${s.volume}" is in use by container ${s.name} (${s.container.slice(0, 12)}): a volume on a virtual disk can be written to by one running container at a time`,
   ),
+  'volume.noStore': code('notFound', (s: { store: string }) => `there is no volume store '${s.store}'`),
   'volume.tooMany': code(
     'invalid',
     (s: { most: number; wanted: number }) =>
@@ -258,6 +259,13 @@ export const CODES = {
     (s: { most: number }) =>
       `no space left on device: images may take ${humanSize(s.most)} in all (disk quota exceeded)`,
   ),
+  /** What images, containers and volumes may take together. */
+  'storage.allQuota': code(
+    'insufficientResources',
+    (s: { most: number; used: number; wanted: number }) =>
+      `no space left on device: images, containers and volumes take ${humanSize(s.used)} of the ${humanSize(s.most)} that they may in all, and ${humanSize(s.wanted)} more are needed (disk quota exceeded)`,
+  ),
+  'storage.badQuota': code('invalid', (s: { text: string }) => `'${s.text}' is no size, such as 20GiB`),
   'storage.badReserve': code(
     'invalid',
     (s: { text: string }) => `'${s.text}' is no part of a filesystem and no size, such as 5% or 2GiB`,

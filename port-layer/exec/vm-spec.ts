@@ -4,7 +4,7 @@ import { type Attachment, datastorePath, type VirtualMachineConfigSpec } from '.
 import type { VchConfig } from '../config.js';
 import { isLeased } from '../network/leases.js';
 import type { NetworkEndpoint, NetworkWish } from '../network/types.js';
-import { volumeDiskPath, volumeDisks } from '../storage/volume-disks.js';
+import { volumeDiskName, volumeDisks } from '../storage/volume-disks.js';
 import type { ContainerSpec } from './container-spec.js';
 import { card } from './handle.js';
 import { keptSpec } from './kept-spec.js';
@@ -119,7 +119,7 @@ export function containerVmSpec(
           },
         },
       },
-      ...volumes.map(({ volume, bus, unit, readOnly }) => ({
+      ...volumes.map(({ volume, store, bus, unit, readOnly }) => ({
         operation: 'add' as const,
         device: {
           $type: 'VirtualDisk' as const,
@@ -129,7 +129,7 @@ export function containerVmSpec(
           capacityInKB: 0,
           backing: {
             $type: 'VirtualDiskFlatVer2BackingInfo' as const,
-            fileName: at(volumeDiskPath(config, volume)),
+            fileName: volumeDiskName(config, volume, store),
             // Independent, so that no snapshot of the VM holds on to a volume. A non-persistent one is opened for reading only.
             diskMode: readOnly ? 'independent_nonpersistent' : 'independent_persistent',
             thinProvisioned: true,

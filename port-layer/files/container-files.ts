@@ -6,7 +6,7 @@ import type { DatastoreClient } from '../../src/vim25/index.js';
 import { FilesView } from '../../tether/protocol/files.js';
 import type { VchConfig } from '../config.js';
 import { type DiskCall, DiskReaders } from '../disks/disk-readers.js';
-import { type DiskSource, volumeSource } from '../disks/disk-source.js';
+import type { DiskSource } from '../disks/disk-source.js';
 import { PortLayerError } from '../errors.js';
 import type { Container } from '../exec/container.js';
 import type { ContainerCache } from '../exec/container-cache.js';
@@ -14,7 +14,6 @@ import { vmDirectory } from '../exec/vm-spec.js';
 import { CHANGES, type LookPatience, SIZE } from '../interaction/patience.js';
 import type { Layers } from '../storage/layers.js';
 import type { StorageReserve } from '../storage/storage-reserve.js';
-import { volumeDiskPath } from '../storage/volume-disks.js';
 import type { VolumeUse } from '../storage/volume-use.js';
 import { compareTrees, shown, type TreeChange } from './changes.js';
 import { GuestFiles } from './guest-files.js';
@@ -55,6 +54,7 @@ export class ContainerFiles implements FileService {
     private readonly layers: Pick<Layers, 'chainOf' | 'openBlocks'>,
     private readonly spoolDir: string,
     private readonly volumeUse: VolumeUse,
+    private readonly volumes: { source(name: string): DiskSource },
     /** Keeps a running container's guest awake: `Pauser.visit`. */
     private readonly visit: (container: Container) => Promise<() => void>,
     private readonly readers = new DiskReaders(),
@@ -299,8 +299,7 @@ export class ContainerFiles implements FileService {
     const volumes = new OpenVolumes({
       use: this.volumeUse,
       besides: container.id,
-      openDisk: (name) =>
-        call.open(volumeSource(name, volumeDiskPath(this.config, name), this.datastore, this.spoolDir, this.room)),
+      openDisk: (name) => call.open(this.volumes.source(name)),
       openRunning: (id) => this.open(this.containers.resolve(id), FilesView.asSeen, call, signal),
     });
     try {

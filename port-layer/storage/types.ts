@@ -50,6 +50,14 @@ export interface LayerStore {
   delete(chainId: string): Promise<void>;
 }
 
+/** What the guest mounts in place of a volume's disk, as mount(2) takes it. */
+export interface GuestMount {
+  type: 'tmpfs' | 'nfs' | 'nfs4';
+  device: string;
+  /** `size=1m,mode=700`, `addr=10.0.0.1,rw`; may be empty. */
+  options: string;
+}
+
 /** A volume in a container. */
 export interface VolumeMount {
   /** Its name. */
@@ -59,6 +67,9 @@ export interface VolumeMount {
   readOnly: boolean;
   /** A directory in the volume, instead of its root; relative. */
   subpath?: string;
+  /** Label of its store, and what the guest mounts if it has no disk: the port layer fills these in when a container is made. */
+  store?: string;
+  mount?: GuestMount;
   /** It is removed together with the container: nothing in it has to survive that. */
   disposable?: boolean;
 }
@@ -71,6 +82,10 @@ export interface VolumeInfo {
   driver: string;
   labels: Record<string, string> | null;
   options: Record<string, string> | null;
+  /** Label of the store that it is in; undefined: `default`. */
+  store?: string;
+  /** It has no disk (its capacity is 0), but this. */
+  mount?: GuestMount;
 }
 
 /** A volume to be made. Without `capacityBytes` it gets the default capacity; it only takes space for what is written. */
@@ -94,6 +109,8 @@ export interface VolumeStore {
   create(volume: NewVolume, content?: VolumeContent | null, signal?: AbortSignal): Promise<VolumeInfo>;
   /** Copies content as `create` does into an existing volume, if that is empty and not in use. True if it did so. @throws notFound */
   populate(name: string, content: VolumeContent, signal?: AbortSignal): Promise<boolean>;
+  /** Where it is, in vSphere's notation; '' for one without a disk. */
+  placeOf(name: string): string;
   /** It leaves the list at once. @throws notFound; conflict while a container has it */
   remove(name: string): Promise<void>;
   /** Bytes of its files, as last written to the disk. @throws notFound, invalid (it is being changed) */
@@ -105,4 +122,6 @@ export interface KeyValueStore {
   get(key: string): Promise<Buffer | undefined>;
   put(key: string, value: Buffer): Promise<void>;
   delete(key: string): Promise<void>;
+  /** All keys that have a value. */
+  keys(): Promise<string[]>;
 }

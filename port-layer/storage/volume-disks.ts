@@ -2,7 +2,7 @@
 import { sha256 } from '../../src/common/ids.js';
 import { datastorePath } from '../../src/vim25/index.js';
 import { MAX_BUSES, MAX_UNITS } from '../../tether/program/steps.js';
-import type { VchConfig } from '../config.js';
+import type { VchConfig, VolumeStoreConfig } from '../config.js';
 import { PortLayerError } from '../errors.js';
 import type { ContainerSpec } from '../exec/container-spec.js';
 
@@ -15,6 +15,8 @@ export const MAX_VOLUMES = MAX_BUSES * (MAX_UNITS - 1) - 1;
 export interface VolumeDisk {
   /** Name of the volume. */
   volume: string;
+  /** Label of its store; undefined: {@link DEFAULT_STORE}. */
+  store: string | undefined;
   /** Number of the SCSI controller, and its unit. */
   bus: number;
   unit: number;
@@ -22,9 +24,28 @@ export interface VolumeDisk {
   readOnly: boolean;
 }
 
-/** The virtual container host's directory, relative to its datastore. */
-export function storeRoot({ imageStore, id }: Pick<VchConfig, 'imageStore' | 'id'>): string {
+/** The label of the store that volumes are in which do not ask for one. */
+export const DEFAULT_STORE = 'default';
+
+/** What tells where volumes are. */
+export type StorePlaces = Pick<VchConfig, 'imageStore' | 'id' | 'volumeStores'>;
+
+/** The virtual container host's directory in a store, relative to the datastore. */
+export function storeRoot({ imageStore, id }: Pick<StorePlaces, 'imageStore' | 'id'>): string {
   return [imageStore.path, 'VIC', id].filter((part) => part !== '').join('/');
+}
+
+/** All volume stores. {@link DEFAULT_STORE}, which is always there, is the first. */
+export function volumeStores({ imageStore, volumeStores: given = [] }: StorePlaces): VolumeStoreConfig[] {
+  const own = given.find(({ label }) => label === DEFAULT_STORE) ?? { ...imageStore, label: DEFAULT_STORE };
+  return [own, ...given.filter((one) => one !== own)];
+}
+
+/** @throws notFound */
+function volumeStore(config: StorePlaces, label: string): VolumeStoreConfig {
+  const found = volumeStores(config).find((one) => one.label === label);
+  if (found === undefined) throw new PortLayerError('volume.noStore', { store: label });
+  return found;
 }
 
 /** Name of a volume's directory and of its disk: turns any volume name into one that every datastore accepts. */
@@ -32,26 +53,27 @@ export function volumeId(name: string): string {
   return sha256(`volume ${name}`);
 }
 
-/** Path of a volume's disk, relative to the datastore. */
-export function volumeDiskPath(config: Pick<VchConfig, 'imageStore' | 'id'>, name: string): string {
+/** Path of a volume's disk, relative to the datastore of its store. @throws notFound for a store that is not there */
+export function volumeDiskPath(config: StorePlaces, name: string, store = DEFAULT_STORE): string {
   const id = volumeId(name);
-  return `${storeRoot(config)}/volumes/${id}/${id}.vmdk`;
+  return `${storeRoot({ imageStore: volumeStore(config, store), id: config.id })}/volumes/${id}/${id}.vmdk`;
 }
 
-/** A volume's disk in vSphere's notation: `[datastore] path`. */
-export function volumeDiskName(config: Pick<VchConfig, 'imageStore' | 'id'>, name: string): string {
-  return datastorePath(config.imageStore.datastore, volumeDiskPath(config, name));
+/** A volume's disk in vSphere's notation: `[datastore] path`. @throws notFound for a store that is not there */
+export function volumeDiskName(config: StorePlaces, name: string, store = DEFAULT_STORE): string {
+  return datastorePath(volumeStore(config, store).datastore, volumeDiskPath(config, name, store));
 }
 
 /** The disks for a container's volumes, each once, in the order of the mounts. @throws invalid if there are too many */
 export function volumeDisks({ volumes = [] }: Pick<ContainerSpec, 'volumes'>): VolumeDisk[] {
   const disks = new Map<string, VolumeDisk>();
   let place = 0;
-  for (const { volume, readOnly } of volumes) {
+  for (const { volume, readOnly, store, mount } of volumes) {
+    if (mount !== undefined) continue;
     const known = disks.get(volume);
     if (known === undefined) {
       place += (place + 1) % MAX_UNITS === CONTROLLER_UNIT ? 2 : 1;
-      disks.set(volume, { volume, bus: Math.floor(place / MAX_UNITS), unit: place % MAX_UNITS, readOnly });
+      disks.set(volume, { volume, store, bus: Math.floor(place / MAX_UNITS), unit: place % MAX_UNITS, readOnly });
     } else known.readOnly &&= readOnly;
   }
   if (disks.size > MAX_VOLUMES) throw new PortLayerError('volume.tooMany', { most: MAX_VOLUMES, wanted: disks.size });

@@ -1,7 +1,7 @@
-/** Volumes: each a disk with a filesystem of its own on the datastore, beside a description of it. */
+/** Volumes: each a disk with a filesystem of its own in one of the volume stores, beside a description of it. */
 import { randomBytes } from 'node:crypto';
 import { createWriteStream } from 'node:fs';
-import { mkdir, rm } from 'node:fs/promises';
+import { mkdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { z } from 'zod';
@@ -17,8 +17,8 @@ import { type DiskPublisher, DiskUploads } from './disk-publisher.js';
 import type { ImageStoreFiles } from './image-store-files.js';
 import type { Layers } from './layers.js';
 import { type StorageReserve, withoutRoom } from './storage-reserve.js';
-import type { NewVolume, VolumeContent, VolumeInfo, VolumeStore } from './types.js';
-import { volumeDiskPath, volumeId } from './volume-disks.js';
+import type { NewVolume, VolumeContent, VolumeInfo, VolumeMount, VolumeStore } from './types.js';
+import { DEFAULT_STORE, volumeDiskName, volumeDiskPath, volumeId } from './volume-disks.js';
 import type { VolumeUse } from './volume-use.js';
 
 /** A new volume's file is sent from memory up to this size. */
@@ -26,6 +26,8 @@ const SMALL_DISK = 8 * 2 ** 20;
 const log = logger('storage');
 /** The file is about 3 MiB at first, and grows with what is written. */
 const DEFAULT_CAPACITY = 16 * 2 ** 30;
+/** What an empty one takes on the datastore. */
+const EMPTY_DISK = 3 * 2 ** 20;
 const MIN_CAPACITY = 8 * 2 ** 20;
 /** What a VMDK's tables can address: they have sector numbers of 4 bytes. */
 const MAX_CAPACITY = 2 * 2 ** 40;
@@ -46,7 +48,21 @@ const described = z.strictObject({
   driver: z.string(),
   labels: z.record(z.string(), z.string()).nullable(),
   options: z.record(z.string(), z.string()).nullable(),
+  store: z.string().min(1).optional(),
 });
+
+/** A volume store, as its files are reached. */
+export interface StoreFiles {
+  files: ImageStoreFiles;
+  room: StorageReserve | null;
+}
+
+/** A volume store that is open. */
+interface Store extends StoreFiles {
+  /** Relative to its datastore. */
+  directory: string;
+  publisher: DiskPublisher;
+}
 
 /** The storage component's volume side. */
 export class Volumes implements VolumeStore {
@@ -57,47 +73,79 @@ export class Volumes implements VolumeStore {
   /** Set by the port layer: names of volumes that containers use. */
   usedByContainers: () => Set<string> = () => new Set();
 
-  private readonly publisher: DiskPublisher;
+  /** By label. */
+  private readonly stores: ReadonlyMap<string, Store>;
 
+  /** @param files of the store `default` @param more the other stores, by label */
   constructor(
-    private readonly files: ImageStoreFiles,
+    files: ImageStoreFiles,
     private readonly config: VchConfig,
     private readonly layers: Pick<Layers, 'diskOf' | 'openDisk'>,
     private readonly use: VolumeUse,
     private readonly spoolDir: string,
     private readonly readers = new DiskReaders(),
-    private readonly room: StorageReserve | null = null,
+    room: StorageReserve | null = null,
+    more: ReadonlyMap<string, StoreFiles> = new Map(),
   ) {
-    this.publisher = new DiskUploads(files.datastore, room, SMALL_DISK);
+    const open = (store: StoreFiles): Store => ({
+      ...store,
+      directory: `${store.files.root}/volumes`,
+      publisher: new DiskUploads(store.files.datastore, store.room, SMALL_DISK),
+    });
+    const all: [string, StoreFiles][] = [[DEFAULT_STORE, { files, room }], ...more];
+    this.stores = new Map(all.map(([label, store]) => [label, open(store)]));
   }
 
-  private get directory(): string {
-    return `${this.files.root}/volumes`;
+  /** @throws notFound */
+  private store(label = DEFAULT_STORE): Store {
+    const store = this.stores.get(label);
+    if (store === undefined) throw new PortLayerError('volume.noStore', { store: label });
+    return store;
+  }
+
+  /** The store of a volume that is known, and the path of its disk there. */
+  private where(name: string): Store & { path: string } {
+    const { store } = this.volumes.get(name) ?? {};
+    return { ...this.store(store), path: volumeDiskPath(this.config, name, store) };
   }
 
   /** Finds the stored volumes, and removes those left half made or half removed. */
   async load(): Promise<void> {
     await mkdir(this.spoolDir, { recursive: true, mode: 0o700 });
-    await this.files.makeDirectory(this.directory);
-    const names = await this.files.list(this.directory);
+    // A further datastore that is not there now keeps the engine from nothing but its volumes.
+    for (const label of this.stores.keys())
+      await this.loadStore(label).catch((error: unknown) => {
+        if (label === DEFAULT_STORE) throw error;
+        log.error({ store: label, err: messageOf(error) }, 'a volume store cannot be read: its volumes are missing');
+      });
+  }
+
+  private async loadStore(label: string): Promise<void> {
+    const { files, directory } = this.store(label);
+    await files.makeDirectory(directory);
+    const names = await files.list(directory);
     await Promise.all(
       names.map(async (name) => {
-        if (/^[0-9a-f]{64}$/.test(name)) await this.find(name);
-        else if (UNFINISHED.test(name)) await this.files.remove(`${this.directory}/${name}`);
+        if (/^[0-9a-f]{64}$/.test(name)) await this.find(label, name);
+        else if (UNFINISHED.test(name)) await files.remove(`${directory}/${name}`);
         else log.warn({ name }, 'what is in the directory of volumes besides them is left alone');
       }),
     );
   }
 
   /** A volume that cannot be read must not be removed: it stays, and an error is logged. */
-  private async find(id: string): Promise<void> {
+  private async find(label: string, id: string): Promise<void> {
+    const { files, directory } = this.store(label);
     try {
-      const text = await this.files.datastore.read(`${this.directory}/${id}/volume.json`);
-      const volume = described.parse(JSON.parse(text.toString('utf8')));
+      const text = await files.datastore.read(`${directory}/${id}/volume.json`);
+      const { store: _, ...volume } = described.parse(JSON.parse(text.toString('utf8')));
       if (volumeId(volume.name) !== id) throw invalid(`it says that it is '${volume.name}'`);
-      this.volumes.set(volume.name, volume);
+      const { store = DEFAULT_STORE } = this.volumes.get(volume.name) ?? { store: label };
+      if (store !== label) throw invalid(`there is another '${volume.name}' in the volume store ${store}`);
+      // Where it was found counts: a store's label may have been changed.
+      this.volumes.set(volume.name, { ...volume, ...(label === DEFAULT_STORE ? {} : { store: label }) });
     } catch (error) {
-      log.error({ volume: id, err: messageOf(error) }, 'a volume cannot be read');
+      log.error({ volume: id, store: label, err: messageOf(error) }, 'a volume cannot be read');
     }
   }
 
@@ -107,6 +155,16 @@ export class Volumes implements VolumeStore {
 
   get(name: string): VolumeInfo | undefined {
     return this.volumes.get(name);
+  }
+
+  placeOf(name: string): string {
+    return volumeDiskName(this.config, name, this.volumes.get(name)?.store);
+  }
+
+  /** A container's mount, with what its volume is. */
+  placed(wanted: VolumeMount): VolumeMount {
+    const { store } = this.volumes.get(wanted.volume) ?? {};
+    return { ...wanted, ...(store === undefined ? {} : { store }) };
   }
 
   /** Keeps volumes while a container is created with them. @throws notFound. @returns a function that lets go of them */
@@ -131,20 +189,33 @@ export class Volumes implements VolumeStore {
       const capacityBytes = Math.ceil(wanted / GRAIN) * GRAIN;
       if (!(capacityBytes >= MIN_CAPACITY && capacityBytes <= MAX_CAPACITY))
         throw new PortLayerError('volume.badCapacity', { bytes: wanted });
-      const info: VolumeInfo = { ...rest, capacityBytes, createdAt: new Date().toISOString() };
+      const { store = DEFAULT_STORE, ...lasting } = rest;
+      const info: VolumeInfo = {
+        ...lasting,
+        ...(store === DEFAULT_STORE ? {} : { store }),
+        capacityBytes,
+        createdAt: new Date().toISOString(),
+      };
+      const { files, directory, room } = this.store(info.store);
+      // One that can never be filled is refused. Without a size, it may grow as long as there is room.
+      await room
+        ?.checkStorageQuota(volume.capacityBytes === undefined ? EMPTY_DISK : capacityBytes)
+        .catch((failure: unknown) => {
+          throw this.named(info.name, failure);
+        });
       const id = volumeId(info.name);
-      const upload = `${this.directory}/${id}.upload-${randomBytes(4).toString('hex')}`;
+      const upload = `${directory}/${id}.upload-${randomBytes(4).toString('hex')}`;
       try {
-        await this.files.makeDirectory(upload);
+        await files.makeDirectory(upload);
         // Wait for both, so that nothing still writes into a directory that is being removed.
         const parts = await Promise.allSettled([
           this.writeDisk(info, `${upload}/${id}.vmdk`, content, signal),
-          this.files.datastore.put(`${upload}/volume.json`, JSON.stringify(info)),
+          files.datastore.put(`${upload}/volume.json`, JSON.stringify(info)),
         ]);
         for (const part of parts) if (part.status === 'rejected') throw part.reason;
-        await this.files.move(upload, `${this.directory}/${id}`);
+        await this.publish(upload, id, info);
       } catch (error) {
-        await this.files
+        await files
           .remove(upload)
           .catch((failure: unknown) =>
             log.warn({ err: messageOf(failure) }, 'an unfinished volume could not be removed'),
@@ -157,6 +228,16 @@ export class Volumes implements VolumeStore {
     });
   }
 
+  /** It may have been moved although the answer was lost. Then it is there, and no second one can be made. */
+  private async publish(upload: string, id: string, info: VolumeInfo): Promise<void> {
+    const { files, directory: all } = this.store(info.store);
+    const directory = `${all}/${id}`;
+    await files.move(upload, directory).catch(async (failure: unknown) => {
+      const there = await files.datastore.read(`${directory}/volume.json`).catch(() => null);
+      if (there?.toString('utf8') !== JSON.stringify(info)) throw failure;
+    });
+  }
+
   async populate(name: string, content: VolumeContent, signal?: AbortSignal): Promise<boolean> {
     const release = await this.holdUnused(name);
     if (release === null) return false;
@@ -165,7 +246,7 @@ export class Volumes implements VolumeStore {
         const info = this.volumes.get(name);
         if (info === undefined) throw new PortLayerError('volume.notFound', { volume: name });
         if (!(await this.isEmpty(name)) || !(await this.hasDirectory(content))) return false;
-        await this.writeDisk(info, volumeDiskPath(this.config, name), content, signal);
+        await this.writeDisk(info, this.where(name).path, content, signal);
         return true;
       });
     } finally {
@@ -190,18 +271,19 @@ export class Volumes implements VolumeStore {
       throw new PortLayerError('volume.inUse', { volume: name });
     // At once, so that nobody finds it any more; whoever makes a new one of that name has to wait.
     this.volumes.delete(name);
-    await this.alone(name, () => this.removeFiles(name)).catch((error: unknown) => {
+    await this.alone(name, () => this.removeFiles(info)).catch((error: unknown) => {
       this.volumes.set(name, info);
       throw error;
     });
   }
 
-  private async removeFiles(name: string): Promise<void> {
+  private async removeFiles({ name, store }: VolumeInfo): Promise<void> {
+    const { files, directory } = this.store(store);
     const id = volumeId(name);
-    const removed = `${this.directory}/${id}.removed-${randomBytes(4).toString('hex')}`;
+    const removed = `${directory}/${id}.removed-${randomBytes(4).toString('hex')}`;
     for (let attempt = 1; ; attempt++) {
       try {
-        await this.files.move(`${this.directory}/${id}`, removed);
+        await files.move(`${directory}/${id}`, removed);
         break;
       } catch (error) {
         if (isKind(error, 'notFound')) return;
@@ -210,7 +292,7 @@ export class Volumes implements VolumeStore {
       }
     }
     // It is no longer a volume: what is left of it is removed when the endpoint starts the next time.
-    await this.files
+    await files
       .remove(removed)
       .catch((error: unknown) => log.warn({ volume: name, err: messageOf(error) }, 'files of a removed volume stay'));
   }
@@ -226,19 +308,19 @@ export class Volumes implements VolumeStore {
    */
   recover(name: string, signal?: AbortSignal): Promise<void> {
     return this.alone(name, async () => {
-      const path = volumeDiskPath(this.config, name);
+      const { files, room, publisher, path } = this.where(name);
       if (!(await this.readers.using(this.source(name), (disk) => disk.isDirty(), signal))) return;
       log.info({ volume: name }, 'a volume was not unmounted; its journal is carried out');
       const local = this.spoolFile();
       try {
         // Needs room for the local copy, and then for the new disk beside the one that it replaces.
-        await this.room?.check((await this.files.datastore.size(path)) ?? 0);
+        await room?.check((await files.datastore.size(path)) ?? 0);
         await pipeline(
-          await this.files.datastore.get(path, { signal }),
+          await files.datastore.get(path, { signal }),
           createWriteStream(local, { mode: 0o600, highWaterMark: 1 << 20 }),
         );
         await this.readers.recover(this.source(name), local, signal);
-        await this.publisher.publish(local, path, signal);
+        await publisher.publish(local, path, signal);
       } catch (failure) {
         throw this.named(name, failure);
       } finally {
@@ -254,6 +336,7 @@ export class Volumes implements VolumeStore {
     content: VolumeContent | null,
     signal?: AbortSignal,
   ): Promise<void> {
+    const { room, publisher } = this.store(info.store);
     const outPath = this.spoolFile();
     const format = { outPath, capacity: info.capacityBytes, seed: sha256(`${info.name} ${randomBytes(16)}`) };
     try {
@@ -261,11 +344,12 @@ export class Volumes implements VolumeStore {
         await createFilesystem({
           ...format,
           label: LABEL,
-          grow: this.room?.growing(false),
+          grow: room?.growing(false),
           fill: image === null ? undefined : (target) => copyTree(image.filesystem, image.ino, target, signal),
         });
       });
-      await this.publisher.publish(outPath, path, signal);
+      await room?.checkStorageQuota((await stat(outPath)).size);
+      await publisher.publish(outPath, path, signal);
     } catch (failure) {
       throw this.named(info.name, failure);
     } finally {
@@ -305,8 +389,10 @@ export class Volumes implements VolumeStore {
     return this.readers.using(this.source(name), (disk) => disk.isEmpty());
   }
 
-  private source(name: string): DiskSource {
-    return volumeSource(name, volumeDiskPath(this.config, name), this.files.datastore, this.spoolDir, this.room);
+  /** Its disk, for whoever holds it. */
+  source(name: string): DiskSource {
+    const { files, room, path } = this.where(name);
+    return volumeSource(name, path, files.datastore, this.spoolDir, room);
   }
 
   /** Opens an image's filesystem; it is safe to read here, because this program made it. */

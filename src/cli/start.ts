@@ -43,13 +43,15 @@ import {
   listVchs,
   powerOnVch,
   provideContainerNetworks,
+  provideVolumeStores,
   reconfigureVch,
   separateLogin,
 } from './vch.js';
 import { keepVchLogin } from './vch-login.js';
 import { checkName, parseBridgeRange, parseDockerAddress, plainTcpWarning } from './vch-options.js';
+import { type VolumeStoreOptions, volumeStoreOptions, volumeStoreSettings } from './volume-store-options.js';
 
-interface StartOptions extends GrantOptions, NetworkOptions, RegistryOptions, SizeOptions {
+interface StartOptions extends GrantOptions, NetworkOptions, RegistryOptions, SizeOptions, VolumeStoreOptions {
   name: string;
   dockerAddress?: string;
   insecureTcp: boolean;
@@ -64,7 +66,10 @@ interface StartOptions extends GrantOptions, NetworkOptions, RegistryOptions, Si
   foreground: boolean;
 }
 
-const program = registryOptions(sizeOptions(networkOptions(grantOptions(new Command('npm start --')))))
+const program = volumeStoreOptions(
+  registryOptions(sizeOptions(networkOptions(grantOptions(new Command('npm start --'))))),
+  'as before, at first beside the images',
+)
   .description(
     'Sets this machine up, starts the embedded host with a virtual container host, and says how to point docker at it.\nEverything runs on in the background: `npm stop` stops it (containers go on running), `npm stop -- --remove` removes it all.',
   )
@@ -195,6 +200,7 @@ async function provideVch(
     const grants = await hostGrants(options, config);
     const registry = registrySettings(options, config?.registry);
     const settings = networkSettings(options, config, [bridgeOf(options)]);
+    const stores = await provideVolumeStores(client, volumeStoreSettings(options, config?.volumeStores).volumeStores);
     if (existing === undefined || config === undefined) {
       config = await step(`Creating the virtual container host "${options.name}"`, async (progress) => {
         const vch = await createVch(
@@ -203,6 +209,7 @@ async function provideVch(
             ...wanted,
             ...grants,
             registry,
+            ...stores,
             settings,
             listen: listen ?? [],
             name: options.name,
@@ -220,6 +227,7 @@ async function provideVch(
         ...withoutOptions(config),
         ...grants,
         ...settings,
+        ...stores,
         target: await keepVchLogin(client, config.id, config.target, wanted.login),
         listen: listen === null ? config.listen : kept(config.listen, listen),
         registry,

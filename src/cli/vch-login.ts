@@ -21,7 +21,7 @@ export interface LoginPlaces {
   pool: ManagedObjectReference;
   vmFolder: ManagedObjectReference;
   datacenter: ManagedObjectReference;
-  datastore: ManagedObjectReference;
+  datastores: ManagedObjectReference[];
   networks: ManagedObjectReference[];
   endpoint: ManagedObjectReference;
   /** Whether it may make port groups. */
@@ -166,7 +166,11 @@ export async function grantVchPermissions(client: VimClient, user: string, place
     ...(hosts?.props.host ?? []).map((host): [ManagedObjectReference, number, boolean] => [host, onHost, false]),
     [places.endpoint, roles['caisson-vch-endpoint'], false],
     [places.vmFolder, roles['caisson-vch-folder'], false],
-    [places.datastore, roles['caisson-vch-datastore'], false],
+    ...places.datastores.map((datastore): [ManagedObjectReference, number, boolean] => [
+      datastore,
+      roles['caisson-vch-datastore'],
+      false,
+    ]),
     ...places.networks.map((network): [ManagedObjectReference, number, boolean] => [
       network,
       roles['caisson-vch-network'],

@@ -54,6 +54,7 @@ export interface NewVch {
   opsUser?: OpsUser;
   datacenter?: string;
   imageStore: VchConfig['imageStore'];
+  volumeStores?: VchConfig['volumeStores'];
   computeResource?: string;
   networks: VchConfig['networks'];
   listen: VchConfig['listen'];
@@ -116,6 +117,7 @@ export async function createVch(client: VimClient, options: NewVch, progress: (s
   checkHostSettings(isEmbedded(client.serviceContent.about), options.settings ?? {});
   const datacenter = await findObject(client, 'Datacenter', options.datacenter, '--target …/datacenter');
   const datastore = await findObject(client, 'Datastore', options.imageStore.datastore, '--image-store');
+  const volumeStores = await provideVolumeStores(client, options.volumeStores);
   const parent = await findParentPool(client, options.computeResource);
   const folder = await vmFolder(client, datacenter.ref);
   const undo: (() => Promise<unknown>)[] = [];
@@ -167,6 +169,7 @@ export async function createVch(client: VimClient, options: NewVch, progress: (s
       folder,
       datacenter: datacenter.name,
       imageStore: { datastore: datastore.name, path: options.imageStore.path },
+      ...volumeStores,
       networks: networks as VchConfig['networks'],
       createdPortGroups,
       listen: options.listen,
@@ -194,6 +197,20 @@ export async function createVch(client: VimClient, options: NewVch, progress: (s
     for (const step of undo.reverse()) await step().catch(() => undefined);
     throw error;
   }
+}
+
+/** Volume stores with their datastores' names in the inventory. @throws notFound */
+export async function provideVolumeStores(
+  client: VimClient,
+  stores: VchConfig['volumeStores'],
+): Promise<Pick<VchConfig, 'volumeStores'>> {
+  if (stores === undefined) return {};
+  const found: NonNullable<VchConfig['volumeStores']> = [];
+  for (const one of stores) {
+    const { name } = await findObject(client, 'Datastore', one.datastore, '--volume-store');
+    found.push({ ...one, datastore: name });
+  }
+  return { volumeStores: found };
 }
 
 async function findParentPool(client: VimClient, computeResource: string | undefined): Promise<ManagedObjectReference> {
@@ -284,12 +301,18 @@ async function createEndpointVm(client: VimClient, config: VchConfig): Promise<M
 }
 
 /** Directories of the host's images and volumes, for its machines, and of their sockets. */
-function scope({ imageStore, id, channelDir }: VchConfig): string {
+function scope(config: VchConfig): string {
+  const { imageStore, channelDir } = config;
   return JSON.stringify({
-    files: [storePath(imageStore, 'VIC', id)],
+    files: ownDirectories(config),
     machines: [storePath(imageStore)],
     sockets: [channelDir],
   });
+}
+
+/** The directories that hold a host's images and volumes, each once. */
+function ownDirectories({ imageStore, volumeStores = [], id }: VchConfig): string[] {
+  return [...new Set([imageStore, ...volumeStores].map((store) => storePath(store, 'VIC', id)))];
 }
 
 function storePath({ datastore, path }: VchConfig['imageStore'], ...below: string[]): string {
@@ -308,7 +331,11 @@ export async function grantLogin(
     pool: config.resourcePool,
     vmFolder: config.folder,
     datacenter: await named('Datacenter', config.datacenter),
-    datastore: await named('Datastore', config.imageStore.datastore),
+    datastores: await Promise.all(
+      [...new Set([config.imageStore, ...(config.volumeStores ?? [])].map(({ datastore }) => datastore))].map((name) =>
+        named('Datastore', name),
+      ),
+    ),
     networks: await Promise.all(
       [...config.networks, ...(config.containerNetworks ?? [])].map((one) => networkObject(client, one)),
     ),
@@ -390,7 +417,7 @@ export async function deleteVch(
       if (!isKind(error, 'notFound')) throw error;
     });
   progress('Removing images and volumes');
-  await removeImageStore(client, vch);
+  await removeStores(client, vch);
   progress('Removing the endpoint VM, its networks and its resource pool');
   // The embedded host does this when the VM goes.
   await removeMadePortGroups(client, vch.config, vch.endpoint, progress);
@@ -406,17 +433,17 @@ function portGroupsThatGo(client: VimClient, { createdPortGroups, networks }: Vc
   return isEmbedded(client.serviceContent.about) ? networks.map(({ portGroup }) => portGroup) : [];
 }
 
-async function removeImageStore(client: VimClient, vch: Vch): Promise<void> {
+async function removeStores(client: VimClient, vch: Vch): Promise<void> {
   const { fileManager } = client.serviceContent;
   if (fileManager === undefined) return;
-  const name = storePath(vch.config.imageStore, 'VIC', vch.id);
   const datacenter = await findObject(client, 'Datacenter', vch.config.datacenter, '--target …/datacenter');
-  try {
-    await client.runTask('DeleteDatastoreFile_Task', fileManager, { name, datacenter: datacenter.ref });
-  } catch (error) {
-    // Nothing was ever pulled.
-    if (!(error instanceof CaissonError && error.kind === 'notFound')) throw error;
-  }
+  for (const name of ownDirectories(vch.config))
+    try {
+      await client.runTask('DeleteDatastoreFile_Task', fileManager, { name, datacenter: datacenter.ref });
+    } catch (error) {
+      // Nothing was ever pulled.
+      if (!(error instanceof CaissonError && error.kind === 'notFound')) throw error;
+    }
 }
 
 /** Lets the endpoint shut down and clean up; powers it off if it does not. */

@@ -14,6 +14,7 @@ import { applyConfigFile } from './config-file.js';
 import { configureCommand } from './configure-command.js';
 import { dockerHost, waitForDocker } from './docker-probe.js';
 import { dockerSocket } from './endpoint-wait.js';
+import { fsckCommand } from './fsck-command.js';
 import { type GrantOptions, grantOptions, hostGrants } from './host-grants.js';
 import { type NetworkOptions, networkOptions, networkSettings } from './network-options.js';
 import { PASSWORD_VARIABLE, SEEN_WARNING } from './password.js';
@@ -33,6 +34,7 @@ import {
   plainTcpWarning,
   tlsMode,
 } from './vch-options.js';
+import { type VolumeStoreOptions, volumeStoreOptions, volumeStoreSettings } from './volume-store-options.js';
 
 const VERSION = (
   JSON.parse(readFileSync(fileURLToPath(new URL('../../../package.json', import.meta.url)), 'utf8')) as {
@@ -168,8 +170,11 @@ const program = new Command('vic-machine')
   .showHelpAfterError()
   .exitOverride();
 
-registryOptions(
-  sizeOptions(networkOptions(grantOptions(targetCommand(program, 'create', 'create a virtual container host')))),
+volumeStoreOptions(
+  registryOptions(
+    sizeOptions(networkOptions(grantOptions(targetCommand(program, 'create', 'create a virtual container host')))),
+  ),
+  'beside the images',
 )
   .option('--force', "accept the target's certificate whatever it is")
   .option('--name <name>', 'name of the virtual container host, at most 31 characters (required)')
@@ -194,7 +199,9 @@ registryOptions(
   .option('--timeout <seconds>', 'time to wait for the Docker API', positiveInteger('--timeout'), 180)
   .action(async (_options, command: Command) => {
     await withTarget(command, ['name', 'image-store', 'bridge-network'], async (client, login) => {
-      const options = command.opts<CreateOptions & TargetOptions & GrantOptions & NetworkOptions>();
+      const options = command.opts<
+        CreateOptions & TargetOptions & GrantOptions & NetworkOptions & VolumeStoreOptions
+      >();
       const name = checkName(options.name);
       const mode = tlsMode(options);
       const address = parseDockerAddress(
@@ -222,6 +229,7 @@ registryOptions(
           networks: [{ name: DEFAULT_NETWORK, portGroup: options.bridgeNetwork, subnet }],
           listen: [listen],
           registry,
+          ...volumeStoreSettings(options),
           ...sizeSettings(options, options.baseImageSize),
           ...grants,
           settings,
@@ -279,6 +287,8 @@ targetCommand(program, 'delete', 'remove a virtual container host, its container
       progress('Completed successfully');
     });
   });
+
+fsckCommand(program, say);
 
 configureCommand(program, { targetCommand, withTarget, say }, progress);
 policyCommands(program, { targetCommand, withTarget, say });

@@ -1,6 +1,16 @@
 /** Volumes of the fake port layer: names and their records, without content. */
+import type { VchConfig } from '../../port-layer/config.js';
 import { PortLayerError } from '../../port-layer/errors.js';
-import type { NewVolume, VolumeContent, VolumeInfo, VolumeStore } from '../../port-layer/index.js';
+import {
+  type NewVolume,
+  type VolumeContent,
+  type VolumeInfo,
+  type VolumeStore,
+  volumeDiskName,
+} from '../../port-layer/index.js';
+import { VCH_CONFIG } from './vch-config.js';
+
+type StorePlaces = Pick<VchConfig, 'id' | 'imageStore' | 'volumeStores'>;
 
 /** @param used whether a container has a volume */
 export class FakeVolumes implements VolumeStore {
@@ -8,7 +18,10 @@ export class FakeVolumes implements VolumeStore {
   /** Requested contents of volumes, in order. */
   readonly contents: (VolumeContent & { volume: string })[] = [];
 
-  constructor(private readonly used: (name: string) => boolean) {}
+  constructor(
+    private readonly used: (name: string) => boolean,
+    private readonly config: StorePlaces = VCH_CONFIG,
+  ) {}
 
   list(): VolumeInfo[] {
     return [...this.volumes.values()];
@@ -31,6 +44,10 @@ export class FakeVolumes implements VolumeStore {
     this.known(name);
     this.contents.push({ ...content, volume: name });
     return true;
+  }
+
+  placeOf(name: string): string {
+    return volumeDiskName(this.config, name, this.volumes.get(name)?.store);
   }
 
   async remove(name: string): Promise<void> {

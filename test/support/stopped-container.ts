@@ -5,6 +5,7 @@ import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { VchConfig } from '../../port-layer/config.js';
 import { DiskReaders } from '../../port-layer/disks/disk-readers.js';
+import { volumeSource } from '../../port-layer/disks/disk-source.js';
 import { Container } from '../../port-layer/exec/container.js';
 import { ContainerCache } from '../../port-layer/exec/container-cache.js';
 import { Machine } from '../../port-layer/exec/machine.js';
@@ -84,6 +85,7 @@ export async function stoppedContainer(
       layers,
       join(directory, 'spool'),
       new VolumeUse(() => cache.all()),
+      { source: (name) => volumeSource(name, volumeDiskPath(CONFIG, name), datastore, join(directory, 'spool')) },
       neverVisited,
       readers,
     ),

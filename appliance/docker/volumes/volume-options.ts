@@ -1,5 +1,5 @@
 /** Checks the drivers, options and names of volumes. */
-import type { NewVolume } from '../../../port-layer/index.js';
+import { DEFAULT_STORE, type NewVolume } from '../../../port-layer/index.js';
 import { invalid, notFound, unsupported } from '../../../src/common/errors.js';
 
 /** Two names for the same driver: Docker's name for its own, and what the engine's volumes really are. */
@@ -18,20 +18,23 @@ const MIB = 2 ** 20;
 
 /**
  * Checks what is asked of a volume that is to be made.
- * @throws notFound (no such driver), invalid, unsupported in Docker's words, all beginning with `create <name>: `
+ * @param stores labels of the volume stores that there are
+ * @throws notFound (no such driver or store), invalid, unsupported in Docker's words, all beginning with `create <name>: `
  */
 export function newVolume(
   name: string,
   driver: string,
   options: Record<string, string> | null,
   labels: Record<string, string> | null,
+  stores: readonly string[] = [DEFAULT_STORE],
 ): NewVolume {
   const chosen = driver === '' ? DEFAULT_DRIVER : driver;
   if (!VOLUME_DRIVERS.includes(chosen))
     throw notFound(`create ${name}: error looking up volume plugin ${chosen}: plugin "${chosen}" not found`);
   checkName(name);
   const capacityBytes = capacity(name, chosen, options ?? {});
-  return { name, driver: chosen, options, labels, ...(capacityBytes === undefined ? {} : { capacityBytes }) };
+  const store = storeOf(name, options ?? {}, stores);
+  return { name, driver: chosen, options, labels, store, ...(capacityBytes === undefined ? {} : { capacityBytes }) };
 }
 
 function checkName(name: string): void {
@@ -42,6 +45,14 @@ function checkName(name: string): void {
       `create ${name}: "${name}" includes invalid characters for a local volume name, only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, use absolute path`,
     );
   if (name.length > MAX_NAME) throw invalid(`create ${name.slice(0, 40)}…: volume name is too long`);
+}
+
+/** The label of the store asked for. */
+function storeOf(name: string, options: Record<string, string>, stores: readonly string[]): string {
+  let store = DEFAULT_STORE;
+  for (const [option, value] of Object.entries(options)) if (option.toLowerCase() === 'volumestore') store = value;
+  if (!stores.includes(store)) throw notFound(`create ${name}: No volume store named (${store}) exists`);
+  return store;
 }
 
 /** The size asked for, in bytes; undefined: none. */
@@ -57,7 +68,7 @@ function capacity(name: string, driver: string, options: Record<string, string>)
       if (wanted === 0 && option === 'capacity') throw invalid(`create ${name}: Invalid size: ${value}`);
       if (wanted > 0) bytes = wanted;
     } else if (option === 'volumestore') {
-      if (value !== 'default') throw notFound(`create ${name}: No volume store named (${value}) exists`);
+      // See storeOf.
     } else if (driver === DEFAULT_DRIVER && MOUNTED_ELSEWHERE.includes(given)) {
       throw unsupported(
         `create ${name}: option "${given}" is not implemented: a volume is a disk of its own, and nothing else can be mounted in its place`,

@@ -7,8 +7,8 @@ import {
   type ExecService,
   type VolumeInfo,
   type VolumeStore,
-  volumeDiskName,
   volumeDisks,
+  volumeStores,
 } from '../../../port-layer/index.js';
 import { CaissonError, conflict, invalid, messageOf, notFound } from '../../../src/common/errors.js';
 import { newId } from '../../../src/common/ids.js';
@@ -29,15 +29,20 @@ export class VolumeService {
   /** By container, the removal of its anonymous volumes while that is under way. */
   private readonly removing = new Map<string, Promise<void>>();
 
+  /** Labels of the volume stores. */
+  private readonly stores: string[];
+
   constructor(
     private readonly store: VolumeStore,
     private readonly exec: Pick<ExecService, 'list' | 'resolve'>,
     private readonly events: Pick<EventBus, 'publish'>,
-    private readonly config: VchConfig,
-  ) {}
+    config: VchConfig,
+  ) {
+    this.stores = volumeStores(config).map(({ label }) => label);
+  }
 
   /** The path of a volume, as vSphere writes it. */
-  sourceOf = (name: string): string => volumeDiskName(this.config, name);
+  sourceOf = (name: string): string => this.store.placeOf(name);
 
   list(): VolumeInfo[] {
     return this.store.list();
@@ -78,7 +83,7 @@ export class VolumeService {
     }
     const chosen = name === '' ? newId() : name;
     const marked = name === '' ? { ...labels, [ANONYMOUS_LABEL]: '' } : labels;
-    const volume = await this.store.create(newVolume(chosen, driver, options, marked), content, signal);
+    const volume = await this.store.create(newVolume(chosen, driver, options, marked, this.stores), content, signal);
     this.events.publish('volume', 'create', chosen, { driver: volume.driver });
     return { volume, made: true };
   }

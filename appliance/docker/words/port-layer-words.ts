@@ -102,6 +102,7 @@ export const WORDS: Words = {
   'volume.notFound': ({ volume }) => `get ${volume}: no such volume`,
   'volume.inUse': ({ volume }) => `remove ${volume}: volume is in use`,
   'volume.diskInUse': null,
+  'volume.noStore': ({ store }) => `No volume store named (${store}) exists`,
   'volume.tooMany': null,
   'volume.badCapacity': null,
   'volume.noRoom': null,
@@ -110,6 +111,8 @@ export const WORDS: Words = {
   'storage.full': null,
   'storage.reserved': null,
   'storage.quota': null,
+  'storage.allQuota': null,
+  'storage.badQuota': null,
   'storage.badReserve': null,
 
   'network.notFound': ({ network }) => `network ${network} not found`,

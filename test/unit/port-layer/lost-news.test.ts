@@ -38,7 +38,7 @@ async function endpoint(host: FakeVmHost, found = false): Promise<Containers> {
   });
   const cache = new ContainerCache();
   const layers = { use: () => () => undefined, diskOf: async () => '' } as unknown as Layers;
-  const volumes = { keep: () => () => undefined, recover: async () => undefined };
+  const volumes = { keep: () => () => undefined, recover: async () => undefined, placed: <T>(mount: T): T => mount };
   const use = new VolumeUse(() => cache.all());
   const containers = new Containers(host.client, config, cache, new Networks(config, cache), layers, volumes, use);
   open.push(containers);

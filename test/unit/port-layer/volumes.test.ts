@@ -1,7 +1,9 @@
+import { existsSync } from 'node:fs';
 import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { VchConfig } from '../../../port-layer/config.js';
+import { DiskReaders } from '../../../port-layer/disks/disk-readers.js';
 import type { ContainerSpec, NewVolume, VolumeMount } from '../../../port-layer/index.js';
 import { DatastoreBlocks } from '../../../port-layer/storage/datastore-blocks.js';
 import { volumeDiskPath, volumeDisks, volumeId } from '../../../port-layer/storage/volume-disks.js';
@@ -139,7 +141,10 @@ describe('volumes', () => {
       openDisk: (path: string) => DatastoreBlocks.open(store.datastore, path),
     };
     const use = new VolumeUse(() => users);
-    const volumes = new Volumes(store, CONFIG, layers, use, join(directory, 'spool'));
+    const more = new Map([['fast', { files: localStore(directory, `fast/VIC/${CONFIG.id}`), room: null }]]);
+    const spool = join(directory, 'spool');
+    const config = { ...CONFIG, volumeStores: [{ label: 'fast', datastore: 'ssd', path: 'fast' }] };
+    const volumes = new Volumes(store, config, layers, use, spool, new DiskReaders(), null, more);
     await volumes.load();
     return volumes;
   };
@@ -153,6 +158,24 @@ describe('volumes', () => {
       await chain.close();
     }
   };
+
+  it('are in the store that they ask for, and found there again', async () => {
+    const volumes = await make();
+    await volumes.create({ ...named('f'), store: 'fast' });
+    await volumes.create({ ...named('d'), store: 'default' });
+    const fast = `fast/VIC/${CONFIG.id}/volumes/${volumeId('f')}`;
+    expect(volumes.placeOf('f')).toBe(`[ssd] ${fast}/${volumeId('f')}.vmdk`);
+    expect(existsSync(join(directory, fast, 'volume.json'))).toBe(true);
+    const again = await make();
+    expect(again.get('f')).toMatchObject({ store: 'fast' });
+    expect(again.get('d')).not.toHaveProperty('store');
+    expect(again.placed(mountOf('f'))).toEqual({ ...mountOf('f'), store: 'fast' });
+    expect(volumeDisks({ volumes: [again.placed(mountOf('f'))] })[0]).toMatchObject({ volume: 'f', store: 'fast' });
+    expect(await again.usage('f')).toBe(0);
+    await again.remove('f');
+    expect(await readdir(join(directory, `fast/VIC/${CONFIG.id}/volumes`))).toEqual([]);
+    await expect(again.create({ ...named('x'), store: 'nope' })).rejects.toThrow("there is no volume store 'nope'");
+  });
 
   it('are found again, without leftovers of half-made or removed ones', async () => {
     const volumes = await make();
