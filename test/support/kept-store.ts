@@ -89,8 +89,8 @@ export async function keptStore(stateDir: string): Promise<KeptStore> {
     const imageConfig = { architecture: 'amd64', os: 'linux', rootfs: { type: 'layers', diff_ids: diffIds } };
     const raw = Buffer.from(JSON.stringify(imageConfig));
     const id = `sha256:${sha256(raw)}`;
-    const config = imageConfig as unknown as ImageConfig;
-    await images.add({ id, rawConfig: raw, config }, [parseReference(`${name}:latest`)]);
+    const image = { id, rawConfig: raw, config: imageConfig as unknown as ImageConfig };
+    await images.add(image, [parseReference(`${name}:latest`)]);
     ids.push(id);
   }
   await volumes.create({ name: 'data', driver: 'local', labels: null, options: null, capacityBytes: 2 ** 24 });
