@@ -2,6 +2,7 @@
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { InstancePaths } from '../common/paths.js';
+import { type DatastorePlace, datastorePlaces, parseDatastore } from '../hostd/datastore/datastore-places.js';
 import { loadVmx, type VmConfig } from '../hostd/vm/vm-config.js';
 
 /** A virtual container host's part of a datastore: images, volumes, small values. */
@@ -25,7 +26,7 @@ export interface MachineFile {
 
 export interface StoreMap {
   paths: InstancePaths;
-  datastores: string[];
+  datastores: DatastorePlace[];
   hosts: HostStore[];
   machines: MachineFile[];
   /** The inventory's file as it is; null if it cannot be read. */
@@ -82,14 +83,12 @@ export async function mapStore(paths: InstancePaths): Promise<StoreMap> {
   const inventoryText = textOf(join(paths.stateDir, 'inventory.json'));
   const parsed = jsonOf(inventoryText);
   const inventory = typeof parsed === 'object' && parsed !== null ? (parsed as InventoryRecords) : null;
-  const datastores = namesIn(paths.stateDir)
-    .filter((name) => /^datastore\d+$/.test(name))
-    .map((name) => join(paths.stateDir, name));
+  const datastores = datastorePlaces({ ...paths, moreDatastores: moreDatastores(paths) });
   const machines = await machinesOf(datastores, paths.datastoreDir, inventory);
   const names = new Map(
     machines.filter(isEndpoint).map(({ config }) => [config?.extraConfig.get(VCH_KEY), config?.name]),
   );
-  const hosts = datastores.flatMap((datastore) =>
+  const hosts = datastores.flatMap(({ directory: datastore }) =>
     hostRoots(datastore).map((directory) => {
       const id = directory.slice(directory.lastIndexOf('/') + 1);
       return { id, directory, name: names.get(id) ?? null };
@@ -112,16 +111,22 @@ function hostRoots(datastore: string): string[] {
     .filter((root) => isDirectory(root));
 }
 
+/** Those that `npm start -- --datastore` was given; see `src/cli/kept-host-options.ts`. */
+function moreDatastores({ stateDir }: InstancePaths): DatastorePlace[] {
+  const kept = jsonOf(textOf(join(stateDir, 'datastores.json')));
+  return Array.isArray(kept) ? kept.map(String).map(parseDatastore) : [];
+}
+
 async function machinesOf(
-  datastores: string[],
+  datastores: DatastorePlace[],
   first: string,
   inventory: InventoryRecords | null,
 ): Promise<MachineFile[]> {
-  const found = datastores.flatMap((datastore) =>
-    namesIn(datastore).flatMap((name) =>
-      namesIn(join(datastore, name))
+  const found = datastores.flatMap(({ directory }) =>
+    namesIn(directory).flatMap((name) =>
+      namesIn(join(directory, name))
         .filter((file) => file.endsWith('.vmx'))
-        .map((file) => join(datastore, name, file)),
+        .map((file) => join(directory, name, file)),
     ),
   );
   const registered = (Array.isArray(inventory?.vms) ? inventory.vms : []).filter(({ vmx }) => typeof vmx === 'string');
@@ -131,8 +136,14 @@ async function machinesOf(
     all.map(async (path) => ({
       path,
       directory: dirname(path),
-      config: await loadVmx(path, `[datastore1] ${dirname(path).slice(first.length + 1)}`).catch(() => null),
+      config: await loadVmx(path, datastorePathOf(datastores, dirname(path))).catch(() => null),
       record: records.get(path) ?? null,
     })),
   );
+}
+
+/** `[name] path` of a directory. */
+function datastorePathOf(datastores: DatastorePlace[], path: string): string {
+  const place = datastores.find(({ directory }) => path.startsWith(`${directory}/`));
+  return place === undefined ? path : `[${place.name}] ${path.slice(place.directory.length + 1)}`;
 }
