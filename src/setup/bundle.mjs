@@ -5,7 +5,7 @@
  *
  * Plain JavaScript: the first build of a fresh clone runs it before anything is compiled.
  */
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { rolldown } from 'rolldown';
@@ -42,7 +42,8 @@ const ownPlaces = (program) => ({
 process.umask(0o022);
 const stamp = join(dist, BUNDLED_FROM);
 const build = buildOf(root);
-rmSync(join(dist, BUNDLED), { recursive: true, force: true });
+// From here on until the end nobody chooses a bundle. Who has chosen one before finds it whole, the old one or the new one.
+rmSync(stamp, { force: true });
 for (const path of PROGRAMS) {
   const file = join(dist, BUNDLED, path);
   const bundle = await rolldown({
@@ -55,8 +56,9 @@ for (const path of PROGRAMS) {
     logLevel: 'warn',
   });
   mkdirSync(dirname(file), { recursive: true });
-  await bundle.write({ file, format: 'esm', codeSplitting: false });
+  const { output } = await bundle.generate({ format: 'esm', codeSplitting: false });
   await bundle.close();
+  writeFileSync(`${file}.new`, output[0].code);
+  renameSync(`${file}.new`, file);
 }
-// Last, so that nothing uses half of them.
 writeFileSync(stamp, build);
