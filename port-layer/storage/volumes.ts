@@ -42,11 +42,20 @@ const UNFINISHED = /^[0-9a-f]{64}\.(upload|removed)-[0-9a-f]+$/;
 const described = z.strictObject({
   name: z.string().min(1),
   createdAt: z.string(),
-  capacityBytes: z.int().min(1),
+  /** 0: it has no disk. */
+  capacityBytes: z.int().min(0),
   driver: z.string(),
   labels: z.record(z.string(), z.string()).nullable(),
   options: z.record(z.string(), z.string()).nullable(),
   store: z.string().min(1).optional(),
+  mount: z
+    .strictObject({
+      type: z.enum(['tmpfs', 'nfs', 'nfs4']),
+      device: z.string(),
+      flags: z.int().min(0),
+      data: z.string(),
+    })
+    .optional(),
 });
 
 /** A volume store, as its files are reached. */
@@ -156,13 +165,14 @@ export class Volumes implements VolumeStore {
   }
 
   placeOf(name: string): string {
-    return volumeDiskName(this.config, name, this.volumes.get(name)?.store);
+    const { store, mount } = this.volumes.get(name) ?? {};
+    return mount === undefined ? volumeDiskName(this.config, name, store) : '';
   }
 
   /** A container's mount, with what its volume is. */
   placed(wanted: VolumeMount): VolumeMount {
-    const { store } = this.volumes.get(wanted.volume) ?? {};
-    return { ...wanted, ...(store === undefined ? {} : { store }) };
+    const { store, mount } = this.volumes.get(wanted.volume) ?? {};
+    return { ...wanted, ...(store === undefined ? {} : { store }), ...(mount === undefined ? {} : { mount }) };
   }
 
   /** Keeps volumes while a container is created with them. @throws notFound. @returns a function that lets go of them */
@@ -184,8 +194,8 @@ export class Volumes implements VolumeStore {
       const known = this.volumes.get(volume.name);
       if (known !== undefined) return known;
       const { capacityBytes: wanted = DEFAULT_CAPACITY, ...rest } = volume;
-      const capacityBytes = Math.ceil(wanted / GRAIN) * GRAIN;
-      if (!(capacityBytes >= MIN_CAPACITY && capacityBytes <= MAX_CAPACITY))
+      const capacityBytes = rest.mount === undefined ? Math.ceil(wanted / GRAIN) * GRAIN : 0;
+      if (rest.mount === undefined && !(capacityBytes >= MIN_CAPACITY && capacityBytes <= MAX_CAPACITY))
         throw new PortLayerError('volume.badCapacity', { bytes: wanted });
       const { store = DEFAULT_STORE, ...lasting } = rest;
       const info: VolumeInfo = {
@@ -201,7 +211,7 @@ export class Volumes implements VolumeStore {
         await files.makeDirectory(upload);
         // Wait for both, so that nothing still writes into a directory that is being removed.
         const parts = await Promise.allSettled([
-          this.writeDisk(info, `${upload}/${id}.vmdk`, content, signal),
+          info.mount === undefined ? this.writeDisk(info, `${upload}/${id}.vmdk`, content, signal) : undefined,
           files.datastore.put(`${upload}/volume.json`, JSON.stringify(info)),
         ]);
         for (const part of parts) if (part.status === 'rejected') throw part.reason;
@@ -221,6 +231,8 @@ export class Volumes implements VolumeStore {
   }
 
   async populate(name: string, content: VolumeContent, signal?: AbortSignal): Promise<boolean> {
+    // What the guest mounts is not reached from here.
+    if (this.volumes.get(name)?.mount !== undefined) return false;
     const release = await this.holdUnused(name);
     if (release === null) return false;
     try {
@@ -280,7 +292,9 @@ export class Volumes implements VolumeStore {
   }
 
   async usage(name: string, signal?: AbortSignal): Promise<number> {
-    if (!this.volumes.has(name)) throw new PortLayerError('volume.notFound', { volume: name });
+    const info = this.volumes.get(name);
+    if (info === undefined) throw new PortLayerError('volume.notFound', { volume: name });
+    if (info.mount !== undefined) throw new PortLayerError('volume.notMounted', { volume: name });
     return this.readers.using(this.source(name), (disk) => disk.usage(), signal);
   }
 
