@@ -226,6 +226,12 @@ export const CODES = {
     (s: ById & { volume: string; name: string }) =>
       `volume "${s.volume}" is in use by container ${s.name} (${s.container.slice(0, 12)}): a volume on a virtual disk can be written to by one running container at a time`,
   ),
+  /** The same for a volume in memory. */
+  'volume.memoryInUse': code(
+    'conflict',
+    (s: ById & { volume: string; name: string }) =>
+      `volume "${s.volume}" is in use by container ${s.name} (${s.container.slice(0, 12)}): a volume in memory is in that of one virtual machine, where another container would not find it`,
+  ),
   'volume.noStore': code('notFound', (s: { store: string }) => `there is no volume store '${s.store}'`),
   'volume.notMounted': code(
     'conflict',

@@ -99,5 +99,7 @@ export class VolumeUse {
 }
 
 function inUse(volume: string, { spec }: VolumeUser): Error {
-  return new PortLayerError('volume.diskInUse', { volume, container: spec.id, name: spec.name });
+  const inMemory = spec.volumes?.find((one) => one.volume === volume)?.mount !== undefined;
+  const subject = { volume, container: spec.id, name: spec.name };
+  return new PortLayerError(inMemory ? 'volume.memoryInUse' : 'volume.diskInUse', subject);
 }

@@ -102,6 +102,7 @@ export const WORDS: Words = {
   'volume.notFound': ({ volume }) => `get ${volume}: no such volume`,
   'volume.inUse': ({ volume }) => `remove ${volume}: volume is in use`,
   'volume.diskInUse': null,
+  'volume.memoryInUse': null,
   'volume.noStore': ({ store }) => `No volume store named (${store}) exists`,
   'volume.notMounted': null,
   'volume.noAddress': ({ volume, host, reason }) =>
