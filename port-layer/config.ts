@@ -160,6 +160,8 @@ const vchConfig = z.object({
       reserve: z.string().optional(),
       /** What all images together may take. */
       imageQuotaGiB: z.number().positive().optional(),
+      /** What images, containers and volumes together may take: `20GiB`. */
+      quota: z.string().optional(),
     })
     .optional(),
   /** Directory for channel sockets on the machine that runs the VMs (embedded host). */
@@ -191,4 +193,4 @@ export type PublishPolicy = NonNullable<VchConfig['publish']>;
 export type ListenConfig = z.infer<typeof listen>;
 
 export { madePortGroups } from './network/made-port-groups.js';
-export { parseReserve } from './storage/storage-reserve.js';
+export { parseQuota, parseReserve } from './storage/storage-reserve.js';

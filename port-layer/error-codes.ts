@@ -275,6 +275,13 @@ export const CODES = {
     (s: { most: number }) =>
       `no space left on device: images may take ${humanSize(s.most)} in all (disk quota exceeded)`,
   ),
+  /** What images, containers and volumes may take together. */
+  'storage.allQuota': code(
+    'insufficientResources',
+    (s: { most: number; used: number; wanted: number }) =>
+      `no space left on device: images, containers and volumes take ${humanSize(s.used)} of the ${humanSize(s.most)} that they may in all, and ${humanSize(s.wanted)} more are needed (disk quota exceeded)`,
+  ),
+  'storage.badQuota': code('invalid', (s: { text: string }) => `'${s.text}' is no size, such as 20GiB`),
   'storage.badReserve': code(
     'invalid',
     (s: { text: string }) => `'${s.text}' is no part of a filesystem and no size, such as 5% or 2GiB`,

@@ -44,6 +44,6 @@ export { HOST_GATEWAY } from './network/types.js';
 export type { GuestProcess, Meter, ObserveService, ProcessList, ResourceUsage } from './observe/types.js';
 export { openPortLayer } from './open.js';
 export type { PortLayer } from './port-layer.js';
-export { type Grow, type StorageReserve, withoutRoom } from './storage/storage-reserve.js';
+export { type Grow, type StorageReserve, type StorageUsage, withoutRoom } from './storage/storage-reserve.js';
 export type * from './storage/types.js';
 export { DEFAULT_STORE, volumeDiskName, volumeDisks, volumeStores } from './storage/volume-disks.js';

@@ -23,6 +23,7 @@ import { ImageStoreFiles } from './storage/image-store-files.js';
 import { DatastoreKeyValueStore } from './storage/key-value-store.js';
 import { Layers } from './storage/layers.js';
 import { localSpace, StorageReserve, storageLimits } from './storage/storage-reserve.js';
+import { usageBesidesImages } from './storage/storage-usage.js';
 import { volumeStores } from './storage/volume-disks.js';
 import { VolumeUse } from './storage/volume-use.js';
 import { type StoreFiles, Volumes } from './storage/volumes.js';
@@ -35,7 +36,9 @@ export async function openPortLayer(config: VchConfig): Promise<PortLayer> {
     await mkdir(config.channelDir, { recursive: true, mode: 0o711 });
     const spool = join(ownSpoolDirectory(config.id), 'disks');
     const files = new ImageStoreFiles(client, config, datacenter);
-    const roomFor = (store: ImageStoreFiles, datastore: string, imageBytes?: () => number): StorageReserve =>
+    const volumeFiles = new Map<string, ImageStoreFiles>();
+    const imageBytes = (): number => layers.list().reduce((sum, { size }) => sum + size, 0);
+    const roomFor = (store: ImageStoreFiles, datastore: string): StorageReserve =>
       new StorageReserve(
         {
           [`[${datastore}]`]: () => store.space(),
@@ -43,10 +46,9 @@ export async function openPortLayer(config: VchConfig): Promise<PortLayer> {
         },
         storageLimits(config.storage),
         imageBytes,
+        () => usageBesidesImages(client, config, [...volumeFiles.values()]),
       );
-    const room = roomFor(files, config.imageStore.datastore, () =>
-      layers.list().reduce((sum, { size }) => sum + size, 0),
-    );
+    const room = roomFor(files, config.imageStore.datastore);
     const layers: Layers = new Layers(files, config, spool, room);
     await layers.load();
     const cache = new ContainerCache();
@@ -56,6 +58,7 @@ export async function openPortLayer(config: VchConfig): Promise<PortLayer> {
     const [first, ...others] = volumeStores(config).map(({ label, datastore, path }): [string, StoreFiles] => {
       const beside = datastore === config.imageStore.datastore;
       const space = new ImageStoreFiles(client, config, datacenter, { datastore, path });
+      volumeFiles.set(label, space);
       return [label, { files: space, room: beside ? room : roomFor(space, datastore) }];
     });
     const [, own] = first!;
@@ -71,6 +74,7 @@ export async function openPortLayer(config: VchConfig): Promise<PortLayer> {
     await network.load();
     const endpoint = new OwnVmKeys(client, config.id);
     const exec = new Containers(client, config, cache, network, layers, volumes, volumeUse);
+    exec.room = room;
     layers.usedByContainers = () => new Set(cache.all().flatMap((container) => container.spec.layer ?? []));
     const watcher = new PropertyWatcher(client, config.resourcePool, 'VirtualMachine', [...VM_PROPERTIES], {
       changed: ({ ref, props }) => {

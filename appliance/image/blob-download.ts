@@ -1,10 +1,10 @@
 /** Downloads one blob to a spool file: resumes after an interruption, verifies it, and reads no more than its descriptor says. */
 import { createHash, type Hash } from 'node:crypto';
 import { type FileHandle, open, rm } from 'node:fs/promises';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { Grow } from '../../port-layer/index.js';
 import { cancelled, errnoOf, insufficientResources, invalid, messageOf } from '../../src/common/errors.js';
 import { logger } from '../../src/common/log.js';
+import { backOff } from './back-off.js';
 import type { Descriptor } from './manifest.js';
 import { layerProgress, layerStatus, ProgressMeter } from './progress.js';
 import type { RegistryClient } from './registry-client.js';
@@ -87,7 +87,8 @@ class Download {
         signal.throwIfAborted();
         if (attempt === ATTEMPTS || !isRetriable(error)) throw error;
         log.warn({ digest: descriptor.digest, attempt, reason: messageOf(error) }, 'layer download failed, retrying');
-        await this.#backOff(attempt, error);
+        const { retryDelayMs } = this.options;
+        await backOff({ digest: descriptor.digest, retryDelayMs, emit, signal }, attempt, error);
       }
     }
   }
@@ -148,19 +149,6 @@ class Download {
     this.#resumed = false;
     await this.#restart();
     throw resumed ? new RegistryFailure('invalid', message, { retriable: true }) : invalid(message);
-  }
-
-  async #backOff(attempt: number, error: unknown): Promise<void> {
-    const { descriptor, signal, emit, retryDelayMs } = this.options;
-    const asked = error instanceof RegistryFailure ? error.details.retryAfterMs : undefined;
-    let left = asked ?? attempt * retryDelayMs;
-    while (left > 0) {
-      const seconds = Math.ceil(left / 1000);
-      emit(layerStatus(descriptor.digest, `Retrying in ${seconds} second${seconds === 1 ? '' : 's'}`));
-      const step = Math.min(left, 1000);
-      await sleep(step, undefined, { signal });
-      left -= step;
-    }
   }
 }
 

@@ -85,8 +85,8 @@ async function record(context: ImageWork, options: CommitOptions, diffId: string
   const id = `sha256:${sha256(rawConfig)}`;
   const config = parseConfig(rawConfig);
   return context.exclusive(async () => {
-    await context.store.add(id, rawConfig, config);
-    if (options.reference !== null) await context.store.tag(options.reference, id);
+    const references = options.reference === null ? [] : [options.reference];
+    await context.store.add({ id, rawConfig, config }, references, { named: true });
     return context.store.get(id)!;
   });
 }

@@ -288,8 +288,8 @@ class Pull {
     this.#signal.throwIfAborted();
     const updated = await this.context.exclusive(async () => {
       const before = this.#store.idOf(reference);
-      await this.#store.add(id, described.rawConfig, described.config);
-      await this.#store.refer([{ domain: reference.domain, path: reference.path, digest }, reference], id);
+      const byDigest = { domain: reference.domain, path: reference.path, digest };
+      await this.#store.add({ id, rawConfig: described.rawConfig, config: described.config }, [byDigest, reference]);
       return before !== id;
     });
     this.options.progress({ status: `Digest: ${digest}` });
@@ -306,7 +306,9 @@ class Pull {
     ]);
     const needed = this.#store.usedDiffIds();
     for (const diffId of config.rootfs.diff_ids) needed.add(diffId);
-    await Promise.all([sources.add(found, needed), manifests.keep(id, manifest)]);
+    await Promise.all([sources.add(found, needed), manifests.keep(id, manifest)]).catch((error: unknown) =>
+      log.warn({ image: id, reason: messageOf(error) }, 'a push of the image will not know where it came from'),
+    );
   }
 
   async #retrying<T>(body: () => Promise<T>): Promise<T> {

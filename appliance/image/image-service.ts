@@ -24,7 +24,14 @@ import { BlobSources } from './push/blob-sources.js';
 import type { PushCompression } from './push/compress-layer.js';
 import { pushImages } from './push/image-pusher.js';
 import { PulledManifests } from './push/push-manifest.js';
-import { familiarName, familiarString, parseAnyReference, parseReference, withDefaultTag } from './reference.js';
+import {
+  familiarName,
+  familiarString,
+  parseAnyReference,
+  parseReference,
+  type Reference,
+  withDefaultTag,
+} from './reference.js';
 import { connect } from './registry-client.js';
 import { isDockerHub, type RegistryConfig, RegistryEndpoints } from './registry-endpoints.js';
 import type {
@@ -78,6 +85,7 @@ export async function openImageService(options: ImageServiceOptions): Promise<Op
   const store = await ImageStore.open(options.kv, options.layers);
   const service = new Service(options, endpoints, store, await BlobSources.open(options.kv));
   await service.collectGarbage();
+  await store.removeLeftovers();
   return service;
 }
 
@@ -130,7 +138,8 @@ class Service implements OpenImageService {
   async pull(text: string, options: PullOptions): Promise<Image> {
     const reference = withDefaultTag(parseReference(text));
     if (familiarName(reference) === 'scratch') throw invalid("'scratch' is a reserved name");
-    const { image } = await pullImage(this.#pulling(), reference, { ...options, signal: this.#until(options.signal) });
+    const signal = this.#until(options.signal);
+    const { image } = await this.#pulled(() => pullImage(this.#pulling(), reference, { ...options, signal }));
     this.#emit('pull', familiarString(reference), familiarName(reference), image);
     return image;
   }
@@ -138,9 +147,18 @@ class Service implements OpenImageService {
   async pullAll(repository: string, options: PullOptions): Promise<void> {
     const reference = parseReference(repository);
     if (familiarName(reference) === 'scratch') throw invalid("'scratch' is a reserved name");
-    await pullTags(this.#pulling(), reference, { ...options, signal: this.#until(options.signal) }, (tagged, image) =>
-      this.#emit('pull', familiarString(tagged), familiarName(tagged), image),
-    );
+    const signal = this.#until(options.signal);
+    const pulled = (tagged: Reference, image: Image): void =>
+      this.#emit('pull', familiarString(tagged), familiarName(tagged), image);
+    await this.#pulled(() => pullTags(this.#pulling(), reference, { ...options, signal }, pulled));
+  }
+
+  /** Layers of a pull that failed stay for the next attempt, except where there is no room for them. */
+  #pulled<T>(pull: () => Promise<T>): Promise<T> {
+    return pull().catch(async (error: unknown) => {
+      if (isKind(error, 'insufficientResources')) await this.#clear();
+      throw error;
+    });
   }
 
   #pulling(): PullContext {
@@ -203,7 +221,10 @@ class Service implements OpenImageService {
 
   async commit(options: CommitOptions): Promise<Image> {
     const signal = this.#until(options.signal);
-    const image = await commitImage(this.#work(), { ...options, signal });
+    const image = await commitImage(this.#work(), { ...options, signal }).catch(async (error: unknown) => {
+      await this.#clear();
+      throw error;
+    });
     this.#emit('create', image.id, image.id, image);
     if (options.reference !== null) this.#emit('tag', image.id, familiarString(options.reference), image);
     return image;
@@ -227,10 +248,16 @@ class Service implements OpenImageService {
         this.#emit('load', image.id, image.id, image),
       );
     } catch (error) {
-      // Layers of the image that failed.
-      await this.collectGarbage();
+      await this.#clear();
       throw error;
     }
+  }
+
+  /** After a failure: removes the layers of an image that was not made. */
+  async #clear(): Promise<void> {
+    await this.collectGarbage().catch((error: unknown) =>
+      log.warn({ reason: messageOf(error) }, 'layers of an image that failed stay until the next start'),
+    );
   }
 
   save(names: string[], options: { platform?: Platform; signal?: AbortSignal }): Readable {
@@ -253,7 +280,11 @@ class Service implements OpenImageService {
   }
 
   async import(tar: Readable, options: ImportOptions): Promise<Image> {
-    const image = await importImage(this.#work(), tar, { ...options, signal: this.#until(options.signal) });
+    const signal = this.#until(options.signal);
+    const image = await importImage(this.#work(), tar, { ...options, signal }).catch(async (error: unknown) => {
+      await this.#clear();
+      throw error;
+    });
     if (options.reference !== null) this.#emit('tag', image.id, familiarString(options.reference), image);
     this.#emit('import', image.id, image.id, image);
     return image;
@@ -321,6 +352,7 @@ class Service implements OpenImageService {
   }
 
   async #collect(): Promise<void> {
+    await this.store.settle();
     const used = this.store.usedChainIds();
     const depth = (chain: string): number => {
       const parent = this.#layers.get(chain)?.parent;
@@ -338,6 +370,7 @@ class Service implements OpenImageService {
   }
 
   async #releaseLayers(chainIds: string[]): Promise<string[]> {
+    await this.store.settle();
     const used = this.store.usedChainIds();
     const released: string[] = [];
     for (const chain of chainIds.toReversed()) {

@@ -23,6 +23,8 @@ import type { Image, ImageConfig } from './types.js';
 const log = logger('image');
 const INDEX_KEY = 'images';
 const configKey = (id: string): string => `image-${id.replace('sha256:', '')}`;
+/** See `push/push-manifest.ts`. */
+export const manifestKey = (id: string): string => `manifest-${id.replace('sha256:', '')}`;
 
 const indexSchema = z.object({
   version: z.literal(1),
@@ -53,19 +55,30 @@ function lookupKey(reference: Reference): string {
   return full.digest ? `${repositoryName(full)}@${full.digest}` : canonicalString(full);
 }
 
+/** What the index holds. */
+interface Records {
+  images: Map<string, Stored>;
+  references: Map<string, { reference: Reference; id: string }>;
+  tagged: Map<string, Date>;
+}
+
 /** See the file's head. */
 export class ImageStore {
-  #images = new Map<string, Stored>();
-  #references = new Map<string, { reference: Reference; id: string }>();
-  #tagged = new Map<string, Date>();
-  #saving: Promise<void> = Promise.resolve();
+  /** As on the datastore, unless a write has failed: see {@link settle}. */
+  #records: Records = { images: new Map(), references: new Map(), tagged: new Map() };
+  #changing: Promise<void> = Promise.resolve();
+  /** The last write of the index failed. It may have been done all the same. */
+  #unsure = false;
 
   private constructor(
     private readonly kv: KeyValueStore,
     private readonly layers: LayerStore,
   ) {}
 
-  /** Reads the records. An image whose configuration or layers are gone is dropped: it can be pulled again. */
+  /**
+   * Reads the records. An image whose configuration or layers are gone is dropped: it can be pulled again.
+   * @throws whatever reading throws: a record that cannot be read now may be readable later
+   */
   static async open(kv: KeyValueStore, layers: LayerStore): Promise<ImageStore> {
     const store = new ImageStore(kv, layers);
     const data = await kv.get(INDEX_KEY);
@@ -76,23 +89,23 @@ export class ImageStore {
     } catch (error) {
       throw internal(`the record of images (${INDEX_KEY}) can't be read: ${messageOf(error)}`, error);
     }
+    const { images, references, tagged } = store.#records;
     for (const id of index.images) {
+      const rawConfig = await kv.get(configKey(id));
       try {
-        store.#images.set(id, await store.#load(id));
+        images.set(id, store.#parse(id, rawConfig));
       } catch (error) {
         log.error({ image: id, reason: messageOf(error) }, 'image dropped');
       }
     }
     for (const [name, id] of Object.entries(index.references)) {
-      if (store.#images.has(id)) store.#references.set(name, { reference: parseReference(name), id });
+      if (images.has(id)) references.set(name, { reference: parseReference(name), id });
     }
-    for (const [id, time] of Object.entries(index.tagged ?? {}))
-      if (store.#images.has(id)) store.#tagged.set(id, new Date(time));
+    for (const [id, time] of Object.entries(index.tagged ?? {})) if (images.has(id)) tagged.set(id, new Date(time));
     return store;
   }
 
-  async #load(id: string): Promise<Stored> {
-    const rawConfig = await this.kv.get(configKey(id));
+  #parse(id: string, rawConfig: Buffer | undefined): Stored {
     if (!rawConfig) throw internal('its configuration is missing');
     if (`sha256:${sha256(rawConfig)}` !== id) throw internal('its configuration is damaged');
     const config = parseConfig(rawConfig);
@@ -105,11 +118,13 @@ export class ImageStore {
   /** Newest first, in the order of `docker images`. */
   list(): Image[] {
     const created = (image: Image) => Date.parse(image.config.created ?? '') || 0;
-    return [...this.#images.values()].map((stored) => this.#present(stored)).sort((a, b) => created(b) - created(a));
+    return [...this.#records.images.values()]
+      .map((stored) => this.#present(stored))
+      .sort((a, b) => created(b) - created(a));
   }
 
   get(id: string): Image | undefined {
-    const stored = this.#images.get(id);
+    const stored = this.#records.images.get(id);
     return stored && this.#present(stored);
   }
 
@@ -129,19 +144,19 @@ export class ImageStore {
 
   /** The image that a reference means, without trying it as an id. */
   idOf(reference: Reference): string | undefined {
-    return this.#references.get(lookupKey(reference))?.id;
+    return this.#records.references.get(lookupKey(reference))?.id;
   }
 
   #search(prefix: string): string | undefined {
     const hex = prefix.replace(/^sha256:/, '');
     if (!/^[0-9a-f]+$/.test(hex)) return undefined;
-    const found = [...this.#images.keys()].filter((id) => id.startsWith(`sha256:${hex}`));
+    const found = [...this.#records.images.keys()].filter((id) => id.startsWith(`sha256:${hex}`));
     return found.length === 1 ? found[0] : undefined;
   }
 
   /** References to an image, in the order of their normal form. */
   referencesTo(id: string): Reference[] {
-    return [...this.#references]
+    return [...this.#records.references]
       .filter(([, entry]) => entry.id === id)
       .sort(([a], [b]) => (a < b ? -1 : 1))
       .map(([, entry]) => entry.reference);
@@ -149,53 +164,88 @@ export class ImageStore {
 
   /** Chain ids that stored images need. */
   usedChainIds(): Set<string> {
-    return new Set([...this.#images.values()].flatMap((image) => image.chainIds));
+    return new Set([...this.#records.images.values()].flatMap((image) => image.chainIds));
   }
 
   /** Diff ids of the layers of stored images. */
   usedDiffIds(): Set<string> {
-    return new Set([...this.#images.values()].flatMap(({ config }) => config.rootfs.diff_ids));
+    return new Set([...this.#records.images.values()].flatMap(({ config }) => config.rootfs.diff_ids));
   }
 
-  /** Records an image whose layers are in the store; does nothing if it is already known. */
-  async add(id: string, rawConfig: Buffer, config: ImageConfig): Promise<void> {
-    if (this.#images.has(id)) return;
-    await this.kv.put(configKey(id), rawConfig);
-    this.#images.set(id, { id, config, rawConfig, chainIds: chainIdsOf(config.rootfs.diff_ids) });
-    await this.#save();
+  /**
+   * Records an image whose layers are in the store, if it is not known yet, and points references at it: in one step.
+   * @param named references that a user gives it, with the time; others are what it was pulled by
+   */
+  async add(
+    image: { id: string; rawConfig: Buffer; config: ImageConfig },
+    references: Reference[],
+    { named = false }: { named?: boolean } = {},
+  ): Promise<void> {
+    const { id, rawConfig, config } = image;
+    const known = this.#records.images.has(id);
+    const nothingNew = references.every((reference) => this.idOf(reference) === id) && !named;
+    if (known && (references.length === 0 || nothingNew)) return;
+    // Nobody looks at it before it is in the index.
+    if (!known) await this.kv.put(configKey(id), rawConfig);
+    await this.#change((records) => {
+      if (!known) records.images.set(id, { id, config, rawConfig, chainIds: chainIdsOf(config.rootfs.diff_ids) });
+      if (named && references.length > 0) records.tagged.set(id, new Date());
+      for (const reference of references) point(records, reference, id);
+    });
   }
 
   /** Points references (with a tag or a digest each) at an image. */
   async refer(references: Reference[], id: string): Promise<void> {
-    let changed = false;
-    for (const reference of references) {
-      const key = lookupKey(reference);
-      if (this.#references.get(key)?.id === id) continue;
-      this.#references.set(key, { reference: parseReference(key), id });
-      changed = true;
-    }
-    if (changed) await this.#save();
+    const changed = references.filter((reference) => this.#records.references.get(lookupKey(reference))?.id !== id);
+    if (changed.length === 0) return;
+    await this.#change((records) => {
+      for (const reference of changed) point(records, reference, id);
+    });
   }
 
   /** Gives an image a tag at a user's request, and records the time. */
   async tag(reference: Reference, id: string): Promise<void> {
-    this.#tagged.set(id, new Date());
-    const key = lookupKey(reference);
-    this.#references.set(key, { reference: parseReference(key), id });
-    await this.#save();
+    await this.#change((records) => {
+      records.tagged.set(id, new Date());
+      point(records, reference, id);
+    });
   }
 
   /** Removes one reference; does nothing if it does not exist. */
   async unrefer(reference: Reference): Promise<void> {
-    if (this.#references.delete(lookupKey(reference))) await this.#save();
+    const key = lookupKey(reference);
+    if (this.#records.references.has(key)) await this.#change(({ references }) => void references.delete(key));
   }
 
   /** Removes an image's record; its references must be gone. */
   async delete(id: string): Promise<void> {
-    if (!this.#images.delete(id)) return;
-    this.#tagged.delete(id);
-    await this.#save();
-    await this.kv.delete(configKey(id));
+    if (!this.#records.images.has(id)) return;
+    await this.#change(({ images, tagged }) => {
+      images.delete(id);
+      tagged.delete(id);
+    });
+    // It is no longer an image: what is left of it is removed at the next start.
+    await this.kv
+      .delete(configKey(id))
+      .catch((error: unknown) => log.warn({ image: id, reason: messageOf(error) }, 'a configuration stays'));
+  }
+
+  /**
+   * Makes sure that the index on the datastore is the one that is in force. Must be called before layers are deleted: after a write that
+   * failed although it was done, the index on the datastore may have an image more.
+   */
+  async settle(): Promise<void> {
+    if (this.#unsure) await this.#change(() => undefined);
+  }
+
+  /** Removes configurations that no image has: of images that were being added or removed when the endpoint was killed. */
+  async removeLeftovers(): Promise<void> {
+    const needed = new Set([...this.#records.images.keys()].flatMap((id) => [configKey(id), manifestKey(id)]));
+    for (const key of await this.kv.keys())
+      if (/^(image|manifest)-[0-9a-f]{64}$/.test(key) && !needed.has(key))
+        await this.kv
+          .delete(key)
+          .catch((error: unknown) => log.warn({ key, reason: messageOf(error) }, 'a record without an image stays'));
   }
 
   #present(stored: Stored): Image {
@@ -205,7 +255,7 @@ export class ImageStore {
     const layerSizes = stored.chainIds.map((chain) => this.layers.get(chain)?.size ?? 0);
     return {
       ...stored,
-      taggedAt: this.#tagged.get(stored.id) ?? null,
+      taggedAt: this.#records.tagged.get(stored.id) ?? null,
       repoTags: familiar((reference) => reference.digest === undefined),
       repoDigests: familiar((reference) => reference.digest !== undefined),
       layerSizes,
@@ -213,18 +263,32 @@ export class ImageStore {
     };
   }
 
-  /** Writes the index in its state when its turn comes, so that writes never overtake each other. */
-  #save(): Promise<void> {
-    const saved = this.#saving.then(() => {
-      const index: z.infer<typeof indexSchema> = {
-        version: 1,
-        images: [...this.#images.keys()],
-        references: Object.fromEntries([...this.#references].map(([key, { id }]) => [key, id])),
-        tagged: Object.fromEntries([...this.#tagged].map(([id, time]) => [id, time.toISOString()])),
-      };
-      return this.kv.put(INDEX_KEY, Buffer.from(JSON.stringify(index)));
+  /** Writes the index as it will be, then makes the change. Changes follow each other; a failed one has changed nothing. */
+  #change(edit: (records: Records) => void): Promise<void> {
+    const changed = this.#changing.then(async () => {
+      const { images, references, tagged } = this.#records;
+      const next: Records = { images: new Map(images), references: new Map(references), tagged: new Map(tagged) };
+      edit(next);
+      this.#unsure = true;
+      await this.kv.put(INDEX_KEY, Buffer.from(JSON.stringify(indexOf(next))));
+      this.#unsure = false;
+      this.#records = next;
     });
-    this.#saving = saved.catch(() => {});
-    return saved;
+    this.#changing = changed.catch(() => {});
+    return changed;
   }
+}
+
+function point({ references }: Records, reference: Reference, id: string): void {
+  const key = lookupKey(reference);
+  references.set(key, { reference: parseReference(key), id });
+}
+
+function indexOf({ images, references, tagged }: Records): z.infer<typeof indexSchema> {
+  return {
+    version: 1,
+    images: [...images.keys()],
+    references: Object.fromEntries([...references].map(([key, { id }]) => [key, id])),
+    tagged: Object.fromEntries([...tagged].map(([id, time]) => [id, time.toISOString()])),
+  };
 }

@@ -77,6 +77,7 @@ export class LayerFetcher {
     const bytes = missing.reduce((sum, { descriptor }) => sum + descriptor.size, 0);
     if (missing.length > 0) await this.room?.check(bytes);
     if (missing.length > 0) this.room?.checkQuota(bytes);
+    if (missing.length > 0) await this.room?.checkStorageQuota(bytes);
     const context = { ...options, signal };
     // A failed pull returns only after the writes that it aborted have closed their files.
     const writes: Promise<void>[] = [];

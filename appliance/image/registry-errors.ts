@@ -1,5 +1,13 @@
 /** What can go wrong between us and a registry, in Docker's words (which are Go's for network errors). */
-import { CaissonError, cancelled, type ErrorKind, errnoOf } from '../../src/common/errors.js';
+import {
+  CaissonError,
+  cancelled,
+  type ErrorKind,
+  errnoOf,
+  isKind,
+  messageOf,
+  unauthorized,
+} from '../../src/common/errors.js';
 import { familiarName, familiarString, type Reference } from './reference.js';
 
 /** A failed exchange with a registry. */
@@ -108,6 +116,8 @@ const BY_STATUS: Readonly<Record<number, [code: string, message: string]>> = {
   429: ['TOOMANYREQUESTS', 'You have reached your pull rate limit'],
 };
 
+const RETRY_AFTER_MAX_MS = 60_000;
+
 /** Longest part of a registry's own message that is passed on. */
 const MESSAGE_MAX = 1000;
 
@@ -121,10 +131,9 @@ export function statusFailure(
   body: string,
   retryAfter?: string | undefined,
 ): RegistryFailure {
-  const known = errorOfBody(body) ?? BY_STATUS[status];
+  const known = errorOfBody(body, status) ?? BY_STATUS[status];
   const retriable = status >= 500 || status === 429 || status === 408;
-  const seconds = Number(retryAfter);
-  const retryAfterMs = Number.isFinite(seconds) && seconds > 0 ? Math.min(seconds, 60) * 1000 : undefined;
+  const retryAfterMs = waitOf(retryAfter);
   if (!known) {
     return new RegistryFailure('unavailable', `received unexpected HTTP status: ${status} ${statusText}`.trim(), {
       retriable,
@@ -142,6 +151,13 @@ export function statusFailure(
   });
 }
 
+/** Milliseconds of a `Retry-After` header, which has seconds or a date (RFC 9110 section 10.2.3), and at most a minute. */
+function waitOf(retryAfter: string | undefined): number | undefined {
+  if (retryAfter === undefined) return undefined;
+  const wait = /^\d+$/.test(retryAfter) ? Number(retryAfter) * 1000 : Date.parse(retryAfter) - Date.now();
+  return wait > 0 ? Math.min(wait, RETRY_AFTER_MAX_MS) : undefined;
+}
+
 function kindOfStatus(status: number): ErrorKind {
   if (status === 401) return 'unauthorized';
   if (status === 403) return 'forbidden';
@@ -149,16 +165,25 @@ function kindOfStatus(status: number): ErrorKind {
   return 'unavailable';
 }
 
-/** The first error of a distribution-spec error body. */
-function errorOfBody(body: string): [code: string, message: string] | undefined {
+/** The first error of a distribution-spec error body, or what a token server has to say. */
+function errorOfBody(body: string, status: number): [code: string, message: string] | undefined {
   try {
-    const parsed = JSON.parse(body) as { errors?: { code?: unknown; message?: unknown }[] } | null;
+    const parsed = JSON.parse(body) as { errors?: { code?: unknown; message?: unknown }[]; details?: unknown } | null;
     const first = parsed?.errors?.[0];
+    const byStatus = BY_STATUS[status]?.[0];
+    if (typeof parsed?.details === 'string' && parsed.details !== '' && byStatus !== undefined)
+      return [byStatus, parsed.details];
     if (typeof first?.code !== 'string') return undefined;
     return [first.code, typeof first.message === 'string' ? first.message : ''];
   } catch {
     return undefined;
   }
+}
+
+/** Words the failure of a push for Docker's users: unlike that of a pull, it does not say which request lacked credentials. */
+export function pushFailure(error: unknown): unknown {
+  const words = 'no basic auth credentials';
+  return isKind(error, 'unauthorized') && messageOf(error).endsWith(`: ${words}`) ? unauthorized(words, error) : error;
 }
 
 /** Words the failure of a pull for Docker's users (moby `distribution/errors.go`): says what was not found. */

@@ -3,10 +3,13 @@ import type { Readable } from 'node:stream';
 import { type HttpClient, type HttpRequest, type HttpResponse, header, readBody } from './http.js';
 import { Authorizer } from './registry-auth.js';
 import type { RegistryEndpoint } from './registry-endpoints.js';
-import { statusFailure } from './registry-errors.js';
+import { RegistryFailure, statusFailure } from './registry-errors.js';
 import type { RegistryAuth } from './types.js';
 
 const ERROR_BODY_MAX = 64 * 1024;
+/** After these the same request is sent again, body and all (RFC 9110 sections 15.4.8 and 15.4.9). */
+const BODY_REDIRECTS = new Set([307, 308]);
+const REDIRECTS_MAX = 5;
 
 /** What goes with a request. */
 export interface SessionRequest {
@@ -50,16 +53,15 @@ export class RegistrySession {
    */
   async request(method: HttpRequest['method'], where: string | URL, options: SessionRequest): Promise<HttpResponse> {
     const { signal, success = [200] } = options;
-    const url = typeof where === 'string' ? new URL(this.endpoint.url + where) : where;
-    const words = `${method.charAt(0)}${method.slice(1).toLowerCase()} "${url.href}"`;
-    // Another server that the registry leads to gets no credentials.
-    const own = url.origin === new URL(this.endpoint.url).origin;
-    const send = async () =>
-      this.#send(method, url, options, own ? await this.#authorizer.header(words, signal) : undefined, own);
-    let response = await send();
-    if (response.status === 401 && own && this.#authorizer.learn(response)) {
+    let response = await this.#authorized(method, this.#urlOf(where), options);
+    // Those of a GET or HEAD were followed already.
+    for (let redirects = 0; BODY_REDIRECTS.has(response.status) && redirects < REDIRECTS_MAX; redirects++) {
+      const location = header(response, 'location');
+      if (location === undefined || !URL.canParse(location, response.url.href)) break;
+      const next = new URL(location, response.url);
+      if (next.protocol !== 'https:' && next.protocol !== 'http:') break;
       response.body.destroy();
-      response = await send();
+      response = await this.#authorized(method, next, options);
     }
     if (success.includes(response.status)) return response;
     const body = await readBody(response, ERROR_BODY_MAX, signal).catch((error) => {
@@ -67,7 +69,30 @@ export class RegistrySession {
       if (signal.aborted) throw error;
       return Buffer.alloc(0);
     });
+    // Only of something that is read one can say without the registry's words that it is not there.
+    if (response.status === 404 && body.length === 0 && method !== 'GET' && method !== 'HEAD')
+      throw new RegistryFailure('unavailable', 'received unexpected HTTP status: 404 Not Found', {
+        retriable: false,
+        status: 404,
+      });
     throw statusFailure(response.status, response.statusText, body.toString('utf8'), header(response, 'retry-after'));
+  }
+
+  #urlOf(where: string | URL): URL {
+    return typeof where === 'string' ? new URL(this.endpoint.url + where) : where;
+  }
+
+  /** A 401 is retried once, as its challenge demands. */
+  async #authorized(method: HttpRequest['method'], url: URL, options: SessionRequest): Promise<HttpResponse> {
+    const words = `${method.charAt(0)}${method.slice(1).toLowerCase()} "${url.href}"`;
+    // Another server that the registry leads to gets no credentials.
+    const own = url.origin === new URL(this.endpoint.url).origin;
+    const send = async () =>
+      this.#send(method, url, options, own ? await this.#authorizer.header(words, options.signal) : undefined, own);
+    const response = await send();
+    if (response.status !== 401 || !own || !this.#authorizer.learn(response)) return response;
+    response.body.destroy();
+    return send();
   }
 
   #send(

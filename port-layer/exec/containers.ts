@@ -12,6 +12,7 @@ import { brokeProtocol } from '../interaction/patience.js';
 import { cardsOf } from '../network/endpoints.js';
 import type { Networks } from '../network/networks.js';
 import type { Layers } from '../storage/layers.js';
+import type { StorageReserve } from '../storage/storage-reserve.js';
 import type { VolumeUse } from '../storage/volume-use.js';
 import type { Volumes } from '../storage/volumes.js';
 import type { Container } from './container.js';
@@ -43,6 +44,8 @@ import { containerVmSpec, SPEC_KEY, vmName } from './vm-spec.js';
 
 const log = logger('exec');
 const KILL_MS = 10_000;
+/** What a new container's files take at least; they grow with what it writes. */
+const NEW_CONTAINER = 2 ** 20;
 /** The exit code of a failed start that did not get as far as a process with an exit code of its own. */
 const START_FAILED = 128;
 const SIGKILL = 9;
@@ -80,6 +83,9 @@ export class Containers implements ExecService, ExecContext {
     },
     leaseChanged: (container, before) => this.memberships.leaseChanged(container, before),
   });
+
+  /** Set by the port layer. */
+  room: Pick<StorageReserve, 'checkStorageQuota'> | null = null;
 
   constructor(
     readonly client: VimClient,
@@ -128,6 +134,7 @@ export class Containers implements ExecService, ExecContext {
     const release = this.layers.use(wanted.layer);
     let letGo = (): void => undefined;
     try {
+      await this.room?.checkStorageQuota(NEW_CONTAINER);
       letGo = this.volumes.keep((wanted.volumes ?? []).map(({ volume }) => volume));
       const spec = this.networks.places.settle(withPlaces(wanted, this.volumes));
       const parent = await this.layers.diskOf(spec.layer);

@@ -3,12 +3,18 @@ import { isKind } from '../../src/common/errors.js';
 import {
   type DatastoreClient,
   datastorePath,
+  type HostDatastoreBrowserSearchSpec,
   type ManagedObjectReference,
   type VimClient,
 } from '../../src/vim25/index.js';
 import type { VchConfig } from '../config.js';
 import { PortLayerError } from '../errors.js';
 import { storeRoot } from './volume-disks.js';
+
+/** What is used of HostDatastoreBrowserSearchResults: the files of a directory. */
+interface Found {
+  file?: { $type?: string; path: string; fileSize?: number }[];
+}
 
 /** Directories below `VIC/<vch id>` of a store: that of the images, or one of volumes. */
 export class ImageStoreFiles {
@@ -88,6 +94,20 @@ export class ImageStoreFiles {
     return { capacity: summary?.capacity ?? 0, free: summary?.freeSpace ?? 0 };
   }
 
+  /** Bytes of all files below a directory; 0 if it does not exist. */
+  async bytesBelow(path: string): Promise<number> {
+    const found = await this.search('SearchDatastoreSubFolders_Task', path, {
+      matchPattern: ['*'],
+      details: { fileType: false, fileSize: true, modification: false, fileOwner: false },
+    });
+    const directories = (found as { HostDatastoreBrowserSearchResults?: Found[] } | null)
+      ?.HostDatastoreBrowserSearchResults;
+    return (directories ?? (found as Found[] | null) ?? [])
+      .flatMap(({ file = [] }) => file)
+      .filter(({ $type }) => $type !== 'FolderFileInfo')
+      .reduce((sum, { fileSize = 0 }) => sum + Number(fileSize), 0);
+  }
+
   private async findDatastore(): Promise<ManagedObjectReference> {
     const datastores = await this.client.retrieve([this.datacenter], 'Datacenter', ['datastore']);
     const stores = await this.client.retrieve(datastores[0]?.props.datastore ?? [], 'Datastore', ['name']);
@@ -98,18 +118,24 @@ export class ImageStoreFiles {
 
   /** Names in a directory; none if it does not exist. */
   async list(path: string): Promise<string[]> {
+    const found = await this.search('SearchDatastore_Task', path, { matchPattern: ['*'] });
+    return ((found as Found | null)?.file ?? []).map((file) => file.path);
+  }
+
+  /** Null if there is no such directory. */
+  private async search(
+    operation: 'SearchDatastore_Task' | 'SearchDatastoreSubFolders_Task',
+    path: string,
+    searchSpec: HostDatastoreBrowserSearchSpec,
+  ): Promise<unknown> {
     const datastores = await this.client.retrieve([this.datacenter], 'Datacenter', ['datastore']);
     const stores = await this.client.retrieve(datastores[0]?.props.datastore ?? [], 'Datastore', ['name', 'browser']);
     const browser = stores.find((store) => store.props.name === this.store.datastore)?.props.browser;
     if (browser === undefined) throw new PortLayerError('target.noDatastore', { datastore: this.store.datastore });
     try {
-      const result = (await this.client.runTask('SearchDatastore_Task', browser, {
-        datastorePath: this.path(path),
-        searchSpec: { matchPattern: ['*'] },
-      })) as { file?: { path: string }[] };
-      return (result.file ?? []).map((file) => file.path);
+      return (await this.client.runTask(operation, browser, { datastorePath: this.path(path), searchSpec })) ?? null;
     } catch (error) {
-      if (isKind(error, 'notFound')) return [];
+      if (isKind(error, 'notFound')) return null;
       throw error;
     }
   }

@@ -28,6 +28,10 @@ export class DatastoreKeyValueStore implements KeyValueStore {
     }
   }
 
+  keys(): Promise<string[]> {
+    return this.files.list(`${this.files.root}/kv`);
+  }
+
   private path(key: string): string {
     return `${this.files.root}/kv/${key.replace(/[^A-Za-z0-9._-]/g, '_')}`;
   }

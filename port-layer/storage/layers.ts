@@ -24,6 +24,7 @@ import { type DiskPublisher, DiskUploads } from './disk-publisher.js';
 import type { ImageStoreFiles } from './image-store-files.js';
 import { LayerDisks } from './layer-disks.js';
 import { checkedTar } from './layer-tar.js';
+import { removeAside } from './remove-aside.js';
 import { type StorageReserve, withoutRoom } from './storage-reserve.js';
 import type { LayerInfo, LayerStore, LayerWriteOptions } from './types.js';
 
@@ -86,11 +87,22 @@ export class Layers implements LayerStore {
           await this.files.remove(`${this.files.images}/${name}`);
           return;
         }
-        const text = await this.files.datastore.read(`${this.files.images}/${name}/layer.json`);
-        const layer = JSON.parse(text.toString('utf8')) as LayerInfo;
-        this.layers.set(layer.chainId, layer);
+        const layer = await this.read(name);
+        if (layer !== null) this.layers.set(layer.chainId, layer);
       }),
     );
+  }
+
+  /** Null for what is no layer: earlier versions removed the files of a layer one by one, and could be killed in between. */
+  private async read(name: string): Promise<LayerInfo | null> {
+    try {
+      const text = await this.files.datastore.read(`${this.files.images}/${name}/layer.json`);
+      return JSON.parse(text.toString('utf8')) as LayerInfo;
+    } catch (error) {
+      if (!isKind(error, 'notFound') && !(error instanceof SyntaxError)) throw error;
+      log.error({ layer: name, err: messageOf(error) }, 'a layer cannot be read and is left out');
+      return null;
+    }
   }
 
   has(chainId: string): boolean {
@@ -228,6 +240,7 @@ export class Layers implements LayerStore {
         capacity: this.config.container.baseImageSizeGiB * 2 ** 30,
         seed: chainId,
         grow: this.room?.growing(true),
+        content: this.room?.growing(true),
         recipe: recipeFiles(spool),
         signal,
       });
@@ -277,11 +290,16 @@ export class Layers implements LayerStore {
     try {
       await this.files.makeDirectory(upload);
       const { recipe, replaced } = recipeFiles(spool);
-      const sizes = await Promise.all([
+      const parts = await Promise.allSettled([
         info.disk === undefined ? this.publisher.publish(spool, `${upload}/${name}.vmdk`, signal) : 0,
         info.recipe === undefined ? 0 : this.recipes.publish(recipe, `${upload}/${RECIPE}`, signal),
         (info.recipe?.replaced ?? 0) === 0 ? 0 : this.recipes.publish(replaced, `${upload}/${REPLACED}`, signal),
       ]);
+      // All have ended, so that nothing still writes into a directory that is being removed.
+      const sizes = parts.map((part) => {
+        if (part.status === 'rejected') throw part.reason;
+        return part.value;
+      });
       await this.files.datastore.put(`${upload}/layer.json`, JSON.stringify(info));
       await below?.stored;
       await this.publish(info, upload);
@@ -300,10 +318,22 @@ export class Layers implements LayerStore {
     this.room?.checkQuota(this.publishing + info.size);
     this.publishing += info.size;
     try {
-      await this.files.move(upload, `${this.files.images}/${hex(info.chainId)}`);
+      await this.room?.checkStorageQuota(this.publishing);
+      await this.moveInto(upload, `${this.files.images}/${hex(info.chainId)}`);
       this.layers.set(info.chainId, info);
     } finally {
       this.publishing -= info.size;
+    }
+  }
+
+  /** What is in the way is no layer that this store knows: one that could not be read, or that was published by a call whose answer was lost. */
+  private async moveInto(upload: string, directory: string): Promise<void> {
+    try {
+      await this.files.move(upload, directory);
+    } catch (error) {
+      if (!isKind(error, 'conflict')) throw error;
+      await removeAside(this.files, directory);
+      await this.files.move(upload, directory);
     }
   }
 
@@ -340,13 +370,16 @@ export class Layers implements LayerStore {
     if (child !== undefined) throw new PortLayerError('layer.isParent', { layer: chainId, child: child.chainId });
     if ((this.uses.get(chainId) ?? 0) > 0 || this.usedByContainers().has(chainId))
       throw new PortLayerError('layer.inUse', { layer: chainId });
-    if (!this.layers.delete(chainId)) return;
+    const layer = this.layers.get(chainId);
+    if (layer === undefined) return;
+    this.layers.delete(chainId);
     this.disks.forget(this.path(chainId));
     this.onRemove();
     try {
-      await this.files.remove(`${this.files.images}/${hex(chainId)}`);
+      await removeAside(this.files, `${this.files.images}/${hex(chainId)}`);
     } catch (error) {
-      if (!isKind(error, 'notFound')) throw error;
+      this.layers.set(chainId, layer);
+      throw error;
     }
   }
 }

@@ -23,6 +23,17 @@ export interface StorageLimits {
   reserveOf(capacity: number): number;
   /** How many bytes all images may take; Infinity: no limit. */
   imageQuota: number;
+  /** How many bytes images, containers and volumes may take together; Infinity: no limit. */
+  storageQuota: number;
+}
+
+/** What is on the datastore, in bytes. */
+export interface StorageUsage {
+  images: number;
+  /** The files of containers' VMs. */
+  containers: number;
+  /** The files of volumes, which grow with what is in them. */
+  volumes: number;
 }
 
 export interface Space {
@@ -34,21 +45,34 @@ export interface Space {
 export function parseReserve(text: string): (capacity: number) => number {
   const percent = /^(\d{1,2}(?:\.\d+)?)\s*%$/.exec(text);
   if (percent !== null) return (capacity) => (capacity * Number(percent[1])) / 100;
-  const bytes = /^(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?$/i.exec(text);
-  if (bytes === null) throw new PortLayerError('storage.badReserve', { text });
-  const size = Number(bytes[1]) * UNITS[bytes[2]!.toLowerCase()]!;
+  const size = bytesOf(text);
+  if (size === null) throw new PortLayerError('storage.badReserve', { text });
   return () => size;
+}
+
+/** `20GiB`, `500m`. @throws invalid */
+export function parseQuota(text: string): number {
+  const size = bytesOf(text);
+  if (size === null || size === 0) throw new PortLayerError('storage.badQuota', { text });
+  return size;
+}
+
+/** Null for what is no size. */
+function bytesOf(text: string): number | null {
+  const bytes = /^(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?$/i.exec(text);
+  return bytes === null ? null : Number(bytes[1]) * UNITS[bytes[2]!.toLowerCase()]!;
 }
 
 /** @param storage of `VchConfig` */
 export function storageLimits(
-  storage: { reserve?: string | undefined; imageQuotaGiB?: number | undefined } = {},
+  storage: { reserve?: string | undefined; imageQuotaGiB?: number | undefined; quota?: string | undefined } = {},
 ): StorageLimits {
-  const { reserve, imageQuotaGiB } = storage;
+  const { reserve, imageQuotaGiB, quota } = storage;
   return {
     reserveOf:
       reserve === undefined ? (capacity) => Math.min(capacity * DEFAULT_PART, DEFAULT_MOST) : parseReserve(reserve),
     imageQuota: imageQuotaGiB === undefined ? Number.POSITIVE_INFINITY : imageQuotaGiB * 2 ** 30,
+    storageQuota: quota === undefined ? Number.POSITIVE_INFINITY : parseQuota(quota),
   };
 }
 
@@ -68,11 +92,13 @@ export class StorageReserve {
   /**
    * @param places where data is written, on its way and in the end: all need space
    * @param imageBytes how much the images take
+   * @param others how much everything else takes; only asked for if there is a quota for all
    */
   constructor(
     private readonly places: Record<string, () => Promise<Space>>,
     private readonly limits: StorageLimits,
     private readonly imageBytes: () => number = () => 0,
+    private readonly others: () => Promise<Omit<StorageUsage, 'images'>> = async () => ({ containers: 0, volumes: 0 }),
   ) {}
 
   /** The space in each place. */
@@ -104,6 +130,22 @@ export class StorageReserve {
       throw this.refused(new PortLayerError('storage.quota', { most: imageQuota }));
   }
 
+  /** How much everything takes, and how much it may; null if there is no limit. */
+  async storageQuota(): Promise<(StorageUsage & { most: number }) | null> {
+    const { storageQuota: most } = this.limits;
+    if (most === Number.POSITIVE_INFINITY) return null;
+    return { ...(await this.others()), images: this.imageBytes(), most };
+  }
+
+  /** @throws insufficientResources unless everything together may take so many more bytes */
+  async checkStorageQuota(bytes: number): Promise<void> {
+    const quota = await this.storageQuota();
+    if (quota === null) return;
+    const used = quota.images + quota.containers + quota.volumes;
+    if (used + bytes > quota.most)
+      throw this.refused(new PortLayerError('storage.allQuota', { most: quota.most, used, wanted: bytes }));
+  }
+
   private refused(error: PortLayerError): Error {
     const { message } = error;
     this.lastRefused = { at: new Date(), message };
@@ -111,14 +153,17 @@ export class StorageReserve {
     return error;
   }
 
-  /** For something that grows. @param image it is part of an image, so the quota applies too */
+  /** For something that grows. @param image it is part of an image, so the quotas apply too */
   growing(image: boolean): Grow {
     let [written, looked] = [0, 0];
     return async (bytes) => {
       written += bytes;
       if (written - looked < STEP) return;
       looked = written;
-      if (image) this.checkQuota(written);
+      if (image) {
+        this.checkQuota(written);
+        await this.checkStorageQuota(written);
+      }
       await this.check(STEP);
     };
   }

@@ -123,4 +123,6 @@ export interface KeyValueStore {
   get(key: string): Promise<Buffer | undefined>;
   put(key: string, value: Buffer): Promise<void>;
   delete(key: string): Promise<void>;
+  /** All keys that have a value. */
+  keys(): Promise<string[]>;
 }

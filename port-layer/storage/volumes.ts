@@ -1,7 +1,7 @@
 /** Volumes: each a disk with a filesystem of its own in one of the volume stores, beside a description of it. */
 import { randomBytes } from 'node:crypto';
 import { createWriteStream } from 'node:fs';
-import { mkdir, rm } from 'node:fs/promises';
+import { mkdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { z } from 'zod';
@@ -26,6 +26,8 @@ const SMALL_DISK = 8 * 2 ** 20;
 const log = logger('storage');
 /** The file is about 3 MiB at first, and grows with what is written. */
 const DEFAULT_CAPACITY = 16 * 2 ** 30;
+/** What an empty one takes on the datastore. */
+const EMPTY_DISK = 3 * 2 ** 20;
 const MIN_CAPACITY = 8 * 2 ** 20;
 /** What a VMDK's tables can address: they have sector numbers of 4 bytes. */
 const MAX_CAPACITY = 2 * 2 ** 40;
@@ -204,7 +206,13 @@ export class Volumes implements VolumeStore {
         capacityBytes,
         createdAt: new Date().toISOString(),
       };
-      const { files, directory } = this.store(info.store);
+      const { files, directory, room } = this.store(info.store);
+      // One that can never be filled is refused. Without a size, it may grow as long as there is room.
+      await room
+        ?.checkStorageQuota(volume.capacityBytes === undefined ? EMPTY_DISK : capacityBytes)
+        .catch((failure: unknown) => {
+          throw this.named(info.name, failure);
+        });
       const id = volumeId(info.name);
       const upload = `${directory}/${id}.upload-${randomBytes(4).toString('hex')}`;
       try {
@@ -215,7 +223,7 @@ export class Volumes implements VolumeStore {
           files.datastore.put(`${upload}/volume.json`, JSON.stringify(info)),
         ]);
         for (const part of parts) if (part.status === 'rejected') throw part.reason;
-        await files.move(upload, `${directory}/${id}`);
+        await this.publish(upload, id, info);
       } catch (error) {
         await files
           .remove(upload)
@@ -227,6 +235,16 @@ export class Volumes implements VolumeStore {
       this.volumes.set(info.name, info);
       log.info({ volume: info.name, capacityBytes }, 'volume made');
       return info;
+    });
+  }
+
+  /** It may have been moved although the answer was lost. Then it is there, and no second one can be made. */
+  private async publish(upload: string, id: string, info: VolumeInfo): Promise<void> {
+    const { files, directory: all } = this.store(info.store);
+    const directory = `${all}/${id}`;
+    await files.move(upload, directory).catch(async (failure: unknown) => {
+      const there = await files.datastore.read(`${directory}/volume.json`).catch(() => null);
+      if (there?.toString('utf8') !== JSON.stringify(info)) throw failure;
     });
   }
 
@@ -344,6 +362,7 @@ export class Volumes implements VolumeStore {
           fill: image === null ? undefined : (target) => copyTree(image.filesystem, image.ino, target, signal),
         });
       });
+      await room?.checkStorageQuota((await stat(outPath)).size);
       await publisher.publish(outPath, path, signal);
     } catch (failure) {
       throw this.named(info.name, failure);

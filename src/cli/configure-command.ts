@@ -1,4 +1,4 @@
-/** `vic-machine configure`: changes what a virtual container host may do with registries. */
+/** `vic-machine configure`: changes what a virtual container host may do with registries, and may store. */
 import { isDeepStrictEqual } from 'node:util';
 import type { Command } from 'commander';
 import { invalid } from '../common/errors.js';
@@ -6,9 +6,10 @@ import { waitForDocker } from './docker-probe.js';
 import type { CommandParts } from './policy-commands.js';
 import { positiveInteger } from './positive-integer.js';
 import { type RegistryOptions, registryOptions, registrySettings } from './registry-options.js';
+import { changedStorage, type StorageOptions, storageOptions } from './storage-options.js';
 import { findVch, reconfigureVch } from './vch.js';
 
-interface Options extends RegistryOptions {
+interface Options extends RegistryOptions, StorageOptions {
   name?: string;
   id?: string;
   timeout: number;
@@ -20,8 +21,10 @@ export function configureCommand(
   { targetCommand, withTarget, say }: CommandParts,
   progress: (line: string) => void,
 ): void {
-  registryOptions(
-    targetCommand(program, 'configure', 'change a virtual container host; options not given keep their values'),
+  storageOptions(
+    registryOptions(
+      targetCommand(program, 'configure', 'change a virtual container host; options not given keep their values'),
+    ),
   )
     .option('--force', "accept the target's certificate whatever it is")
     .option('--name <name>', 'its name')
@@ -32,7 +35,8 @@ export function configureCommand(
         const options = command.opts<Options>();
         if (options.name === undefined && options.id === undefined) throw invalid('--name or --id must be specified');
         const vch = await findVch(client, options);
-        const config = { ...vch.config, registry: registrySettings(options, vch.config.registry) };
+        const storage = changedStorage(options, vch.config.storage);
+        const config = { ...vch.config, registry: registrySettings(options, vch.config.registry), storage };
         if (isDeepStrictEqual(config, vch.config)) {
           say('Nothing to change');
           return;

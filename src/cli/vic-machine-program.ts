@@ -14,6 +14,7 @@ import { applyConfigFile } from './config-file.js';
 import { configureCommand } from './configure-command.js';
 import { dockerHost, waitForDocker } from './docker-probe.js';
 import { dockerSocket } from './endpoint-wait.js';
+import { fsckCommand } from './fsck-command.js';
 import { type GrantOptions, grantOptions, hostGrants } from './host-grants.js';
 import { type NetworkOptions, networkOptions, networkSettings } from './network-options.js';
 import { PASSWORD_VARIABLE, SEEN_WARNING } from './password.js';
@@ -286,6 +287,8 @@ targetCommand(program, 'delete', 'remove a virtual container host, its container
       progress('Completed successfully');
     });
   });
+
+fsckCommand(program, say);
 
 configureCommand(program, { targetCommand, withTarget, say }, progress);
 policyCommands(program, { targetCommand, withTarget, say });

@@ -17,6 +17,8 @@ export {
   MemoryBlocks,
   PageCache,
 } from './blocks.js';
+export { checkExt4, type Ext4Verdict } from './check/ext4-check.js';
+export { checkVmdk, type VmdkVerdict } from './check/vmdk-check.js';
 export type { FileWriter } from './ext4/file-writer.js';
 export {
   type ContentPiece,

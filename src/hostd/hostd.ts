@@ -15,6 +15,7 @@ import { Accounts } from './access/accounts.js';
 import { Authority } from './access/authority.js';
 import { Holdings } from './access/holdings.js';
 import { datastorePlaces, openDatastore } from './datastore/datastore-places.js';
+import { removeUnfinished } from './datastore/unfinished-machines.js';
 import type { RunsMachines } from './inventory/host/runs-machines.js';
 import { type HostSwitch, Inventory } from './inventory/inventory.js';
 import type { VmRuntime } from './runtime.js';
@@ -106,7 +107,12 @@ export async function startHostd(options: {
   );
   inventory.registry.add(new HostLocalAccountManager(accounts, (user) => sessions.endAllOf(user)));
   await inventory.load();
-  for (const { directory } of datastorePlaces(paths)) void removeLeftUploads(directory);
+  const isMachines = (path: string): boolean =>
+    inventory.machines.withUnfinished().some(({ directory }) => directory === path);
+  for (const { directory } of datastorePlaces(paths)) {
+    void removeLeftUploads(directory);
+    void removeUnfinished(directory, isMachines);
+  }
   const server = await VimServer.listen(inventory, sessions, certificate, options.listen);
   const { address, port } = server.address;
   const url = `https://${address.includes(':') ? `[${address}]` : address}:${port}/sdk`;

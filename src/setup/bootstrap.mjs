@@ -16,6 +16,7 @@ const programs = {
   stop: 'src/cli/stop.js',
   test: 'src/setup/test.js',
   bench: 'test/bench/main.js',
+  fsck: 'src/cli/fsck.js',
   fuzz: 'test/fuzz/main.js',
   'test-releases': 'src/setup/releases.js',
   'test-kvm': 'src/setup/kvm.js',

@@ -155,3 +155,32 @@ describe('space below the engine’s reserve', () => {
     await ok('volume', 'create', 'vol');
   });
 });
+
+describe('a quota for everything', () => {
+  const configure = async (quota: string): Promise<void> => {
+    const done = await stack.vicMachine('configure', '--name', 'test', '--storage-quota', quota);
+    expect(done.code, done.stderr).toBe(0);
+    await expect.poll(async () => (await docker('version')).code, { timeout: 60_000 }).toBe(0);
+  };
+
+  it('refuses images, containers and volumes before anything is written, until it is lifted', async () => {
+    await ok('rmi', 'large');
+    await configure('1MiB');
+    expect(await ok('info')).toMatch(/Storage quota: .* of 1\.049MB used: images .*, containers .*, volumes /);
+    const { bavail } = statfsSync(small.path);
+    for (const args of [
+      ['pull', 'large'],
+      ['create', '--name', 'more', 'busybox'],
+      ['volume', 'create', 'more'],
+    ]) {
+      const refused = await docker(...args);
+      expect(refused.code, args.join(' ')).not.toBe(0);
+      expect(refused.stderr).toMatch(/of the 1\.049MB that they may in all, .* \(disk quota exceeded\)/);
+      expect(refused.stdout).not.toContain('Downloading');
+    }
+    expect(Math.abs(statfsSync(small.path).bavail - bavail)).toBeLessThan(100);
+    expect(await ok('ps', '-a', '--format', '{{.Names}}')).not.toContain('more');
+    await configure('none');
+    await ok('create', '--name', 'more', 'busybox');
+  });
+});

@@ -445,6 +445,7 @@ export class FakePortLayer implements PortLayer {
     get: async (key) => this.stored.get(key),
     put: async (key, value) => void this.stored.set(key, value),
     delete: async (key) => void this.stored.delete(key),
+    keys: async () => [...this.stored.keys()],
   };
 
   get layers(): LayerStore {

@@ -14,9 +14,10 @@ const ARROWS: Record<string, string[]> = {
   'appliance/policy': ['port-layer'],
   'port-layer': ['src/vim25', 'src/disk', 'tether'],
   tether: [],
-  'src/cli': ['port-layer', 'src/hostd', 'src/setup', 'src/vim25'],
+  'src/cli': ['port-layer', 'src/fsck', 'src/hostd', 'src/setup', 'src/vim25'],
   'src/common': [],
   'src/disk': [],
+  'src/fsck': ['src/disk', 'src/hostd'],
   'src/hostd': ['src/disk', 'src/porter', 'src/vim25'],
   'src/porter': [],
   'src/setup': ['src/hostd', 'tether'],
@@ -30,6 +31,7 @@ const DOORS: Record<string, string[]> = {
   'appliance/policy': ['index.ts'],
   'port-layer': ['index.ts', 'config.ts'],
   'src/disk': ['index.ts'],
+  'src/fsck': ['index.ts'],
   'src/vim25': ['index.ts', 'server.ts'],
 };
 

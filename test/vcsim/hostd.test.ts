@@ -1,4 +1,6 @@
 /** hostd (with simulated VMs) tested with govmomi, a third-party client, and with our own client. */
+import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import {
   type AnyVirtualDevice,
@@ -227,6 +229,40 @@ it.each(['powerOn', 'adopt', 'resume', 'suspend'] as const)(
     await client.runTask('Destroy_Task', vm, {});
   },
 );
+
+it('leaves no files of a VM that is not in the inventory', async () => {
+  const { datastoreDir, stateDir } = hostd.paths;
+  const inventoryFile = join(stateDir, 'inventory.json');
+  const left = (): string[] => readdirSync(datastoreDir).sort();
+  await createVm(client, 'stays');
+  const gone = await createVm(client, 'gone');
+  const taken = await createVm(client, 'taken out');
+  const before = left();
+  // Neither the inventory's file nor the VM.
+  mkdirSync(`${inventoryFile}.new`);
+  await expect(createVm(client, 'refused')).rejects.toThrow();
+  rmSync(`${inventoryFile}.new`, { recursive: true });
+  expect(left()).toEqual(before);
+  expect([...(await inventory(client, 'VirtualMachine')).keys()].sort()).toEqual(['gone', 'stays', 'taken out']);
+
+  // As a hostd leaves it that was killed while it made a VM, while it destroyed one, and just after it had made one.
+  const mark = (name: string): void => writeFileSync(join(datastoreDir, name, '.caisson-unfinished'), '');
+  await client.call('UnregisterVM', taken, {});
+  await client.call('UnregisterVM', gone, {});
+  mark('gone');
+  mark('stays');
+  mkdirSync(join(datastoreDir, 'begun'));
+  writeFileSync(join(datastoreDir, 'begun', 'begun.vmdk'), 'a part');
+  mark('begun');
+  await client.close();
+  await hostd.restart();
+  client = await VimClient.connect(hostd);
+  await vi.waitFor(() => expect(left()).toEqual(['stays', 'taken_out']));
+  expect(readdirSync(join(datastoreDir, 'stays'))).toEqual(['stays.vmx']);
+
+  await client.runTask('Destroy_Task', (await inventory(client, 'VirtualMachine')).get('stays')!, {});
+  expect(left()).toEqual(['taken_out']);
+});
 
 it('reports a task that was lost in a restart', async () => {
   const vm = await createVm(client, 'slow');

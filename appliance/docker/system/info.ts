@@ -7,6 +7,7 @@ import {
   type HostInfo,
   type NetworkService,
   type StorageReserve,
+  type StorageUsage,
   volumeStores,
 } from '../../../port-layer/index.js';
 import { humanSize } from '../../../src/common/human-size.js';
@@ -25,7 +26,7 @@ export interface InfoSources {
   exec: Pick<ExecService, 'list'>;
   network: Pick<NetworkService, 'ownHost'>;
   images: { list(): { length: number } };
-  room: Pick<StorageReserve, 'lastRefused' | 'quota' | 'space'>;
+  room: Pick<StorageReserve, 'lastRefused' | 'quota' | 'storageQuota' | 'space'>;
   hostInfo(): Promise<HostInfo>;
 }
 
@@ -150,6 +151,7 @@ function warnings({ lastRefused }: InfoSources['room'], host: HostInfo, containe
 async function spaces(room: InfoSources['room']): Promise<[string, string][]> {
   const all = await room.space().catch(() => []);
   const { quota } = room;
+  const total = await room.storageQuota().catch(() => null);
   return [
     ...all.map(({ place, capacity, free, reserve }): [string, string] => [
       `Space of ${place}`,
@@ -158,7 +160,13 @@ async function spaces(room: InfoSources['room']): Promise<[string, string][]> {
     ...(quota === null
       ? []
       : [['Space of images', `${humanSize(quota.used)} of ${humanSize(quota.most)} used`] as [string, string]]),
+    ...(total === null ? [] : [['Storage quota', quotaText(total)] as [string, string]]),
   ];
+}
+
+function quotaText({ images, containers, volumes, most }: StorageUsage & { most: number }): string {
+  const parts = `images ${humanSize(images)}, containers ${humanSize(containers)}, volumes ${humanSize(volumes)}`;
+  return `${humanSize(images + containers + volumes)} of ${humanSize(most)} used: ${parts}`;
 }
 
 /** Writes 32 hex digits as a UUID. */

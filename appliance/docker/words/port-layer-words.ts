@@ -115,6 +115,8 @@ export const WORDS: Words = {
   'storage.full': null,
   'storage.reserved': null,
   'storage.quota': null,
+  'storage.allQuota': null,
+  'storage.badQuota': null,
   'storage.badReserve': null,
 
   'network.notFound': ({ network }) => `network ${network} not found`,

@@ -35,8 +35,8 @@ export async function importImage(
       const rawConfig = documentOf(options, diffId);
       const id = `sha256:${sha256(rawConfig)}`;
       return work.exclusive(async () => {
-        await work.store.add(id, rawConfig, parseConfig(rawConfig));
-        if (options.reference !== null) await work.store.tag(options.reference, id);
+        const references = options.reference === null ? [] : [options.reference];
+        await work.store.add({ id, rawConfig, config: parseConfig(rawConfig) }, references, { named: true });
         return work.store.get(id)!;
       });
     });

@@ -76,9 +76,7 @@ async function loadImage(loading: Loading, archived: ArchivedImage): Promise<Ima
   return work.holding(chainIds, async () => {
     await loadLayers(loading, archived.layers, diffIds, chainIds);
     signal.throwIfAborted();
-    await work.exclusive(() => work.store.add(id, rawConfig, config));
-    for (const tag of archived.tags) await setTag(loading, tag, id);
-    return work.store.get(id)!;
+    return record(loading, { id, rawConfig, config }, archived.tags);
   });
 }
 
@@ -135,16 +133,31 @@ async function loadLayer(
   }
 }
 
-async function setTag({ work, options }: Loading, tag: string, id: string): Promise<void> {
-  const reference: Reference = parseReference(tag);
+/** Records the image with its tags, in one step. */
+async function record(
+  { work, options }: Loading,
+  image: { id: string; rawConfig: Buffer; config: ImageConfig },
+  tags: string[],
+): Promise<Image> {
+  const { store } = work;
+  const references = tags.map(namedReference);
+  return work.exclusive(async () => {
+    for (const reference of references) {
+      const before = store.idOf(reference);
+      if (before !== undefined && before !== image.id)
+        options.said(
+          `The image ${familiarString(reference)} already exists, renaming the old one with ID ${before} to empty string\n`,
+        );
+    }
+    await store.add(image, references, { named: true });
+    for (const reference of references) options.said(`Loaded image: ${familiarString(reference)}\n`);
+    return store.get(image.id)!;
+  });
+}
+
+function namedReference(tag: string): Reference {
+  const reference = parseReference(tag);
   if (reference.tag === undefined || reference.digest !== undefined)
     throw invalid(`invalid tag ${JSON.stringify(tag)}`);
-  const name = familiarString(reference);
-  await work.exclusive(async () => {
-    const before = work.store.idOf(reference);
-    if (before !== undefined && before !== id)
-      options.said(`The image ${name} already exists, renaming the old one with ID ${before} to empty string\n`);
-    await work.store.tag(reference, id);
-  });
-  options.said(`Loaded image: ${name}\n`);
+  return reference;
 }

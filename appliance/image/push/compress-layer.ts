@@ -12,7 +12,7 @@ import { GZIP_LAYER, ZSTD_LAYER } from '../media-types.js';
 import { Measured } from '../spool-tar.js';
 import { throughProgram } from '../unpack-program.js';
 import type { ImageWork } from '../work.js';
-import type { LocalBlob } from './registry-writer.js';
+import type { LocalBlob } from './blob-upload.js';
 
 export type PushCompression = 'gzip' | 'zstd';
 

@@ -7,12 +7,14 @@ import { join } from 'node:path';
 import { CaissonError, cancelled } from '../../../src/common/errors.js';
 import { sha256 } from '../../../src/common/ids.js';
 import { Semaphore } from '../../../src/common/semaphore.js';
+import { backOff } from '../back-off.js';
 import type { HttpClient } from '../http.js';
 import type { Descriptor } from '../manifest.js';
 import { layerStatus } from '../progress.js';
 import { canonicalString, familiarName, type Reference, repositoryName } from '../reference.js';
 import { firstAnswering } from '../registry-client.js';
 import type { RegistryEndpoints } from '../registry-endpoints.js';
+import { pushFailure } from '../registry-errors.js';
 import type { Image, PushOptions } from '../types.js';
 import type { ImageWork } from '../work.js';
 import type { BlobSource, BlobSources } from './blob-sources.js';
@@ -75,7 +77,7 @@ export async function pushImages(
     const originals = new OriginalBlobs(context);
     for (const { tag, image } of tagged) await pushOne(context, writer, originals, reference, tag, image, options);
   } catch (error) {
-    throw signal.aborted ? cancelled('context canceled', error) : error;
+    throw signal.aborted ? cancelled('context canceled', error) : pushFailure(error);
   }
 }
 
@@ -110,14 +112,14 @@ async function pushOne(
   image: Image,
   { progress, signal }: PushOptions & { signal: AbortSignal },
 ): Promise<void> {
-  const { work, sources, compression } = context;
+  const { work, sources, compression, retryDelayMs } = context;
   const target = { registry: reference.domain, repository: reference.path };
   const pulled = await context.manifests.of(image.id);
   const originals = new Set(layerDigestsOf(pulled));
   const fetchOriginal: OriginalBlobs['fetch'] = (...of) => blobs.fetch(...of);
   const push: LayerPush = {
     ...{ work, sources, writer, target, progress, signal },
-    ...{ originals, fetchOriginal, compression },
+    ...{ originals, fetchOriginal, compression, retryDelayMs },
   };
   await work.holding(image.chainIds, async () => {
     const layers = await pushLayers(push, image);
@@ -161,7 +163,7 @@ async function pushLayers(push: LayerPush, image: Image): Promise<Descriptor[]> 
   return diffIds.map((diffId) => pushed.get(diffId)!);
 }
 
-async function pushConfig({ work, writer, signal }: LayerPush, { id, rawConfig }: Image): Promise<void> {
+async function pushConfig({ work, writer, retryDelayMs, signal }: LayerPush, { id, rawConfig }: Image): Promise<void> {
   if (await writer.has(id, signal)) return;
   const path = join(work.spoolDir, `push-config-${randomBytes(6).toString('hex')}`);
   try {
@@ -169,7 +171,7 @@ async function pushConfig({ work, writer, signal }: LayerPush, { id, rawConfig }
     await writer.upload(
       { path, digest: id, size: rawConfig.length },
       () => undefined,
-      () => undefined,
+      (attempt, error) => backOff({ digest: id, retryDelayMs, emit: () => undefined, signal }, attempt, error),
       signal,
     );
   } finally {

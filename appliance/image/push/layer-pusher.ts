@@ -2,14 +2,16 @@
 import { rm } from 'node:fs/promises';
 import { messageOf } from '../../../src/common/errors.js';
 import { logger } from '../../../src/common/log.js';
+import { backOff } from '../back-off.js';
 import type { Descriptor } from '../manifest.js';
 import { layerProgress, layerStatus, ProgressMeter } from '../progress.js';
 import type { ProgressMessage } from '../types.js';
 import type { ImageWork } from '../work.js';
 import type { BlobSource, BlobSources } from './blob-sources.js';
+import type { LocalBlob } from './blob-upload.js';
 import { compressTar, type PushCompression } from './compress-layer.js';
 import type { OriginalBlobs } from './original-blobs.js';
-import type { LocalBlob, RegistryWriter } from './registry-writer.js';
+import type { RegistryWriter } from './registry-writer.js';
 
 const log = logger('image');
 
@@ -26,6 +28,7 @@ export interface LayerPush {
   fetchOriginal: OriginalBlobs['fetch'];
   /** For layers that have to be compressed. */
   compression: PushCompression;
+  retryDelayMs: number;
   progress(message: ProgressMessage): void;
   signal: AbortSignal;
 }
@@ -136,12 +139,14 @@ const ownFirst = (sources: readonly BlobSource[], repository: string): BlobSourc
   ...sources.filter((source) => source.repository !== repository),
 ];
 
-async function send({ writer, progress, signal }: LayerPush, { diffId }: PushedLayer, blob: LocalBlob): Promise<void> {
+async function send(push: LayerPush, { diffId }: PushedLayer, blob: LocalBlob): Promise<void> {
+  const { writer, progress, signal, retryDelayMs } = push;
   const meter = new ProgressMeter(blob.size, (sent) => progress(layerProgress(diffId, 'Pushing', sent, blob.size)));
+  const waits = { digest: diffId, retryDelayMs, emit: progress, signal };
   await writer.upload(
     blob,
     (sent) => meter.update(sent),
-    (seconds) => progress(layerStatus(diffId, `Retrying in ${seconds} second${seconds === 1 ? '' : 's'}`)),
+    (attempt, error) => backOff(waits, attempt, error),
     signal,
   );
   progress(layerStatus(diffId, 'Pushed'));

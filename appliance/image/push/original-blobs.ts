@@ -15,7 +15,7 @@ import type { RegistryEndpoint, RegistryEndpoints } from '../registry-endpoints.
 import type { ProgressMessage } from '../types.js';
 import type { ImageWork } from '../work.js';
 import type { BlobSource } from './blob-sources.js';
-import type { LocalBlob } from './registry-writer.js';
+import type { LocalBlob } from './blob-upload.js';
 
 const log = logger('image');
 /** A registry that does not answer within this time is not waited for: the layer can be compressed anew. */

@@ -1,6 +1,7 @@
 /** The manifest that a push ends with. */
 import { z } from 'zod';
 import type { KeyValueStore } from '../../../port-layer/index.js';
+import { manifestKey } from '../image-store.js';
 import { type Descriptor, parseManifest } from '../manifest.js';
 import { DOCKER_CONFIG, DOCKER_MANIFEST, GZIP_LAYER, OCI_CONFIG, OCI_MANIFEST, ZSTD_LAYER } from '../media-types.js';
 
@@ -11,7 +12,6 @@ export interface RawManifest {
 }
 
 const keptSchema = z.object({ mediaType: z.string(), body: z.base64() });
-const keyOf = (imageId: string): string => `manifest-${imageId.replace('sha256:', '')}`;
 
 /** The manifests with which images were pulled, in the key-value store. With the same blobs, a push sends the same one again. */
 export class PulledManifests {
@@ -19,18 +19,18 @@ export class PulledManifests {
 
   /** The newest takes the place of an older one. */
   async keep(imageId: string, { mediaType, body }: RawManifest): Promise<void> {
-    await this.kv.put(keyOf(imageId), Buffer.from(JSON.stringify({ mediaType, body: body.toString('base64') })));
+    await this.kv.put(manifestKey(imageId), Buffer.from(JSON.stringify({ mediaType, body: body.toString('base64') })));
   }
 
   /** Null if there is none, or none that can be read: an image has other manifests too. */
   async of(imageId: string): Promise<RawManifest | null> {
-    const data = await this.kv.get(keyOf(imageId));
+    const data = await this.kv.get(manifestKey(imageId));
     const kept = data === undefined ? undefined : keptSchema.safeParse(parsed(data)).data;
     return kept === undefined ? null : { mediaType: kept.mediaType, body: Buffer.from(kept.body, 'base64') };
   }
 
   async forget(imageId: string): Promise<void> {
-    await this.kv.delete(keyOf(imageId));
+    await this.kv.delete(manifestKey(imageId));
   }
 }
 

@@ -6,7 +6,8 @@ import { invalid, unsupported } from '../../common/errors.js';
 import { BLOCK } from './constants.js';
 
 const MAGIC = 0xea020000;
-const BLOCK_HEADER = 32;
+/** Bytes before the first attribute in a block. */
+export const XATTR_HEADER = 32;
 const ACL_ACCESS = 2;
 const ACL_DEFAULT = 3;
 
@@ -183,10 +184,10 @@ export function encodeXattrs(xattrs: Xattrs, inline: Buffer): Buffer | null {
   }
   const outside = entries.filter((entry) => !inside.has(entry)).sort(order);
   if (outside.length === 0) return null;
-  const needed = outside.reduce((sum, entry) => sum + entrySize(entry) + round4(entry.value.length), BLOCK_HEADER + 4);
+  const needed = outside.reduce((sum, entry) => sum + entrySize(entry) + round4(entry.value.length), XATTR_HEADER + 4);
   if (needed > BLOCK) throw unsupported('extended attributes of more than 4 KiB on one file are not supported');
   const block = Buffer.alloc(BLOCK);
-  const hashes = place(block, BLOCK_HEADER, 0, outside);
+  const hashes = place(block, XATTR_HEADER, 0, outside);
   block.writeUInt32LE(MAGIC, 0);
   block.writeUInt32LE(1, 4); // references
   block.writeUInt32LE(1, 8); // blocks
@@ -215,13 +216,31 @@ function decodeArea(area: Buffer, first: number, base: number, into: Xattrs): vo
   }
 }
 
+/**
+ * Whether attributes that {@link decodeXattrs} can read are what was stored: each has a hash of its name and value. Older inodes have none.
+ * @param first offset of the first attribute @param base what offsets of values count from
+ */
+export function hashesMatch(area: Buffer, first: number, base: number): boolean {
+  for (let at = first; at + 16 <= area.length && area.readUInt32LE(at) !== 0; ) {
+    const nameLength = area[at] as number;
+    const start = base + area.readUInt16LE(at + 2);
+    const suffix = area.toString('latin1', at + 16, at + 16 + nameLength);
+    const value = area.subarray(start, start + area.readUInt32LE(at + 8));
+    const hash = area.readUInt32LE(at + 12);
+    const old = base !== 0 && hash === 0;
+    if (!old && hash !== entryHash({ index: 0, suffix, value })) return false;
+    at += 16 + round4(nameLength);
+  }
+  return true;
+}
+
 /** Reads the attributes in an inode's spare bytes and in its block (null: none). */
 export function decodeXattrs(inline: Buffer, block: Buffer | null): Xattrs {
   const xattrs: Xattrs = new Map();
   if (inline.length >= 8 && inline.readUInt32LE(0) === MAGIC) decodeArea(inline, 4, 4, xattrs);
   if (block) {
     if (block.readUInt32LE(0) !== MAGIC) throw invalid('damaged ext4: a block of extended attributes has no magic');
-    decodeArea(block, BLOCK_HEADER, 0, xattrs);
+    decodeArea(block, XATTR_HEADER, 0, xattrs);
   }
   return xattrs;
 }

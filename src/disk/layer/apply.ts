@@ -37,6 +37,8 @@ export interface LayerOptions {
   seed: string;
   /** Asked before the file grows, since it may become far larger than the layer. */
   grow?: GrowFile | undefined;
+  /** Asked before the content of an entry is written: its bytes, as they will be in the file. */
+  content?: GrowFile | undefined;
   /** Where to write how the tar is made again from the disk; see `src/disk/recipe`. Removed again on failure. */
   recipe?: RecipeFiles | undefined;
   signal?: AbortSignal;
@@ -103,6 +105,7 @@ export async function applyLayer(options: LayerOptions): Promise<LayerResult> {
       checkAborted(signal);
       entries++;
       size += entry.size;
+      if (entry.size > 0) await options.content?.(entry.size);
       await applyEntry(filesystem, entry, reader, recipe);
     }
     // Kept until here for the hard links into it.

@@ -92,7 +92,7 @@ export function decodeDescriptor(bytes: Buffer): VmdkDescriptor {
   const value = (key: string): string | null => values.get(key.toLowerCase()) ?? null;
   const cid = (value('CID') ?? '').toLowerCase().padStart(8, '0');
   const parentCid = (value('parentCID') ?? NO_PARENT).toLowerCase().padStart(8, '0');
-  if (!/^[0-9a-f]{8}$/.test(cid) || !/^[0-9a-f]{8}$/.test(parentCid))
+  if (value('CID') === null || !/^[0-9a-f]{8}$/.test(cid) || !/^[0-9a-f]{8}$/.test(parentCid))
     throw invalid('a VMDK descriptor has no valid CID');
   const hasParent = parentCid !== NO_PARENT;
   const parentHint = hasParent ? value('parentFileNameHint') : null;

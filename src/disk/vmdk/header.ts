@@ -35,6 +35,8 @@ export interface SparseHeader {
   overHead: number;
   /** A grain table entry of 1 means "reads as zeros, whatever the parent has". */
   zeroGrains: boolean;
+  /** There is a second grain directory, with tables of its own. */
+  redundant: boolean;
 }
 
 /** Where the parts of an extent of `capacity` sectors are if all grain tables are laid out at creation. */
@@ -123,6 +125,7 @@ export function decodeHeader(b: Buffer, fileSize: number): SparseHeader {
     gdOffset: u64(56),
     overHead: u64(64),
     zeroGrains: (flags & FLAG_ZERO_GRAIN) !== 0,
+    redundant: (flags & FLAG_REDUNDANT_TABLE) !== 0,
   };
   if (header.capacity === 0 || header.capacity * SECTOR > MAX_CAPACITY) {
     throw invalid(`a VMDK capacity of ${header.capacity} sectors is out of range`);

@@ -3,7 +3,9 @@ import { isRecordPath } from '../disks/disk-records.js';
 
 /** Of a file that is being uploaded. */
 export const UPLOAD_SUFFIX = '.caisson-upload';
+/** In the directory of a VM that is being made or destroyed: see `unfinished-machines.ts`. */
+export const UNFINISHED = '.caisson-unfinished';
 
 export function isOwnFile(path: string): boolean {
-  return isRecordPath(path) || path.split('/').some((name) => name.endsWith(UPLOAD_SUFFIX));
+  return isRecordPath(path) || path.split('/').some((name) => name.endsWith(UPLOAD_SUFFIX) || name === UNFINISHED);
 }

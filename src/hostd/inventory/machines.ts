@@ -1,6 +1,6 @@
 /** The VMs of the host: registered ones and those that are being made. */
 import { existsSync } from 'node:fs';
-import { mkdir, rm, stat } from 'node:fs/promises';
+import { mkdir, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { messageOf } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
@@ -8,6 +8,7 @@ import type { ManagedObjectReference, VirtualMachineConfigSpec } from '../../vim
 import { callerSees } from '../access/caller.js';
 import { isEndpointConfig, OWNER_KEY } from '../access/scope.js';
 import { DATASTORE } from '../datastore/datastore-places.js';
+import { markFinished, markUnfinished, removeMachineFiles } from '../datastore/unfinished-machines.js';
 import { recordDisks } from '../disks/disk-records.js';
 import { fault } from '../faults.js';
 import type { ManagedObject } from '../objects/managed-object.js';
@@ -150,15 +151,16 @@ export class Machines implements MachineList {
     await mkdir(vm.directory, { mode: 0o711 });
     this.making.add(vm);
     try {
+      await markUnfinished(vm.directory);
       await vm.configure(spec);
       this.checkName(name);
+      await this.register(vm, 'VmCreatedEvent', `Created virtual machine ${name}`, name, user);
     } catch (error) {
-      await rm(vm.directory, { recursive: true, force: true });
+      await removeMachineFiles(vm.directory);
       throw error;
     } finally {
       this.making.delete(vm);
     }
-    await this.register(vm, 'VmCreatedEvent', `Created virtual machine ${name}`, name, user);
     return vm.ref;
   }
 
@@ -216,7 +218,14 @@ export class Machines implements MachineList {
 
   private async register(vm: VirtualMachine, event: string, what: string, name: string, user: string): Promise<void> {
     this.include(vm);
-    await this.file.save();
+    try {
+      await this.file.save();
+    } catch (error) {
+      // Whoever asked for it is told that it is not there.
+      this.exclude(vm);
+      throw error;
+    }
+    await markFinished(vm.directory);
     this.host.events.post(event, `${what} on ${this.host.hostName}`, user, {
       vm: { name, vm: vm.ref },
       template: false,
@@ -225,10 +234,14 @@ export class Machines implements MachineList {
 
   /** Takes a VM out of the inventory. */
   async forget(vm: Machine): Promise<void> {
+    this.exclude(vm);
+    await this.file.save();
+  }
+
+  private exclude(vm: Machine): void {
     this.byId.delete(vm.ref.value);
     this.host.registry.remove(vm);
     this.touchLists(vm.pool);
-    await this.file.save();
   }
 
   /** Moves all VMs of a pool to another one. */

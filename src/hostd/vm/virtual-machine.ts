@@ -1,6 +1,6 @@
 /** VirtualMachine: a VM of the inventory and its operations. */
-import { rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import { messageOf } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
 import { Saver } from '../../common/saver.js';
 import { MAX_GATEWAY_CARDS } from '../../porter/messages.js';
@@ -11,6 +11,7 @@ import {
   type VirtualMachineConfigSpec,
 } from '../../vim25/server.js';
 import { isEndpointConfig, OWNER_KEY } from '../access/scope.js';
+import { markFinished, markUnfinished, removeMachineFiles } from '../datastore/unfinished-machines.js';
 import { fault } from '../faults.js';
 import { NETWORKS_KEY } from '../inventory/wished-settings.js';
 import type { CallContext } from '../objects/call-context.js';
@@ -298,6 +299,9 @@ export class VirtualMachine extends ManagedObject implements Machine, PoweredVm 
       };
       const { extraConfig } = this.config;
       if (isEndpointConfig(extraConfig)) await this.host.runtime.forget?.(this.definition());
+      await markUnfinished(this.directory).catch((error: unknown) =>
+        log.debug({ vm: this.config.name, err: messageOf(error) }, 'a directory could not be marked'),
+      );
       // If there is no space to write the inventory, there will be once the VM's files are gone.
       const again = await this.unregister(context.userName).then(() => false, full);
       const vch = extraConfig.get(OWNER_KEY);
@@ -306,7 +310,7 @@ export class VirtualMachine extends ManagedObject implements Machine, PoweredVm 
         await this.host.virtualSwitch?.flows.set(vch, null);
       }
       // Disks elsewhere (volumes, images) belong to others.
-      await rm(this.directory, { recursive: true, force: true });
+      await removeMachineFiles(this.directory);
       if (again && (await this.host.save().then(() => false, full)))
         log.warn({ vm: this.config.name }, 'the datastore is full: the inventory is written without the VM later');
     });
@@ -315,6 +319,8 @@ export class VirtualMachine extends ManagedObject implements Machine, PoweredVm 
   UnregisterVM(_args: unknown, context: CallContext): Promise<void> {
     return this.exclusive(async () => {
       this.power.mustBe('poweredOff');
+      // Its files stay, whatever becomes of hostd.
+      await markFinished(this.directory);
       await this.unregister(context.userName);
     });
   }

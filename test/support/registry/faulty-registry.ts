@@ -3,7 +3,8 @@ import { once } from 'node:events';
 import { createServer, type IncomingMessage, type RequestListener, type ServerResponse } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
-import type { BuiltImage } from './image-builder.js';
+import { type BuiltImage, digestOf } from './image-builder.js';
+import { isUploadFault, type UploadFault, type UploadOptions, Uploads } from './uploads.js';
 
 /** What to do with a request instead of answering it correctly. */
 export type Fault =
@@ -21,7 +22,8 @@ export type Fault =
   | { kind: 'replace'; body: Buffer; headers?: Record<string, string> }
   /** Answer a range request with the whole body. */
   | { kind: 'ignore-range' }
-  | { kind: 'redirect'; location: string };
+  | { kind: 'redirect'; location: string }
+  | UploadFault;
 
 export interface FaultyOptions {
   /** Images by `name:tag`. */
@@ -30,6 +32,7 @@ export interface FaultyOptions {
   fault?(request: {
     method: string;
     path: string;
+    query: URLSearchParams;
     nth: number;
     headers: IncomingMessage['headers'];
   }): Fault | undefined;
@@ -38,6 +41,8 @@ export interface FaultyOptions {
     /** Tokens are good for `uses` requests each. */
     | { kind: 'token'; user?: string; password?: string; refreshToken?: string; uses?: number };
   tls?: { key: string; cert: string };
+  /** How it takes what is sent to it. */
+  uploads?: UploadOptions;
   /** An address that is redirected to loopback, where the registry listens, and by which clients know it. */
   host?: string;
 }
@@ -53,6 +58,7 @@ export interface FaultyRegistry {
   address: string;
   requests: LoggedRequest[];
   images: Record<string, BuiltImage>;
+  uploads: Uploads;
   stop(): Promise<void>;
 }
 
@@ -67,6 +73,7 @@ export async function startFaultyRegistry(options: FaultyOptions = {}): Promise<
   const requests: LoggedRequest[] = [];
   const counts = new Map<string, number>();
   const tokens = new Map<string, number>();
+  const uploads = new Uploads(options.uploads ?? {});
   let address = '';
 
   const listener: RequestListener = (request, response) => {
@@ -76,9 +83,16 @@ export async function startFaultyRegistry(options: FaultyOptions = {}): Promise<
     const key = `${method} ${url.pathname}`;
     const nth = (counts.get(key) ?? 0) + 1;
     counts.set(key, nth);
-    const fault = options.fault?.({ method, path: url.pathname, nth, headers: request.headers });
+    const fault = options.fault?.({
+      method,
+      path: url.pathname,
+      query: url.searchParams,
+      nth,
+      headers: request.headers,
+    });
     if (fault?.kind === 'hang') return;
     if (fault?.kind === 'status') {
+      request.resume();
       response.writeHead(fault.status, fault.headers).end(fault.body ?? '');
       return;
     }
@@ -100,6 +114,15 @@ export async function startFaultyRegistry(options: FaultyOptions = {}): Promise<
       response.writeHead(401, { 'www-authenticate': challenge, 'content-type': 'application/json' }).end(body);
       return;
     }
+    void uploads
+      .answer(request, response, url, isUploadFault(fault) ? fault : undefined)
+      .catch(() => request.socket.destroy())
+      .then((answered) => {
+        if (answered === false) answer(request, response, url, fault);
+      });
+  };
+
+  function answer(request: IncomingMessage, response: ServerResponse, url: URL, fault: Fault | undefined): void {
     const content = fault?.kind === 'replace' ? { body: fault.body, headers: fault.headers ?? {} } : find(url.pathname);
     if (!content) {
       const code = url.pathname.includes('/blobs/') ? 'BLOB_UNKNOWN' : 'MANIFEST_UNKNOWN';
@@ -109,7 +132,7 @@ export async function startFaultyRegistry(options: FaultyOptions = {}): Promise<
       return;
     }
     send(request, response, content, fault);
-  };
+  }
 
   function authorized(request: IncomingMessage): boolean {
     const { auth } = options;
@@ -148,6 +171,15 @@ export async function startFaultyRegistry(options: FaultyOptions = {}): Promise<
     const match = /^\/v2\/(.+)\/(manifests|blobs)\/([^/]+)$/.exec(path);
     if (!match) return undefined;
     const [, repository, kind, reference] = match;
+    const stored = uploads.blobs.get(`${repository}@${reference}`);
+    if (kind === 'blobs' && stored !== undefined)
+      return { body: stored, headers: { 'content-type': 'application/octet-stream' } };
+    const sent = uploads.manifests.get(`${repository}${reference!.includes(':') ? '@' : ':'}${reference}`);
+    if (kind === 'manifests' && sent !== undefined)
+      return {
+        body: sent.body,
+        headers: { 'content-type': sent.mediaType, 'docker-content-digest': digestOf(sent.body) },
+      };
     for (const [name, image] of Object.entries(images)) {
       if (!name.startsWith(`${repository}:`)) continue;
       if (kind === 'blobs') {
@@ -176,6 +208,7 @@ export async function startFaultyRegistry(options: FaultyOptions = {}): Promise<
     address,
     requests,
     images,
+    uploads,
     stop: async () => {
       server.closeAllConnections();
       server.close();

@@ -103,4 +103,8 @@ export class MemoryKeyValueStore implements KeyValueStore {
   async delete(key: string): Promise<void> {
     this.values.delete(key);
   }
+
+  async keys(): Promise<string[]> {
+    return [...this.values.keys()];
+  }
 }

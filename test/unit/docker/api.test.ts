@@ -233,11 +233,16 @@ describe('the engine', () => {
     }
   });
 
-  it('tells how much of their quota images take', async () => {
+  it('tells how much of their quotas images, and everything, take', async () => {
     expect((await engine.call('GET', '/info')).text).not.toContain('Space of images');
     engine.portLayer.room = new StorageReserve({}, storageLimits({ imageQuotaGiB: 2 }), () => 5e8);
     const { DriverStatus } = (await engine.call('GET', '/info')).json;
     expect(DriverStatus).toContainEqual(['Space of images', '500MB of 2.147GB used']);
+    const others = async () => ({ containers: 2e8, volumes: 1e8 });
+    engine.portLayer.room = new StorageReserve({}, storageLimits({ quota: '1GiB' }), () => 5e8, others);
+    const { DriverStatus: both } = (await engine.call('GET', '/info')).json;
+    const words = '800MB of 1.074GB used: images 500MB, containers 200MB, volumes 100MB';
+    expect(both).toContainEqual(['Storage quota', words]);
   });
 
   it('describes itself', async () => {

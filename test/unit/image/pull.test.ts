@@ -5,7 +5,7 @@ import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { insufficientResources } from '../../../src/common/errors.js';
+import { insufficientResources, unavailable } from '../../../src/common/errors.js';
 import {
   type FaultyOptions,
   type FaultyRegistry,
@@ -576,12 +576,22 @@ describe('https', () => {
 });
 
 describe('what is left behind', () => {
-  test('a full disk midway leaves only whole layers, and the next pull continues', async () => {
+  test('a full disk midway leaves nothing', async () => {
     const { address } = await registry();
     harness.layers.beforePublish = async ({ chainId }) => {
       if (chainId !== digestOf(lower)) throw insufficientResources('no space left on device');
     };
     await expect(harness.pull(`${address}/x`)).rejects.toMatchObject({ kind: 'insufficientResources' });
+    expect(harness.layers.layers.size).toBe(0);
+    expect(harness.service.list()).toEqual([]);
+  });
+
+  test('any other failure midway leaves only whole layers, and the next pull continues', async () => {
+    const { address } = await registry();
+    harness.layers.beforePublish = async ({ chainId }) => {
+      if (chainId !== digestOf(lower)) throw unavailable('the datastore does not answer');
+    };
+    await expect(harness.pull(`${address}/x`)).rejects.toMatchObject({ kind: 'unavailable' });
     expect([...harness.layers.layers.keys()]).toEqual([digestOf(lower)]);
     expect(harness.service.list()).toEqual([]);
     harness.layers.beforePublish = async () => {};
@@ -592,7 +602,7 @@ describe('what is left behind', () => {
   test('layers of a failed pull are removed at the next start', async () => {
     const { address } = await registry();
     harness.layers.beforePublish = async ({ chainId }) => {
-      if (chainId !== digestOf(lower)) throw insufficientResources('no space left on device');
+      if (chainId !== digestOf(lower)) throw unavailable('the datastore does not answer');
     };
     await harness.pull(`${address}/x`).catch(() => {});
     expect(harness.layers.layers.size).toBe(1);

@@ -175,3 +175,26 @@ it('layers written concurrently keep to the quota together, and refused ones lea
   expect(room.quota).toEqual({ used: 200, most: 250 });
   expect(await readdir(join(directory, ROOT, 'images'))).toHaveLength(2);
 });
+
+it('a file of more bytes than images may take is refused before it is unpacked', async () => {
+  layers = await openLayers(new StorageReserve({}, { ...storageLimits(), imageQuota: 2 ** 30 }, () => 0));
+  const header = (await tarOf([{ name: 'zeros', content: 'x' }])).subarray(0, 512);
+  const sized = Buffer.from(header);
+  sized.write(`${(10 * 2 ** 30).toString(8).padStart(11, '0')}`.slice(-12), 124, 12, 'latin1');
+  sized.fill(' ', 148, 156);
+  const sum = sized.reduce((total, byte) => total + byte, 0);
+  sized.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148, 8, 'latin1');
+  let sent = 0;
+  const bomb = Readable.from(
+    (function* () {
+      yield sized;
+      for (; sent < 10 * 2 ** 30; sent += 1 << 20) yield Buffer.alloc(1 << 20);
+    })(),
+  );
+  const write = layers.write({ chainId: 'sha256:b', parent: null, diffId: 'sha256:b' }, bomb, {
+    verify: async () => undefined,
+  });
+  await expect(write).rejects.toThrow('images may take 1.074GB in all (disk quota exceeded)');
+  expect(sent).toBeLessThan(64 << 20);
+  expect(await readdir(join(directory, 'spool'))).toEqual([]);
+});

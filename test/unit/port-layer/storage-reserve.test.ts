@@ -62,3 +62,42 @@ it('images keep to their quota in total, however small the pieces', async () => 
   const volume = reserve.growing(false);
   await volume(2 ** 31);
 });
+
+describe('the quota for everything', () => {
+  const others = async () => ({ containers: 2 * GB, volumes: GB });
+  const roomOf = (quota: string, images = GB) =>
+    new StorageReserve(
+      { '[store]': async () => ({ capacity: 100 * GB, free: 90 * GB }) },
+      storageLimits({ quota }),
+      () => images,
+      others,
+    );
+
+  it('counts images, containers and volumes together, and says what is missing', async () => {
+    const room = roomOf('5000000000b');
+    await room.checkStorageQuota(GB);
+    await expect(room.checkStorageQuota(1.1 * GB)).rejects.toMatchObject({
+      kind: 'insufficientResources',
+      message:
+        'no space left on device: images, containers and volumes take 4GB of the 5GB that they may in all, and 1.1GB more are needed (disk quota exceeded)',
+    });
+    expect(room.lastRefused?.message).toContain('disk quota exceeded');
+    expect(await room.storageQuota()).toEqual({ images: GB, containers: 2 * GB, volumes: GB, most: 5 * GB });
+  });
+
+  it('is heeded while an image grows', async () => {
+    const grow = roomOf('5GiB').growing(true);
+    await grow(GB);
+    await expect(grow(GB)).rejects.toThrow('disk quota exceeded');
+  });
+
+  it('costs nothing where there is none', async () => {
+    const room = new StorageReserve({}, storageLimits(), undefined, () => Promise.reject(new Error('asked')));
+    await room.checkStorageQuota(1e15);
+    expect(await room.storageQuota()).toBeNull();
+  });
+
+  it.each(['', '0', '-1', '5%', 'x'])('is not %j', (quota) => {
+    expect(() => storageLimits({ quota })).toThrow('is no size');
+  });
+});
