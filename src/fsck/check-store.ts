@@ -48,7 +48,13 @@ async function checkOnce(stateDir: string, options: CheckOptions, running: boole
       const used = checkImages(check, host, layers, containers);
       for (const layer of containers.layers) used.add(layer);
       if (containers.complete) checkUnusedLayers(check, host, layers, used);
-      contents.set(host.id, { directory: host.directory, layers, volumes: await checkVolumes(check, host) });
+      // A host's volume stores may be in other places than its images.
+      const known = contents.get(host.id);
+      contents.set(host.id, {
+        directory: known?.directory ?? host.directory,
+        layers: new Map([...(known?.layers ?? []), ...layers]),
+        volumes: new Set([...(known?.volumes ?? []), ...(await checkVolumes(check, host))]),
+      });
     }
     await checkMachines(check, contents);
     return { findings: check.findings, unchecked: check.unchecked, counts: check.counts, running };

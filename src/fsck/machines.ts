@@ -169,7 +169,9 @@ async function checkDisks(check: Check, machine: MachineFile, label: string): Pr
 
 function localPath(check: Check, file: string): string | null {
   const match = /^\[([^\]]+)\] (.+)$/.exec(file);
-  return match === null ? null : join(check.store.paths.stateDir, match[1] as string, match[2] as string);
+  if (match === null) return null;
+  const place = check.store.places.find(({ name }) => name === match[1]);
+  return join(place?.directory ?? join(check.store.paths.stateDir, match[1] as string), match[2] as string);
 }
 
 /** The directory of a container's VM without a definition. */

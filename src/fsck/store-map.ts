@@ -1,7 +1,9 @@
 /** Where everything of a state directory is: datastores, virtual container hosts, VMs. Nothing is judged here. */
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import type { InstancePaths } from '../common/paths.js';
+import { type DatastorePlace, parseDatastore } from '../hostd/datastore/datastore-places.js';
+import { keptDatastores } from '../hostd/datastore/kept-datastores.js';
 import { loadVmx, type VmConfig } from '../hostd/vm/vm-config.js';
 
 /** A virtual container host's part of a datastore: images, volumes, small values. */
@@ -25,7 +27,9 @@ export interface MachineFile {
 
 export interface StoreMap {
   paths: InstancePaths;
+  /** Directories of the datastores; `places` has their names too. */
   datastores: string[];
+  places: readonly DatastorePlace[];
   hosts: HostStore[];
   machines: MachineFile[];
   /** The inventory's file as it is; null if it cannot be read. */
@@ -82,9 +86,11 @@ export async function mapStore(paths: InstancePaths): Promise<StoreMap> {
   const inventoryText = textOf(join(paths.stateDir, 'inventory.json'));
   const parsed = jsonOf(inventoryText);
   const inventory = typeof parsed === 'object' && parsed !== null ? (parsed as InventoryRecords) : null;
-  const datastores = namesIn(paths.stateDir)
+  const own = namesIn(paths.stateDir)
     .filter((name) => /^datastore\d+$/.test(name))
-    .map((name) => join(paths.stateDir, name));
+    .map((name) => ({ name, directory: join(paths.stateDir, name) }));
+  const places = [...own, ...keptDatastores(paths).map(parseDatastore)];
+  const datastores = places.map(({ directory }) => directory);
   const machines = await machinesOf(datastores, paths.datastoreDir, inventory);
   const names = new Map(
     machines.filter(isEndpoint).map(({ config }) => [config?.extraConfig.get(VCH_KEY), config?.name]),
@@ -95,17 +101,21 @@ export async function mapStore(paths: InstancePaths): Promise<StoreMap> {
       return { id, directory, name: names.get(id) ?? null };
     }),
   );
-  return { paths, datastores, hosts, machines, inventory, inventoryText };
+  return { paths, datastores, places, hosts, machines, inventory, inventoryText };
 }
 
 export function isEndpoint({ config }: MachineFile): boolean {
   return config?.extraConfig.get(APPLIANCE_KEY) === 'endpoint';
 }
 
-/** `…/VIC/<id>`, at the root of the datastore or in a folder of it. */
+/** `…/VIC/<id>`, at the root of the datastore or in a folder of it, of which there may be one in another. */
 function hostRoots(datastore: string): string[] {
-  const places = [datastore, ...namesIn(datastore).map((name) => join(datastore, name))];
-  return places
+  const below = (directory: string): string[] =>
+    namesIn(directory)
+      .map((name) => join(directory, name))
+      .filter((path) => isDirectory(path));
+  const folders = below(datastore).filter((path) => basename(path) !== 'VIC');
+  return [datastore, ...folders, ...folders.flatMap(below)]
     .map((place) => join(place, 'VIC'))
     .filter((vic) => isDirectory(vic))
     .flatMap((vic) => namesIn(vic).map((id) => join(vic, id)))

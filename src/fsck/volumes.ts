@@ -9,7 +9,7 @@ import { type HostStore, jsonOf, namesIn, textOf } from './store-map.js';
 /** As in `port-layer/storage/volume-disks.ts`. */
 const volumeId = (name: string): string => sha256(`volume ${name}`);
 const UNFINISHED = /^[0-9a-f]{64}\.(upload|removed)-[0-9a-f]+$/;
-const volumeFile = z.object({ name: z.string().min(1), capacityBytes: z.number().min(1) });
+const volumeFile = z.object({ name: z.string().min(1), capacityBytes: z.number().min(0), mount: z.unknown().optional() });
 
 /** @returns the names of the volumes that can be read */
 export async function checkVolumes(check: Check, host: HostStore): Promise<Set<string>> {
@@ -66,6 +66,8 @@ async function checkVolume(check: Check, path: string, id: string): Promise<stri
       todo: `write the file anew, in the form of other volumes' (name, createdAt, capacityBytes, driver, labels, options), or put the directory aside with --move-aside`,
       repair: { kind: 'aside', path },
     });
+  // One that the guest mounts (tmpfs, NFS) has no disk.
+  if (name !== null && parsed.data?.mount !== undefined) return name;
   await checkDisk(check, join(path, `${id}.vmdk`), {
     code: 'volume',
     what: name === null ? 'the disk of a volume' : `the disk of volume '${name}'`,

@@ -56,6 +56,26 @@ it('a sound store is clean, whichever way it is looked at', async () => {
   }
 });
 
+it('volumes without a disk, and those of other volume stores, are sound too', async () => {
+  const id = basename(store.root);
+  const further = join(directory.path, `further-${copies}`);
+  writeFileSync(join(store.stateDir, 'datastores.json'), JSON.stringify([`fast=${further}`]));
+  const record = { createdAt: '', driver: 'local', labels: null, options: null };
+  const stored = (root: string, name: string, content: object): string => {
+    const path = join(root, 'VIC', id, 'volumes', sha256(`volume ${name}`));
+    mkdirSync(path, { recursive: true });
+    writeFileSync(join(path, 'volume.json'), JSON.stringify({ ...record, name, ...content }));
+    return path;
+  };
+  const mount = { type: 'nfs', device: ':/x', flags: 0, data: '' };
+  stored(join(store.stateDir, 'datastore1'), 'mounted', { capacityBytes: 0, mount });
+  const lost = stored(join(further, 'a/b'), 'lost', { capacityBytes: 1 << 24 });
+  const { findings, counts } = await checkStore(store.stateDir);
+  expect(findings).toMatchObject([{ where: expect.stringContaining(basename(lost)) }]);
+  expect(counts).toMatchObject({ volumes: 3 });
+  rmSync(further, { recursive: true });
+});
+
 it('there must be a state directory', async () => {
   await expect(checkStore(join(store.stateDir, 'nowhere'))).rejects.toThrow('there is no state directory');
 });
