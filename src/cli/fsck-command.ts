@@ -2,7 +2,7 @@
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { conflict, messageOf } from '../common/errors.js';
-import { DEFAULT_STATE_DIR, instancePaths } from '../common/paths.js';
+import { cacheDirectory, DEFAULT_STATE_DIR, instancePaths } from '../common/paths.js';
 import { checkStore, hostRuns, type Repaired, repairStore, type StoreReport } from '../fsck/index.js';
 import { FsckProgress } from './fsck-progress.js';
 import { findingLines, summaryLines } from './fsck-report.js';
@@ -54,6 +54,7 @@ async function fsck(options: FsckOptions, say: (line: string) => void): Promise<
   const report = await checkStore(stateDir, {
     quick: options.quick === true,
     e2fsck: options.e2fsck,
+    cacheDir: cacheDirectory(),
     progress: (step) => progress.show(step),
   }).finally(() => progress.end());
   const results: Repaired[] = repair

@@ -45,6 +45,9 @@ export { TAR_END, type TarFields, tarHeader, tarPadding } from './tar/writer.js'
 export { type ChainRun, MAX_CHAIN, type OpenFile, VmdkChain } from './vmdk/chain.js';
 export { createChild, createEmpty, newCid } from './vmdk/create.js';
 export { decodeDescriptor } from './vmdk/descriptor.js';
+export { extendDisk } from './vmdk/extend.js';
 export { readVmdkInfo, VmdkExtent, type VmdkInfo } from './vmdk/extent.js';
-export { DESCRIPTOR_SECTORS, decodeHeader, SECTOR } from './vmdk/header.js';
+export { DESCRIPTOR_SECTORS, decodeHeader, GRAIN_BYTES, SECTOR } from './vmdk/header.js';
 export { readVmdkIdentity, type VmdkIdentity, vmdkDifference } from './vmdk/identity.js';
+export { type DiskGrain, readVmdkStream, VMDK_HEAD, vmdkKind, writeVmdkStream } from './vmdk/stream.js';
+export { checkTablesFit } from './vmdk/tables.js';

@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { relative, resolve } from 'node:path';
 import { invalid } from '../common/errors.js';
 import { instancePaths } from '../common/paths.js';
+import { checkCache } from './cache-files.js';
 import { Check } from './check.js';
 import { DiskChecks } from './disks.js';
 import { DisksInUse } from './disks-in-use.js';
@@ -40,23 +41,24 @@ async function checkOnce(stateDir: string, options: CheckOptions, running: boole
     const check = new Check(store, DisksInUse.find(), disks, options, running);
     checkHostFiles(check);
     const contents = new Map<string, HostContents>();
+    check.counts.hosts = new Set(store.hosts.map(({ id }) => id)).size;
     for (const host of store.hosts) {
-      check.counts.hosts++;
       if (host.name === null && store.inventory !== null) orphaned(check, host.directory);
       const containers = containersOf(check, host.id);
       const layers = await checkLayers(check, host);
       const used = checkImages(check, host, layers, containers);
       for (const layer of containers.layers) used.add(layer);
       if (containers.complete) checkUnusedLayers(check, host, layers, used);
-      // A host's volume stores may be in other places than its images.
+      const volumes = await checkVolumes(check, host);
+      // Volume stores are parts of the same host on other datastores, or in other folders.
       const known = contents.get(host.id);
       contents.set(host.id, {
-        directory: known?.directory ?? host.directory,
         layers: new Map([...(known?.layers ?? []), ...layers]),
-        volumes: new Set([...(known?.volumes ?? []), ...(await checkVolumes(check, host))]),
+        volumes: new Set([...(known?.volumes ?? []), ...volumes]),
       });
     }
     await checkMachines(check, contents);
+    if (options.cacheDir !== undefined) await checkCache(check, options.cacheDir);
     return { findings: check.findings, unchecked: check.unchecked, counts: check.counts, running };
   } finally {
     await disks.close();

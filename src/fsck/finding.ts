@@ -58,6 +58,8 @@ export interface CheckOptions {
   quick?: boolean;
   /** Whether `e2fsck` looks at filesystems too, where it is installed; true by default. */
   e2fsck?: boolean;
+  /** The cache directory, which is looked at only if given: other hosts may have it too. */
+  cacheDir?: string;
   /** Told what is being looked at. */
   progress?: (step: Step) => void;
   signal?: AbortSignal;

@@ -215,7 +215,7 @@ function checkDrafts(check: Check): void {
   const { paths, datastores, hosts } = check.store;
   const directories = new Set([
     paths.stateDir,
-    ...datastores.flatMap((datastore) => [datastore, ...namesIn(datastore).map((name) => join(datastore, name))]),
+    ...datastores.flatMap(({ directory }) => [directory, ...namesIn(directory).map((name) => join(directory, name))]),
     ...hosts.flatMap(({ directory }) =>
       ['', 'kv', 'images', 'volumes'].flatMap((part) => {
         const at = join(directory, part);

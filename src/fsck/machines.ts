@@ -11,7 +11,6 @@ import { CONTAINER_KEY, type MachineFile, namesIn, textOf, VCH_KEY } from './sto
 
 /** What a virtual container host has, for the containers that refer to it. */
 export interface HostContents {
-  directory: string;
   layers: ReadonlyMap<string, Layer>;
   volumes: ReadonlySet<string>;
 }
@@ -65,8 +64,8 @@ export async function checkMachines(check: Check, hosts: ReadonlyMap<string, Hos
     check.counts.machines++;
     await checkMachine(check, machine, hosts);
   }
-  for (const datastore of check.store.datastores)
-    for (const name of namesIn(datastore)) halfMade(check, join(datastore, name));
+  for (const { directory } of check.store.datastores)
+    for (const name of namesIn(directory)) halfMade(check, join(directory, name));
 }
 
 async function checkMachine(
@@ -107,6 +106,9 @@ async function checkMachine(
       );
 }
 
+/** In the directory of a VM that hostd is making or destroying. */
+const UNFINISHED_MARK = '.caisson-unfinished';
+
 /** Keys that every definition has. */
 const NEEDED = ['config.version', 'displayName', 'uuid.bios', 'caisson.createdAt'];
 
@@ -126,14 +128,17 @@ function wrongDefinition(machine: MachineFile): string | null {
 
 /** A VM that hostd does not know: it was being made, or somebody took it out of the inventory. */
 function unregistered(check: Check, machine: MachineFile, where: string): void {
+  const unfinished = existsSync(join(machine.directory, UNFINISHED_MARK));
   check.leftover(
     {
       code: 'machine.unregistered',
       where,
       what: `virtual machine ${machine.config?.name} is not in the inventory`,
       means: 'it was being made or removed when the host ended, or was taken out of the inventory; it is in no list',
-      todo: 'register it again (govc vm.register), or put it aside with --repair --move-aside',
-      repair: { kind: 'aside', path: machine.directory },
+      todo: unfinished
+        ? 'nothing: it is removed when the host starts, or now with --repair'
+        : 'register it again (govc vm.register), or put it aside with --repair --move-aside',
+      repair: { kind: unfinished ? 'remove' : 'aside', path: machine.directory },
     },
     'it is not in the inventory; it may just be being made or removed',
   );
@@ -169,9 +174,8 @@ async function checkDisks(check: Check, machine: MachineFile, label: string): Pr
 
 function localPath(check: Check, file: string): string | null {
   const match = /^\[([^\]]+)\] (.+)$/.exec(file);
-  if (match === null) return null;
-  const place = check.store.places.find(({ name }) => name === match[1]);
-  return join(place?.directory ?? join(check.store.paths.stateDir, match[1] as string), match[2] as string);
+  const datastore = check.store.datastores.find(({ name }) => name === match?.[1]);
+  return match === null || datastore === undefined ? null : join(datastore.directory, match[2] as string);
 }
 
 /** The directory of a container's VM without a definition. */
@@ -180,7 +184,7 @@ function halfMade(check: Check, path: string): void {
   const names = namesIn(path);
   if (names.some((name) => name.endsWith('.vmx'))) return;
   const where = relative(check.store.paths.stateDir, path);
-  const disk = names.some((name) => name.endsWith('.vmdk'));
+  const disk = names.some((name) => name.endsWith('.vmdk')) && !names.includes(UNFINISHED_MARK);
   check.leftover(
     {
       code: 'machine.unfinished',

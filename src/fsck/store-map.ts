@@ -1,9 +1,8 @@
 /** Where everything of a state directory is: datastores, virtual container hosts, VMs. Nothing is judged here. */
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { InstancePaths } from '../common/paths.js';
-import { type DatastorePlace, parseDatastore } from '../hostd/datastore/datastore-places.js';
-import { keptDatastores } from '../hostd/datastore/kept-datastores.js';
+import { type DatastorePlace, datastorePlaces, parseDatastore } from '../hostd/datastore/datastore-places.js';
 import { loadVmx, type VmConfig } from '../hostd/vm/vm-config.js';
 
 /** A virtual container host's part of a datastore: images, volumes, small values. */
@@ -27,9 +26,7 @@ export interface MachineFile {
 
 export interface StoreMap {
   paths: InstancePaths;
-  /** Directories of the datastores; `places` has their names too. */
-  datastores: string[];
-  places: readonly DatastorePlace[];
+  datastores: DatastorePlace[];
   hosts: HostStore[];
   machines: MachineFile[];
   /** The inventory's file as it is; null if it cannot be read. */
@@ -86,52 +83,50 @@ export async function mapStore(paths: InstancePaths): Promise<StoreMap> {
   const inventoryText = textOf(join(paths.stateDir, 'inventory.json'));
   const parsed = jsonOf(inventoryText);
   const inventory = typeof parsed === 'object' && parsed !== null ? (parsed as InventoryRecords) : null;
-  const own = namesIn(paths.stateDir)
-    .filter((name) => /^datastore\d+$/.test(name))
-    .map((name) => ({ name, directory: join(paths.stateDir, name) }));
-  const places = [...own, ...keptDatastores(paths).map(parseDatastore)];
-  const datastores = places.map(({ directory }) => directory);
+  const datastores = datastorePlaces({ ...paths, moreDatastores: moreDatastores(paths) });
   const machines = await machinesOf(datastores, paths.datastoreDir, inventory);
   const names = new Map(
     machines.filter(isEndpoint).map(({ config }) => [config?.extraConfig.get(VCH_KEY), config?.name]),
   );
-  const hosts = datastores.flatMap((datastore) =>
+  const hosts = datastores.flatMap(({ directory: datastore }) =>
     hostRoots(datastore).map((directory) => {
       const id = directory.slice(directory.lastIndexOf('/') + 1);
       return { id, directory, name: names.get(id) ?? null };
     }),
   );
-  return { paths, datastores, places, hosts, machines, inventory, inventoryText };
+  return { paths, datastores, hosts, machines, inventory, inventoryText };
 }
 
 export function isEndpoint({ config }: MachineFile): boolean {
   return config?.extraConfig.get(APPLIANCE_KEY) === 'endpoint';
 }
 
-/** `…/VIC/<id>`, at the root of the datastore or in a folder of it, of which there may be one in another. */
+/** `…/VIC/<id>`, at the root of the datastore or in a folder of it. */
 function hostRoots(datastore: string): string[] {
-  const below = (directory: string): string[] =>
-    namesIn(directory)
-      .map((name) => join(directory, name))
-      .filter((path) => isDirectory(path));
-  const folders = below(datastore).filter((path) => basename(path) !== 'VIC');
-  return [datastore, ...folders, ...folders.flatMap(below)]
+  const places = [datastore, ...namesIn(datastore).map((name) => join(datastore, name))];
+  return places
     .map((place) => join(place, 'VIC'))
     .filter((vic) => isDirectory(vic))
     .flatMap((vic) => namesIn(vic).map((id) => join(vic, id)))
     .filter((root) => isDirectory(root));
 }
 
+/** Those that `npm start -- --datastore` was given; see `src/cli/kept-host-options.ts`. */
+function moreDatastores({ stateDir }: InstancePaths): DatastorePlace[] {
+  const kept = jsonOf(textOf(join(stateDir, 'datastores.json')));
+  return Array.isArray(kept) ? kept.map(String).map(parseDatastore) : [];
+}
+
 async function machinesOf(
-  datastores: string[],
+  datastores: DatastorePlace[],
   first: string,
   inventory: InventoryRecords | null,
 ): Promise<MachineFile[]> {
-  const found = datastores.flatMap((datastore) =>
-    namesIn(datastore).flatMap((name) =>
-      namesIn(join(datastore, name))
+  const found = datastores.flatMap(({ directory }) =>
+    namesIn(directory).flatMap((name) =>
+      namesIn(join(directory, name))
         .filter((file) => file.endsWith('.vmx'))
-        .map((file) => join(datastore, name, file)),
+        .map((file) => join(directory, name, file)),
     ),
   );
   const registered = (Array.isArray(inventory?.vms) ? inventory.vms : []).filter(({ vmx }) => typeof vmx === 'string');
@@ -141,8 +136,14 @@ async function machinesOf(
     all.map(async (path) => ({
       path,
       directory: dirname(path),
-      config: await loadVmx(path, `[datastore1] ${dirname(path).slice(first.length + 1)}`).catch(() => null),
+      config: await loadVmx(path, datastorePathOf(datastores, dirname(path))).catch(() => null),
       record: records.get(path) ?? null,
     })),
   );
+}
+
+/** `[name] path` of a directory. */
+function datastorePathOf(datastores: DatastorePlace[], path: string): string {
+  const place = datastores.find(({ directory }) => path.startsWith(`${directory}/`));
+  return place === undefined ? path : `[${place.name}] ${path.slice(place.directory.length + 1)}`;
 }

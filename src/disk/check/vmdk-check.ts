@@ -7,6 +7,7 @@ import type { BlockReader } from '../blocks.js';
 import { readVmdkInfo, type VmdkInfo } from '../vmdk/extent.js';
 import { decodeHeader, GRAIN_BYTES, GRAIN_SECTORS, GTES_PER_GT, SECTOR, type SparseHeader } from '../vmdk/header.js';
 import { readVmdkIdentity } from '../vmdk/identity.js';
+import { readDirectory, TABLE_BYTES, tablesOf } from '../vmdk/tables.js';
 import { Problems } from './problems.js';
 
 /** What was found. */
@@ -18,11 +19,6 @@ export interface VmdkVerdict {
   /** Grains that it has. */
   grains: number;
 }
-
-/** Bytes of a grain table. */
-const TABLE_BYTES = GTES_PER_GT * 4;
-/** Tables read at once: 1 MiB. */
-const BATCH = 512;
 
 /** @throws only what reading the file throws */
 export async function checkVmdk(file: BlockReader): Promise<VmdkVerdict> {
@@ -71,11 +67,6 @@ interface Run {
 }
 
 const sectorsOf = (bytes: number): number => Math.ceil(bytes / SECTOR);
-
-async function readDirectory(file: BlockReader, at: number, tables: number): Promise<number[]> {
-  const bytes = await file.read(at * SECTOR, tables * 4);
-  return Array.from({ length: tables }, (_, i) => bytes.readUInt32LE(i * 4));
-}
 
 /** The second directory, whose tables a writer keeps equal to the first ones; null if the file has none. */
 async function readCopy(
@@ -150,28 +141,6 @@ async function checkGrains(
     else if (at < before + GRAIN_SECTORS) problems.add(`the grains at sectors ${before} and ${at} overlap`);
   }
   return places.length;
-}
-
-/** The grain tables that can be read, neighbours in one read. */
-async function* tablesOf(
-  file: BlockReader,
-  directory: number[],
-  sound: boolean[],
-): AsyncGenerator<{ index: number; bytes: Buffer }> {
-  for (let first = 0; first < directory.length; ) {
-    if (!sound[first]) {
-      first++;
-      continue;
-    }
-    const start = directory[first] as number;
-    let count = 1;
-    while (count < BATCH && sound[first + count] && directory[first + count] === start + count * (TABLE_BYTES / SECTOR))
-      count++;
-    const bytes = await file.read(start * SECTOR, count * TABLE_BYTES);
-    for (let i = 0; i < count; i++)
-      yield { index: first + i, bytes: bytes.subarray(i * TABLE_BYTES, (i + 1) * TABLE_BYTES) };
-    first += count;
-  }
 }
 
 async function checkCopy(

@@ -4,16 +4,24 @@
  *
  * The parent of a VM's disk is the recorded one (`disk-records.ts`), never the one that its file names now: a QEMU that was taken over may
  * have written that. Below it are image layers, which no QEMU can ever write to; their own word for their parents is taken, as long as the
- * parent is in the same directory of images. Disks that clients made over plain vSphere have the parents on record of each.
+ * parent is in the same directory of images. A volume may also stand on points (`point-disks.ts`), each with a record. Disks that clients made over plain vSphere have the parents on record of each.
  */
 import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { invalid, messageOf } from '../../common/errors.js';
-import { type BlockReader, MAX_CHAIN, readVmdkIdentity, type VmdkIdentity, vmdkDifference } from '../../disk/index.js';
+import {
+  type BlockReader,
+  checkTablesFit,
+  MAX_CHAIN,
+  readVmdkIdentity,
+  type VmdkIdentity,
+  vmdkDifference,
+} from '../../disk/index.js';
 import type { DatastorePlace } from '../datastore/datastore-places.js';
 import type { RuntimeDisk, VmDefinition } from '../runtime.js';
 import { imagesOf, readRecord, writeRecord } from './disk-records.js';
+import { mayStandOnPoint, pointsOf } from './point-disks.js';
 
 /** A file that is open, and its path for messages. */
 export interface OpenFile {
@@ -91,6 +99,8 @@ class Chain {
     const { bus, unit, path, readOnly } = this.disk;
     if (!readOnly && imagesOf(path) !== null)
       throw this.refusal(path, 'it is part of an image, which nobody writes to');
+    if (!readOnly && pointsOf(path) !== null)
+      throw this.refusal(path, 'it belongs to a snapshot of a volume, which nobody writes to');
     const own = await this.file(path, readOnly ? constants.O_RDONLY : constants.O_RDWR);
     let { identity } = await (imagesOf(path) === null ? this.recorded(own) : this.layer(own));
     const { capacity } = identity;
@@ -140,6 +150,7 @@ class Chain {
       if (record === null) await writeRecord(path, found.identity);
       const difference = record === null ? null : vmdkDifference(record, found.identity);
       if (difference !== null) throw invalid(`it is not what was recorded of it: ${difference}`);
+      await checkTables(handle);
       return found;
     } catch (error) {
       throw this.refusal(path, messageOf(error), error);
@@ -153,6 +164,7 @@ class Chain {
       const known = layers.get(path);
       if (known?.file === file) return known;
       const found = await readVmdkIdentity(await blocks(handle));
+      await checkTables(handle);
       if (layers.size >= KEPT) layers.clear();
       layers.set(path, { file, ...found });
       return found;
@@ -167,13 +179,14 @@ class Chain {
   }
 
   /**
-   * Where the parent of `child` may be: an image layer's among the images of its directory, a VCH's disk's among the VCH's images, and the
-   * parent of a disk made over plain vSphere anywhere in a datastore.
+   * Where the parent of `child` may be: a volume's among the points beside it, an image layer's among the images of its directory, a VCH's
+   * disk's among the VCH's images, and the parent of a disk made over plain vSphere anywhere in a datastore.
    */
   private mayStandOn(child: string, parent: string): boolean {
     const images = imagesOf(parent);
     const childImages = imagesOf(child);
     if (childImages !== null) return images === childImages;
+    if (mayStandOnPoint(child, parent)) return true;
     const place = images === null ? null : `/${this.relative(images)}`;
     const root = /^(.*\/VIC\/[^/]+)\//.exec(`/${this.relative(child)}`)?.[1];
     if (root !== undefined) return place === `${root}/images`;
@@ -197,8 +210,20 @@ class Chain {
 
   private refusal(path: string, why: string, cause?: unknown): Error {
     const through = path === this.disk.path ? '' : `, which ${this.name(this.disk.path)} stands on,`;
-    return invalid(`disk ${this.name(path)}${through} cannot be used: ${why}`, cause);
+    return invalid(
+      `disk ${this.name(path)}${through} cannot be used: ${why} ('vic-machine fsck' tells what else is damaged)`,
+      cause,
+    );
   }
+}
+
+/** A new disk has nothing in its tables, which are holes in its file, and need not be read. */
+const NEW_DISK_BYTES = 64 * 1024;
+const STAT_BLOCK = 512;
+
+/** A disk whose tables point out of its file is not given to a QEMU. */
+async function checkTables(handle: FileHandle): Promise<void> {
+  if ((await handle.stat()).blocks * STAT_BLOCK > NEW_DISK_BYTES) await checkTablesFit(await blocks(handle));
 }
 
 async function blocks(handle: FileHandle): Promise<BlockReader> {

@@ -12,6 +12,7 @@ import {
 } from '../../vim25/server.js';
 import { isEndpointConfig, OWNER_KEY } from '../access/scope.js';
 import { markFinished, markUnfinished, removeMachineFiles } from '../datastore/unfinished-machines.js';
+import type { DiskWriter } from '../disks/point-disks.js';
 import { fault } from '../faults.js';
 import { NETWORKS_KEY } from '../inventory/wished-settings.js';
 import type { CallContext } from '../objects/call-context.js';
@@ -132,6 +133,22 @@ export class VirtualMachine extends ManagedObject implements Machine, PoweredVm 
   /** Lets go of the VM when hostd stops; the VM keeps running. */
   release(): void {
     this.power.release();
+  }
+
+  /** Local paths of the disks that it writes to when it runs. */
+  writtenDisks(): string[] {
+    return this.definition().disks.flatMap(({ path, readOnly }) => (readOnly ? [] : [path]));
+  }
+
+  /** What writes to a disk while it runs; null for a VM that is off. @param path local */
+  writerOf(path: string): DiskWriter | null {
+    const { running } = this.power;
+    const disk = this.definition().disks.find((one) => one.path === path && !one.readOnly);
+    if (running === null || disk === undefined) return null;
+    return {
+      pid: running.pid,
+      switchDisk: (to) => this.power.duringRun((carrier) => carrier.switchDisk(disk, to)),
+    };
   }
 
   definition(): VmDefinition {

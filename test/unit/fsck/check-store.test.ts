@@ -1,10 +1,22 @@
 /** What `vic-machine fsck` finds in a state directory, one kind of damage after the other, and what it repairs. */
 import { execFileSync } from 'node:child_process';
-import { appendFileSync, existsSync, mkdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { basename, join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { sha256 } from '../../../src/common/ids.js';
+import { createChild } from '../../../src/disk/index.js';
 import { checkStore, type Finding, repairStore } from '../../../src/fsck/index.js';
+import { SNAPSHOT_FILES, SnapshotFiles } from '../../../src/hostd/qemu/snapshot-files.js';
 import { CONTAINER, type KeptStore, keptStore } from '../../support/kept-store.js';
 import { temporaryDirectory } from '../disk/support.js';
 
@@ -54,26 +66,6 @@ it('a sound store is clean, whichever way it is looked at', async () => {
     expect({ findings, unchecked }).toEqual({ findings: [], unchecked: [] });
     expect(counts).toMatchObject({ hosts: 1, images: 2, layers: 4, volumes: 1, machines: 2 });
   }
-});
-
-it('volumes without a disk, and those of other volume stores, are sound too', async () => {
-  const id = basename(store.root);
-  const further = join(directory.path, `further-${copies}`);
-  writeFileSync(join(store.stateDir, 'datastores.json'), JSON.stringify([`fast=${further}`]));
-  const record = { createdAt: '', driver: 'local', labels: null, options: null };
-  const stored = (root: string, name: string, content: object): string => {
-    const path = join(root, 'VIC', id, 'volumes', sha256(`volume ${name}`));
-    mkdirSync(path, { recursive: true });
-    writeFileSync(join(path, 'volume.json'), JSON.stringify({ ...record, name, ...content }));
-    return path;
-  };
-  const mount = { type: 'nfs', device: ':/x', flags: 0, data: '' };
-  stored(join(store.stateDir, 'datastore1'), 'mounted', { capacityBytes: 0, mount });
-  const lost = stored(join(further, 'a/b'), 'lost', { capacityBytes: 1 << 24 });
-  const { findings, counts } = await checkStore(store.stateDir);
-  expect(findings).toMatchObject([{ where: expect.stringContaining(basename(lost)) }]);
-  expect(counts).toMatchObject({ volumes: 3 });
-  rmSync(further, { recursive: true });
 });
 
 it('there must be a state directory', async () => {
@@ -294,6 +286,76 @@ const CASES: [name: string, damage: () => void, found: string[], left?: string[]
     [],
   ],
 ];
+
+it('disks of snapshots are checked, and one that nothing stands on is left over', async () => {
+  const points = join(store.root, 'volumes', 'points');
+  const point = (digit: string): string => join(points, `${digit.repeat(16)}.vmdk`);
+  mkdirSync(points);
+  copyFileSync(diskIn(store.volume), point('1'));
+  rmSync(diskIn(store.volume));
+  await createChild(diskIn(store.volume), point('1'));
+  const snapshots = (one: string): void =>
+    editJson(join(store.volume, 'volume.json'), (volume) =>
+      Object.assign(volume, { snapshots: [{ name: 'before', point: one.repeat(16), createdAt: '', frozen: false }] }),
+    );
+  snapshots('1');
+  expect((await checkStore(store.stateDir)).findings).toEqual([]);
+  copyFileSync(point('1'), point('2'));
+  snapshots('3');
+  const { findings } = await checkStore(store.stateDir, { quick: true });
+  expect(codes(findings)).toEqual(['volume.point', 'volume.snapshot']);
+  await repairStore(store.stateDir, findings, { moveAside: false });
+  expect(codes((await checkStore(store.stateDir, { quick: true })).findings)).toEqual(['volume.snapshot']);
+  expect(existsSync(point('1'))).toBe(true);
+  patchSuperblock(point('1'));
+  expect(codes((await checkStore(store.stateDir)).findings)).toContain('volume.filesystem');
+});
+
+it('volumes of other datastores are found, and those without a disk have none', async () => {
+  const other = `${store.stateDir}-other`;
+  const volumes = join(other, 'here', 'VIC', basename(store.root), 'volumes');
+  mkdirSync(volumes, { recursive: true });
+  renameSync(store.volume, join(volumes, basename(store.volume)));
+  edit(join(store.machine, `${CONTAINER}.vmx`), (text) =>
+    text.replace(/(\/vmfs\/volumes\/)datastore1(\/VIC)/g, '$1more/here$2'),
+  );
+  writeFileSync(join(store.stateDir, 'datastores.json'), JSON.stringify([`more=${other}`]));
+  const memory = join(store.root, 'volumes', sha256('volume memory'));
+  mkdirSync(memory, { recursive: true });
+  writeFileSync(
+    join(memory, 'volume.json'),
+    JSON.stringify({ name: 'memory', capacityBytes: 0, mount: { type: 'tmpfs', device: 'tmpfs', options: [] } }),
+  );
+  const { findings, counts } = await checkStore(store.stateDir);
+  expect(findings).toEqual([]);
+  expect(counts).toMatchObject({ hosts: 1, volumes: 2 });
+  rmSync(other, { recursive: true });
+  expect(codes((await checkStore(store.stateDir, { quick: true })).findings)).toEqual([
+    'container.volume',
+    'machine.missing',
+  ]);
+});
+
+it('boot snapshots and spools in the cache directory', async () => {
+  const cacheDir = join(store.stateDir, 'cache');
+  const [good, bad, dead] = ['good', 'bad', 'key.999999999.building'].map((name) => join(cacheDir, 'snapshots', name));
+  for (const path of [good!, bad!, dead!]) {
+    mkdirSync(path, { recursive: true });
+    for (const name of SNAPSHOT_FILES) writeFileSync(join(path, name), name);
+    const files = await SnapshotFiles.open(path);
+    writeFileSync(join(path, 'info.json'), JSON.stringify({ host: 'x', digests: await files.digests() }));
+    await files.close();
+  }
+  writeFileSync(join(bad!, 'memory'), 'Memory');
+  const spool = join(cacheDir, 'spool', basename(store.root), 'downloads');
+  mkdirSync(spool, { recursive: true });
+  writeFileSync(join(spool, 'blob'), 'x');
+  const { findings } = await checkStore(store.stateDir, { cacheDir });
+  expect(codes(findings)).toEqual(['snapshot.damaged', 'snapshot.unfinished', 'spool.leftover']);
+  await repairStore(store.stateDir, findings, { moveAside: false });
+  expect((await checkStore(store.stateDir, { cacheDir })).findings).toEqual([]);
+  expect(existsSync(good!)).toBe(true);
+});
 
 describe('it finds, and repairs what is no data', () => {
   it.each(CASES)('%s', async (_name, damage, found, left = found, leftAside) => {

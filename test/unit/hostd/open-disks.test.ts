@@ -1,7 +1,7 @@
 /** Disks that a compromised QEMU has written to, when a VM is started with them again. */
 import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
-import { copyFile, mkdir, mkdtemp, open, readFile, rename, rm, truncate, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, open, readFile, rename, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -151,6 +151,26 @@ describe("a container's disk", () => {
   ])('whose header says it has %s is refused', async (_, offset, bytes) => {
     await overwrite(disk, bytes, offset);
     await expect(start(disk)).rejects.toThrow('box.vmdk cannot be used');
+  });
+
+  it('that was cut, or whose tables point out of it, is refused, and so is a damaged layer below it', async () => {
+    const content = Buffer.alloc(100_000, 1);
+    const gtAt = (1 + 20 + 1 + 4 + 1) * 512;
+    await overwrite(disk, content, (await stat(disk)).size);
+    await overwrite(disk, Buffer.from([0xff, 0xff, 0xff, 0x0f]), gtAt);
+    await expect(start(disk)).rejects.toThrow(
+      /box.vmdk cannot be used: grain 0 lies beyond the end of the file.*'vic-machine fsck'/,
+    );
+    await overwrite(disk, Buffer.from([1, 0, 0, 0]), gtAt);
+    await expect(start(disk)).rejects.toThrow('lies on its descriptor');
+    await overwrite(disk, Buffer.alloc(4), gtAt);
+    expect(await start(disk)).toHaveLength(3);
+    const lowest = layerPath('a');
+    await overwrite(lowest, content, (await stat(lowest)).size);
+    await overwrite(lowest, Buffer.from([0xff, 0xff, 0, 0]), gtAt);
+    await expect(start(disk)).rejects.toThrow(
+      /a.vmdk, which .*box.vmdk stands on, cannot be used: grain 0 lies beyond/,
+    );
   });
 
   it('replaced by a client is refused if it was tampered with, and accepted if it has no parent', async () => {

@@ -9,6 +9,7 @@ import {
   type FaultyRegistry,
   startFaultyRegistry,
 } from '../../support/registry/faulty-registry.js';
+import { ImageHarness } from '../../support/registry/harness.js';
 import { type BuiltImage, buildImage } from '../../support/registry/image-builder.js';
 import { TarBuilder } from '../../support/registry/tar-builder.js';
 
@@ -297,4 +298,28 @@ test('a client that goes away ends the push', async () => {
   await expect(push(`${to.address}/y:1`, undefined, abort.signal)).rejects.toMatchObject({ kind: 'cancelled' });
   await expect.poll(() => to.uploads.unfinished).toBe(0);
   expect(to.uploads.manifests.size).toBe(0);
+});
+
+test('layers that an earlier version stored leave with digests of their own, which is said', async () => {
+  const to = await registry();
+  await imageFor(`${to.address}/y:1`, 'small');
+  const before = harness().service.resolve(`${to.address}/y:1`);
+  harness().layers.ofEarlierVersion = true;
+  const pushed = await push(`${to.address}/y:1`);
+  expect(pushed.statuses).toContainEqual(
+    expect.stringMatching(/^Layer was stored by an earlier version: its digest changes to sha256:[0-9a-f]{64}$/),
+  );
+  expect(harness().service.resolve(before.id).repoDigests).toEqual(before.repoDigests);
+  const saved = harness().service.save([before.id], {});
+  const elsewhere = await ImageHarness.open();
+  try {
+    const { image } = await elsewhere.pull(`${to.address}/y:1`);
+    expect(image.repoDigests).toEqual([`${to.address}/y@${pushed.digest}`]);
+    expect(image.config.config).toEqual(before.config.config);
+    await elsewhere.service.load(saved, { said: () => undefined });
+    expect(elsewhere.service.list().map(({ id }) => id)).toEqual([image.id]);
+    expect(image.id).not.toBe(before.id);
+  } finally {
+    await elsewhere.close();
+  }
 });
