@@ -41,7 +41,7 @@ function unpacked(): string {
   rmSync(draft, { recursive: true, force: true });
   mkdirSync(draft, { recursive: true });
   const run = (command: string, args: string[]): string =>
-    execFileSync(command, args, { cwd: draft, encoding: 'utf8' });
+    execFileSync(command, args, { cwd: draft, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
   const plan = run('apt-get', ['install', '--simulate', '--no-install-recommends', ...PACKAGES]);
   const names = [...plan.matchAll(/^Inst (\S+)/gm)].map(([, name]) => name!).filter((name) => !SERVICES.has(name));
   run('apt-get', ['download', '-q', ...new Set([...PACKAGES, ...names])]);
