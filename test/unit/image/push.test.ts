@@ -11,6 +11,7 @@ import {
 } from '../../support/registry/faulty-registry.js';
 import { ImageHarness } from '../../support/registry/harness.js';
 import { type BuiltImage, buildImage } from '../../support/registry/image-builder.js';
+import { selfSigned } from '../../support/registry/self-signed.js';
 import { TarBuilder } from '../../support/registry/tar-builder.js';
 
 const harness = eachWithHarness();
@@ -179,6 +180,20 @@ describe('authentication', () => {
     strict = true;
     expect((await push(`${to.address}/w:1`)).statuses).toContain('Pushed');
   });
+});
+
+test('TLS needs a certificate that is trusted, or permission to do without', async () => {
+  const tls = selfSigned();
+  const to = await registry({ tls });
+  const target = `${to.address}/y:1`;
+  await imageFor(target, 'small');
+  await expectThere(to, await push(target));
+  // The same address, but not by a name that is known as loopback.
+  const named = `2130706433:${to.address.split(':')[1]}/y:1`;
+  await imageFor(named, 'small');
+  await expect(push(named)).rejects.toThrow(/tls: failed to verify certificate: x509: certificate signed by unknown/);
+  await harness().reopen({ certificateAuthorities: [tls.cert] });
+  await push(named);
 });
 
 test('a registry that does not mount gets the layer', async () => {
