@@ -240,6 +240,55 @@ export const CODES = {
     'insufficientResources',
     (s: { volume: string; reason: string }) => `volume ${s.volume}: ${s.reason}`,
   ),
+  'volume.hasSnapshots': code(
+    'conflict',
+    (s: { volume: string; snapshots: string }) =>
+      `volume ${s.volume} has snapshots: ${s.snapshots}; remove them first: vic-machine volume snapshot --remove`,
+  ),
+  'volume.noSnapshot': code(
+    'notFound',
+    (s: { volume: string; snapshot: string }) => `volume ${s.volume} has no snapshot '${s.snapshot}'`,
+  ),
+  'volume.snapshotExists': code(
+    'conflict',
+    (s: { volume: string; snapshot: string }) => `volume ${s.volume} has a snapshot '${s.snapshot}' already`,
+  ),
+  'volume.badSnapshotName': code(
+    'invalid',
+    (s: { name: string }) =>
+      `"${s.name}" cannot name a snapshot: 1 to 64 letters, digits, '_', '.' and '-', the first one a letter or digit`,
+  ),
+  'volume.tooManyPoints': code(
+    'conflict',
+    (s: { volume: string; most: number }) =>
+      `the disk of volume ${s.volume} stands on ${s.most} others, which is the most: remove snapshots, and stop the containers that use it, so that they can be merged`,
+  ),
+  'volume.shrunk': code(
+    'invalid',
+    (s: { volume: string; present: number; wanted: number }) =>
+      `volume ${s.volume} would have ${s.wanted} bytes instead of ${s.present}: a volume can be made larger, but not smaller`,
+  ),
+  'volume.otherStore': code(
+    'invalid',
+    (s: { volume: string; source: string }) =>
+      `volume ${s.volume} is a clone of ${s.source} and can only be in the same volume store`,
+  ),
+  'volume.noDisk': code(
+    'unsupported',
+    (s: { volume: string }) => `volume ${s.volume} has no disk: what is in it is not kept here`,
+  ),
+  'volume.exists': code('conflict', (s: { volume: string }) => `there is a volume '${s.volume}' already`),
+  /** It cannot be frozen. */
+  'volume.notStill': code(
+    'conflict',
+    (s: { volume: string; reason: string }) =>
+      `volume ${s.volume} is in use, and its filesystem cannot be frozen: ${s.reason}`,
+  ),
+  'volume.thawed': code(
+    'unavailable',
+    (s: { volume: string; seconds: number }) =>
+      `volume ${s.volume} was not kept: it took more than ${s.seconds} s, and its filesystem cannot stay frozen longer`,
+  ),
   /** The source of a new volume's content. */
   'volume.badContent': code(
     'unavailable',

@@ -7,10 +7,13 @@ import { type ManagedObjectReference, PropertyWatcher, VimClient } from '../src/
 import type { VchConfig } from './config.js';
 import { DiskReaders } from './disks/disk-readers.js';
 import { PortLayerError } from './errors.js';
+import type { Container } from './exec/container.js';
 import { ContainerCache } from './exec/container-cache.js';
 import { Containers } from './exec/containers.js';
 import { readVm, VM_PROPERTIES } from './exec/vm-report.js';
 import { ContainerFiles } from './files/container-files.js';
+import { imageDifferences } from './files/image-differences.js';
+import { volumeFreezer } from './files/volume-freezer.js';
 import { hostInfo } from './host-info.js';
 import { Interaction } from './interaction/interaction.js';
 import { OwnVmKeys } from './network/endpoint-keys.js';
@@ -25,6 +28,7 @@ import { Layers } from './storage/layers.js';
 import { localSpace, StorageReserve, storageLimits } from './storage/storage-reserve.js';
 import { usageBesidesImages } from './storage/storage-usage.js';
 import { volumeStores } from './storage/volume-disks.js';
+import { VolumeLife } from './storage/volume-life.js';
 import { VolumeUse } from './storage/volume-use.js';
 import { type StoreFiles, Volumes } from './storage/volumes.js';
 
@@ -55,6 +59,9 @@ export async function openPortLayer(config: VchConfig): Promise<PortLayer> {
     const volumeUse = new VolumeUse(() => cache.all());
     const readers = new DiskReaders();
     layers.onRemove = () => readers.forgetLayers();
+    const openBlocks = (path: string): ReturnType<Layers['openBlocks']> => layers.openBlocks(path);
+    const place = { openBlocks, datastore: files.datastore, spoolDir: spool, room };
+    layers.differences = (...of) => imageDifferences(readers, place, ...of);
     const [first, ...others] = volumeStores(config).map(({ label, datastore, path }): [string, StoreFiles] => {
       const beside = datastore === config.imageStore.datastore;
       const space = new ImageStoreFiles(client, config, datacenter, { datastore, path });
@@ -74,6 +81,9 @@ export async function openPortLayer(config: VchConfig): Promise<PortLayer> {
     await network.load();
     const endpoint = new OwnVmKeys(client, config.id);
     const exec = new Containers(client, config, cache, network, layers, volumes, volumeUse);
+    const visit = (container: Container): Promise<() => void> => exec.visit(container);
+    const volumeLife = new VolumeLife(volumes, volumeUse, volumeFreezer(cache, visit));
+    await volumeLife.load();
     exec.room = room;
     layers.usedByContainers = () => new Set(cache.all().flatMap((container) => container.spec.layer ?? []));
     const watcher = new PropertyWatcher(client, config.resourcePool, 'VirtualMachine', [...VM_PROPERTIES], {
@@ -88,7 +98,7 @@ export async function openPortLayer(config: VchConfig): Promise<PortLayer> {
     return {
       exec,
       interaction: new Interaction(config, cache, files.datastore),
-      observe: new Observe(cache, (container) => exec.visit(container)),
+      observe: new Observe(cache, visit),
       files: new ContainerFiles(
         config,
         cache,
@@ -97,7 +107,7 @@ export async function openPortLayer(config: VchConfig): Promise<PortLayer> {
         spool,
         volumeUse,
         volumes,
-        (container) => exec.visit(container),
+        visit,
         readers,
         room,
       ),
@@ -106,6 +116,7 @@ export async function openPortLayer(config: VchConfig): Promise<PortLayer> {
       startGate: exec.gate,
       layers,
       volumes,
+      volumeLife,
       kv: new DatastoreKeyValueStore(files),
       network,
       hostInfo: () => hostInfo(client),

@@ -35,6 +35,7 @@ export class Engine {
   readonly network: PortLayer['network'];
   readonly dockerNetworks: DockerNetworks;
   readonly volumeStore: PortLayer['volumes'];
+  readonly volumeLife: PortLayer['volumeLife'];
   readonly events = new EventBus();
   readonly publish: PublishContainerEvent;
   readonly lives: ContainerLives;
@@ -63,18 +64,19 @@ export class Engine {
     readonly gatewayNetworks: Pick<GatewayNetworks, 'follow' | 'again'> = NO_GATEWAY,
     readonly names: Names = NO_NAMES,
   ) {
-    const { exec, interaction, observe, kv, files, network, volumes: volumeStore } = portLayer;
+    const { exec, interaction, observe, kv, files, network, volumes: volumeStore, volumeLife } = portLayer;
     this.exec = exec;
     this.interaction = interaction;
     this.observe = observe;
     this.files = files;
     this.network = network;
     this.volumeStore = volumeStore;
+    this.volumeLife = volumeLife;
     this.dockerNetworks = new DockerNetworks(network, exec, config);
     const publisher = new EventPublisher(this.events, this.dockerNetworks);
     const publish = publisher.container;
     this.publish = publish;
-    this.volumes = new VolumeService(volumeStore, exec, this.events, config);
+    this.volumes = new VolumeService(volumeStore, exec, this.events, config, volumeLife);
     this.sizes = new ContainerSizes(files);
     this.containerImages = new ContainerImages(images, exec);
     this.ports = new ContainerPorts(mapper, exec, network);

@@ -25,6 +25,7 @@ import { diskUsageRoutes } from './system/disk-usage-routes.js';
 import { notImplementedRoutes } from './system/not-implemented-routes.js';
 import { refusedRoutes } from './system/refused-routes.js';
 import { systemRoutes } from './system/system-routes.js';
+import { volumeLifeRoutes } from './volumes/life-routes.js';
 import { volumeRoutes } from './volumes/volume-routes.js';
 
 /** All routes of the API. Each takes only what it needs of the engine: the interface beside it says what that is. */
@@ -48,6 +49,7 @@ export function dockerRouter(engine: Engine): Router {
   commitRoutes(router, engine);
   pruneRoutes(router, engine);
   volumeRoutes(router, engine.volumes);
+  volumeLifeRoutes(router, engine);
   diskUsageRoutes(router, engine);
   // Routes with fixed names under /images/ must come before those that take any name.
   refusedRoutes(router);

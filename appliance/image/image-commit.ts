@@ -8,7 +8,7 @@ import { chainId, sha256 } from '../../src/common/ids.js';
 import { parseConfig } from './image-config.js';
 import { DEPTH_EXCEEDED, LAYERS_MAX } from './manifest.js';
 import { DEFAULT_PLATFORM } from './platform.js';
-import { joinReference, parseReference, type Reference, withDefaultTag } from './reference.js';
+import { isDigest, joinReference, parseReference, type Reference, withDefaultTag } from './reference.js';
 import { spoolTar } from './spool-tar.js';
 import type { CommitOptions, Image } from './types.js';
 import type { ImageWork } from './work.js';
@@ -20,9 +20,8 @@ const EMPTY_TAR = 1024;
 export function commitReference(repository: string, tag: string): Reference | null {
   if (repository === '') return null;
   if (parseReference(repository).digest !== undefined) throw invalid('cannot import digest reference');
-  const reference = withDefaultTag(joinReference(repository, tag));
-  if (reference.digest !== undefined) throw invalid('cannot import digest reference');
-  return reference;
+  if (isDigest(tag)) throw invalid('invalid tag format');
+  return withDefaultTag(joinReference(repository, tag));
 }
 
 /** Stores the layer, then the image. @throws invalid, insufficientResources, cancelled */
@@ -57,7 +56,7 @@ export async function commitImage(context: ImageWork, options: CommitOptions): P
 async function record(context: ImageWork, options: CommitOptions, diffId: string | null): Promise<Image> {
   const { base } = options;
   const created = new Date().toISOString();
-  const { architecture, os, variant } = base.config;
+  const { architecture, os, variant, 'os.version': version, 'os.features': features } = base.config;
   const history = {
     created,
     ...(options.author === '' ? {} : { author: options.author }),
@@ -70,7 +69,6 @@ async function record(context: ImageWork, options: CommitOptions, diffId: string
       architecture: architecture || DEFAULT_PLATFORM.architecture,
       ...(options.author === '' ? {} : { author: options.author }),
       ...options.fields,
-      parent: base.id,
       config: options.config,
       created,
       history: [...(base.config.history ?? []), history],
@@ -80,13 +78,15 @@ async function record(context: ImageWork, options: CommitOptions, diffId: string
         diff_ids: [...base.config.rootfs.diff_ids, ...(diffId === null ? [] : [diffId])],
       },
       ...(variant === undefined ? {} : { variant }),
+      ...(version === undefined ? {} : { 'os.version': version }),
+      ...(features === undefined ? {} : { 'os.features': features }),
     }),
   );
   const id = `sha256:${sha256(rawConfig)}`;
   const config = parseConfig(rawConfig);
   return context.exclusive(async () => {
     const references = options.reference === null ? [] : [options.reference];
-    await context.store.add({ id, rawConfig, config }, references, { named: true });
+    await context.store.add({ id, rawConfig, config }, references, { named: true, parent: base.id });
     return context.store.get(id)!;
   });
 }

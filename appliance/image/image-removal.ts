@@ -3,17 +3,19 @@ import { conflict } from '../../src/common/errors.js';
 import { shortId } from '../../src/common/ids.js';
 import type { ImageStore } from './image-store.js';
 import { familiarString, parseReference, type Reference, repositoryName, withDefaultTag } from './reference.js';
-import type { ImageDeletion } from './types.js';
+import type { Image, ImageDeletion } from './types.js';
 
 export interface RemovalOptions {
   force: boolean;
+  /** Images without a name that this one was committed from stay. */
+  noPrune: boolean;
   usedBy(imageId: string): { id: string; running: boolean }[];
 }
 
 /** What a removal needs; the caller takes care of events and layers. */
 export interface RemovalEffects {
-  untagged(imageId: string): void;
-  deleted(imageId: string): void;
+  untagged(image: Image): void;
+  deleted(image: Image): void;
   /** Deletes layers that no image needs any more; returns the deleted ones, topmost first. */
   releaseLayers(chainIds: string[]): Promise<string[]>;
 }
@@ -41,12 +43,10 @@ export async function removeImage(
   options: RemovalOptions,
   effects: RemovalEffects,
 ): Promise<ImageDeletion[]> {
-  const { id } = store.resolve(text);
+  const image = store.resolve(text);
+  const { id } = image;
   const records: ImageDeletion[] = [];
-  const untag = async (reference: Reference): Promise<void> => {
-    await store.unrefer(reference);
-    records.push({ Untagged: familiarString(reference) });
-  };
+  const removal: Removal = { store, options, effects, records };
   const byReference = !isIdPrefix(id, text);
   if (byReference) {
     const users = options.usedBy(id);
@@ -56,47 +56,67 @@ export async function removeImage(
       );
     }
     const given = withDefaultTag(parseReference(text));
-    await untag(given);
-    effects.untagged(id);
-    if (given.digest === undefined) await dropOrphanedDigests(store, id, given, untag);
+    await untag(removal, given);
+    effects.untagged(image);
+    if (given.digest === undefined) await dropOrphanedDigests(removal, id, given);
     if (store.referencesTo(id).length > 0) return records;
   } else if (isSingleReference(store.referencesTo(id))) {
-    const reason = inUse(id, options);
+    const reason = dependent(store, id) ?? inUse(id, options);
     if (reason && (reason.hard || !options.force)) throw reason.error;
     for (const reference of store.referencesTo(id)) {
-      await untag(reference);
-      effects.untagged(id);
+      await untag(removal, reference);
+      effects.untagged(image);
     }
   }
-
-  const reason = referenced(store, id, options) ?? inUse(id, options);
-  if (reason && (reason.hard || !options.force)) {
-    // The reference is removed, as requested; the image stays without a name, for its containers.
-    if (byReference && reason.used) return records;
-    throw reason.error;
-  }
-  for (const reference of store.referencesTo(id)) {
-    await untag(reference);
-    effects.untagged(id);
-  }
-  const { chainIds } = store.get(id)!;
-  await store.delete(id);
-  effects.deleted(id);
-  records.push({ Deleted: id });
-  for (const chain of await effects.releaseLayers(chainIds)) records.push({ Deleted: chain });
+  await removeUnused(removal, image, options.force, byReference);
   return records;
 }
 
+interface Removal {
+  store: ImageStore;
+  options: RemovalOptions;
+  effects: RemovalEffects;
+  /** What has been removed. */
+  records: ImageDeletion[];
+}
+
+async function untag({ store, records }: Removal, reference: Reference): Promise<void> {
+  await store.unrefer(reference);
+  records.push({ Untagged: familiarString(reference) });
+}
+
+/**
+ * Removes an image, and then those without a name that it was committed from and nothing else needs.
+ * @param quiet what was asked for is done already: an image that is still needed stays, without an error
+ */
+async function removeUnused(removal: Removal, image: Image, force: boolean, quiet: boolean): Promise<void> {
+  const { store, options, effects, records } = removal;
+  const { id, parent, chainIds } = image;
+  const reason = dependent(store, id) ?? referenced(store, id, options) ?? inUse(id, options);
+  if (reason && (reason.hard || !force)) {
+    const dangling = store.referencesTo(id).length === 0 && store.childrenOf(id).length === 0;
+    if (quiet && (!dangling || reason.used)) return;
+    throw reason.error;
+  }
+  for (const reference of store.referencesTo(id)) {
+    await untag(removal, reference);
+    effects.untagged(image);
+  }
+  await store.delete(id);
+  effects.deleted(image);
+  records.push({ Deleted: id });
+  for (const chain of await effects.releaseLayers(chainIds)) records.push({ Deleted: chain });
+  const next = options.noPrune || parent === null ? undefined : store.get(parent);
+  if (next !== undefined) await removeUnused(removal, next, false, true);
+}
+
 /** Together with a repository's last tag, the digests that it was pulled by are removed. */
-async function dropOrphanedDigests(
-  store: ImageStore,
-  id: string,
-  removed: Reference,
-  untag: (reference: Reference) => Promise<void>,
-): Promise<void> {
-  const same = store.referencesTo(id).filter((reference) => repositoryName(reference) === repositoryName(removed));
+async function dropOrphanedDigests(removal: Removal, id: string, removed: Reference): Promise<void> {
+  const same = removal.store
+    .referencesTo(id)
+    .filter((reference) => repositoryName(reference) === repositoryName(removed));
   if (same.some((reference) => reference.digest === undefined)) return;
-  for (const reference of same) await untag(reference);
+  for (const reference of same) await untag(removal, reference);
 }
 
 interface Obstacle {
@@ -114,6 +134,11 @@ const obstacle = (id: string, hard: boolean, used: boolean, message: string): Ob
     `conflict: unable to delete ${shortId(id)} (${hard ? 'cannot be forced' : 'must be forced'}) - ${message}`,
   ),
 });
+
+function dependent(store: ImageStore, id: string): Obstacle | undefined {
+  if (store.childrenOf(id).length === 0) return undefined;
+  return obstacle(id, true, false, 'image has dependent child images');
+}
 
 function inUse(id: string, options: RemovalOptions): Obstacle | undefined {
   const users = options.usedBy(id);

@@ -33,6 +33,8 @@ const indexSchema = z.object({
   references: z.record(z.string(), z.string()),
   /** By image id, when a user last gave the image a tag. */
   tagged: z.record(z.string(), z.iso.datetime()).optional(),
+  /** By image id, the id of the image that it was committed from. Earlier versions took it from the configuration. */
+  parents: z.record(z.string(), z.string()).optional(),
 });
 
 interface Stored {
@@ -60,12 +62,13 @@ interface Records {
   images: Map<string, Stored>;
   references: Map<string, { reference: Reference; id: string }>;
   tagged: Map<string, Date>;
+  parents: Map<string, string>;
 }
 
 /** See the file's head. */
 export class ImageStore {
   /** As on the datastore, unless a write has failed: see {@link settle}. */
-  #records: Records = { images: new Map(), references: new Map(), tagged: new Map() };
+  #records: Records = { images: new Map(), references: new Map(), tagged: new Map(), parents: new Map() };
   #changing: Promise<void> = Promise.resolve();
   /** The last write of the index failed. It may have been done all the same. */
   #unsure = false;
@@ -89,7 +92,7 @@ export class ImageStore {
     } catch (error) {
       throw internal(`the record of images (${INDEX_KEY}) can't be read: ${messageOf(error)}`, error);
     }
-    const { images, references, tagged } = store.#records;
+    const { images, references, tagged, parents } = store.#records;
     for (const id of index.images) {
       const rawConfig = await kv.get(configKey(id));
       try {
@@ -102,7 +105,18 @@ export class ImageStore {
       if (images.has(id)) references.set(name, { reference: parseReference(name), id });
     }
     for (const [id, time] of Object.entries(index.tagged ?? {})) if (images.has(id)) tagged.set(id, new Date(time));
+    for (const [id, parent] of Object.entries(index.parents ?? store.#configuredParents()))
+      if (images.has(id)) parents.set(id, parent);
     return store;
+  }
+
+  /** The parents that configurations name. A pulled image has none, whatever it says. */
+  #configuredParents(): Record<string, string> {
+    return Object.fromEntries(
+      [...this.#records.images.values()].flatMap(({ id, config: { parent } }) =>
+        parent !== undefined && this.referencesTo(id).every(({ digest }) => digest === undefined) ? [[id, parent]] : [],
+      ),
+    );
   }
 
   #parse(id: string, rawConfig: Buffer | undefined): Stored {
@@ -162,6 +176,11 @@ export class ImageStore {
       .map(([, entry]) => entry.reference);
   }
 
+  /** The images that were committed from an image. */
+  childrenOf(id: string): string[] {
+    return [...this.#records.parents].flatMap(([child, parent]) => (parent === id ? [child] : []));
+  }
+
   /** Chain ids that stored images need. */
   usedChainIds(): Set<string> {
     return new Set([...this.#records.images.values()].flatMap((image) => image.chainIds));
@@ -174,12 +193,13 @@ export class ImageStore {
 
   /**
    * Records an image whose layers are in the store, if it is not known yet, and points references at it: in one step.
-   * @param named references that a user gives it, with the time; others are what it was pulled by
+   * @param named references that a user gives it, with the time; others are what it was pulled or loaded by
+   * @param parent the image that it was committed from
    */
   async add(
     image: { id: string; rawConfig: Buffer; config: ImageConfig },
     references: Reference[],
-    { named = false }: { named?: boolean } = {},
+    { named = false, parent }: { named?: boolean; parent?: string } = {},
   ): Promise<void> {
     const { id, rawConfig, config } = image;
     const known = this.#records.images.has(id);
@@ -189,9 +209,15 @@ export class ImageStore {
     if (!known) await this.kv.put(configKey(id), rawConfig);
     await this.#change((records) => {
       if (!known) records.images.set(id, { id, config, rawConfig, chainIds: chainIdsOf(config.rootfs.diff_ids) });
+      if (!known && parent !== undefined) records.parents.set(id, parent);
       if (named && references.length > 0) records.tagged.set(id, new Date());
       for (const reference of references) point(records, reference, id);
     });
+  }
+
+  /** Records which image another one was committed from. */
+  async setParent(id: string, parent: string): Promise<void> {
+    if (this.#records.parents.get(id) !== parent) await this.#change(({ parents }) => void parents.set(id, parent));
   }
 
   /** Points references (with a tag or a digest each) at an image. */
@@ -220,8 +246,9 @@ export class ImageStore {
   /** Removes an image's record; its references must be gone. */
   async delete(id: string): Promise<void> {
     if (!this.#records.images.has(id)) return;
-    await this.#change(({ images, tagged }) => {
+    await this.#change(({ images, tagged, parents }) => {
       images.delete(id);
+      parents.delete(id);
       tagged.delete(id);
     });
     // It is no longer an image: what is left of it is removed at the next start.
@@ -248,6 +275,11 @@ export class ImageStore {
           .catch((error: unknown) => log.warn({ key, reason: messageOf(error) }, 'a record without an image stays'));
   }
 
+  #parentOf(id: string): string | null {
+    const parent = this.#records.parents.get(id);
+    return parent !== undefined && this.#records.images.has(parent) ? parent : null;
+  }
+
   #present(stored: Stored): Image {
     const references = this.referencesTo(stored.id);
     const familiar = (wanted: (reference: Reference) => boolean) =>
@@ -255,6 +287,7 @@ export class ImageStore {
     const layerSizes = stored.chainIds.map((chain) => this.layers.get(chain)?.size ?? 0);
     return {
       ...stored,
+      parent: this.#parentOf(stored.id),
       taggedAt: this.#records.tagged.get(stored.id) ?? null,
       repoTags: familiar((reference) => reference.digest === undefined),
       repoDigests: familiar((reference) => reference.digest !== undefined),
@@ -266,8 +299,13 @@ export class ImageStore {
   /** Writes the index as it will be, then makes the change. Changes follow each other; a failed one has changed nothing. */
   #change(edit: (records: Records) => void): Promise<void> {
     const changed = this.#changing.then(async () => {
-      const { images, references, tagged } = this.#records;
-      const next: Records = { images: new Map(images), references: new Map(references), tagged: new Map(tagged) };
+      const { images, references, tagged, parents } = this.#records;
+      const next: Records = {
+        images: new Map(images),
+        references: new Map(references),
+        tagged: new Map(tagged),
+        parents: new Map(parents),
+      };
       edit(next);
       this.#unsure = true;
       await this.kv.put(INDEX_KEY, Buffer.from(JSON.stringify(indexOf(next))));
@@ -284,11 +322,12 @@ function point({ references }: Records, reference: Reference, id: string): void 
   references.set(key, { reference: parseReference(key), id });
 }
 
-function indexOf({ images, references, tagged }: Records): z.infer<typeof indexSchema> {
+function indexOf({ images, references, tagged, parents }: Records): z.infer<typeof indexSchema> {
   return {
     version: 1,
     images: [...images.keys()],
     references: Object.fromEntries([...references].map(([key, { id }]) => [key, id])),
+    parents: Object.fromEntries(parents),
     tagged: Object.fromEntries([...tagged].map(([id, time]) => [id, time.toISOString()])),
   };
 }

@@ -16,7 +16,9 @@ export interface ImageConfig {
   os: string;
   variant?: string;
   'os.version'?: string;
-  /** For old images, a description of the container that the image was made from. */
+  'os.features'?: string[];
+  /** The container that the image was made from, of a committed or an old image. */
+  container?: string;
   container_config?: object;
   config: {
     User?: string;
@@ -53,6 +55,8 @@ export interface Image {
   rawConfig: Buffer;
   /** Familiar form: `busybox:latest`, `127.0.0.1:5000/busybox:latest`. Sorted. */
   repoTags: string[];
+  /** The id of the image that it was committed from, if that is still here. */
+  parent: string | null;
   /** When a user last gave it a tag; a pull does not count. */
   taggedAt: Date | null;
   /** `127.0.0.1:5000/busybox@sha256:…` */
@@ -195,7 +199,7 @@ export interface ImageService {
   load(tar: Readable, options: LoadOptions): Promise<void>;
   /**
    * The archive of all images that `names` mean. The stream fails if a layer is damaged.
-   * @throws notFound, invalid in Docker's words; unavailable for an image of another platform; unsupported for a layer that an earlier version stored
+   * @throws notFound, invalid in Docker's words; unavailable for an image of another platform
    */
   save(names: string[], options: { platform?: Platform; signal?: AbortSignal }): Readable;
   /** What a server answers to a GET, and how many bytes it is if the server says so, else 0. @throws unavailable */

@@ -83,6 +83,12 @@ export class DiskFiles implements RootFiles {
     return (await this.ask({ op: 'dirty' })) as boolean;
   }
 
+  /** Replays its journal. */
+  async recover(): Promise<void> {
+    await this.copied();
+    await this.finish();
+  }
+
   async *tree(path: string, options: TreeOptions): AsyncGenerator<FileEntry | Buffer> {
     const batches: Frame<{ records: PackedRecords }>[] = [];
     let wake: (() => void) | null = null;

@@ -8,7 +8,7 @@ import { logger } from '../../src/common/log.js';
 import { Semaphore } from '../../src/common/semaphore.js';
 import { PortLayerError } from '../errors.js';
 import { ClientWaits } from './client-waits.js';
-import { DiskFiles, unreadable } from './disk-files.js';
+import { DiskFiles } from './disk-files.js';
 import type { DiskSource } from './disk-source.js';
 import { ReaderProcess } from './reader-process.js';
 import { READER_LIMITS, type ReaderLimits } from './reader-watch.js';
@@ -59,18 +59,6 @@ export class DiskReaders {
       return await body(disk);
     } finally {
       await disk.close();
-    }
-  }
-
-  /** Replays the journal of a copy of the disk, the file `local`. @throws unavailable, insufficientResources, cancelled */
-  async recover(source: DiskSource, local: string, signal?: AbortSignal): Promise<void> {
-    const process = await this.take(signal);
-    try {
-      await process.request(0, { op: 'recover', local }).answer;
-    } catch (error) {
-      throw unreadable(error, source.what, 'recovered');
-    } finally {
-      void this.giveBack(process);
     }
   }
 

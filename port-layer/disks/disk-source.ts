@@ -22,14 +22,15 @@ export interface DiskSource {
   stepByStep?: boolean;
 }
 
-/** A volume's disk, which has no parents. */
+/** A volume's disk. @param points paths of those that it stands on */
 export function volumeSource(
   name: string,
   path: string,
+  points: string[],
   datastore: DatastoreClient,
   spoolDir: string,
   room: StorageReserve | null = null,
 ): DiskSource {
   const openBlocks: OpenBlocks = (file) => DatastoreBlocks.open(datastore, file);
-  return { what: `volume ${name}`, path, layers: [], openBlocks, datastore, spoolDir, room, stepByStep: true };
+  return { what: `volume ${name}`, path, layers: points, openBlocks, datastore, spoolDir, room, stepByStep: true };
 }

@@ -22,8 +22,6 @@ export type DiskRequest =
   | { op: 'empty' }
   /** Whether a journal has to be replayed. */
   | { op: 'dirty' }
-  /** Replays the journal of the copy at `local`. Needs no open disk. */
-  | { op: 'recover'; local: string }
   | { op: 'close' };
 
 export type ToReader =

@@ -1,5 +1,7 @@
 /** The files of a running container, through the tether's file server. */
 import { internal } from '../../src/common/errors.js';
+import type { DiskRef } from '../../tether/program/spec.js';
+import { MAX_UNITS } from '../../tether/program/steps.js';
 import { FieldWriter } from '../../tether/protocol/fields.js';
 import {
   CONTENT_PIECE,
@@ -16,7 +18,7 @@ import {
 } from '../../tether/protocol/files.js';
 import type { ContainerChannel } from '../interaction/container-channel.js';
 import { GuestHelper } from '../interaction/guest-helper.js';
-import { FILE_FREEZE, FILE_RECORD } from '../interaction/patience.js';
+import { FILE_FREEZE, FILE_RECORD, VOLUME_FREEZE } from '../interaction/patience.js';
 import { FileError, isRegular, type RootFiles, type TreeOptions } from './root-files.js';
 
 /** How many files with several names are remembered for one archive. */
@@ -85,6 +87,21 @@ export class GuestFiles implements RootFiles {
   async freeze(): Promise<void> {
     await this.send(FileRequest.freeze, Buffer.alloc(0));
     await this.done(FILE_FREEZE);
+  }
+
+  /**
+   * Freezes the filesystem of a volume until this is closed, and not longer than `ms`.
+   * @returns a function that throws if it is not frozen any more
+   */
+  async freezeVolume({ bus, unit }: DiskRef, ms: number): Promise<() => Promise<void>> {
+    const fields = new FieldWriter().u32(bus * MAX_UNITS + unit).u32(ms);
+    await this.send(FileRequest.freezeVolume, fields.bytes());
+    await this.done(VOLUME_FREEZE);
+    return async () => {
+      // The server ends when the time is over.
+      await this.send(FileRequest.finish, Buffer.alloc(0));
+      await this.done();
+    };
   }
 
   close(): Promise<void> {

@@ -24,6 +24,8 @@ export const OBSERVATION: Patience = { silenceMs: 10_000, mostMs: 20_000 };
 export const FILE_RECORD: Patience = { silenceMs: 30_000, mostMs: 120_000 };
 /** For freezing a filesystem: another file server may have it frozen, and must finish first. */
 export const FILE_FREEZE: Patience = { silenceMs: 30_000, mostMs: 1_800_000 };
+/** For freezing a volume, which first writes back what is in memory. */
+export const VOLUME_FREEZE: Patience = { silenceMs: 10_000, mostMs: 120_000 };
 /** From power-on until the first process runs. */
 export const FIRST_PROCESS = { mostMs: 120_000 };
 

@@ -1,4 +1,5 @@
 /** The virtual container host's part of a datastore: paths, directories and vim25 file operations. */
+import { isEmbedded } from '../../src/common/embedded-host.js';
 import { isKind } from '../../src/common/errors.js';
 import {
   type DatastoreClient,
@@ -68,6 +69,42 @@ export class ImageStoreFiles {
       destinationName: this.path(to),
       destinationDatacenter: this.datacenter,
       force: false,
+    });
+  }
+
+  /** Whether disks can share content and be switched while they are in use: only the embedded host's. */
+  get sharesDisks(): boolean {
+    return isEmbedded(this.client.serviceContent.about);
+  }
+
+  private get diskManager(): ManagedObjectReference {
+    const { virtualDiskManager } = this.client.serviceContent;
+    if (virtualDiskManager === undefined) throw new PortLayerError('target.noFileManager', {});
+    return virtualDiskManager;
+  }
+
+  /**
+   * Copies a disk. @param shared its content is not copied: both stand on the same from then on (`src/hostd/disks/point-disks.ts`)
+   * @throws conflict when the target exists
+   */
+  async copyDisk(from: string, to: string, shared: boolean): Promise<void> {
+    await this.client.runTask('CopyVirtualDisk_Task', this.diskManager, {
+      sourceName: this.path(from),
+      sourceDatacenter: this.datacenter,
+      destName: this.path(to),
+      destDatacenter: this.datacenter,
+      ...(shared ? { destSpec: { $type: 'VirtualDiskSpec', diskType: 'delta', adapterType: 'lsiLogic' } } : {}),
+      force: false,
+    });
+  }
+
+  /** Gives a disk that no VM uses a larger capacity. */
+  async extendDisk(path: string, capacityBytes: number): Promise<void> {
+    await this.client.runTask('ExtendVirtualDisk_Task', this.diskManager, {
+      name: this.path(path),
+      datacenter: this.datacenter,
+      newCapacityKb: capacityBytes / 1024,
+      eagerZero: false,
     });
   }
 

@@ -39,13 +39,19 @@ export interface LayerStore {
     tar: Readable,
     options: LayerWriteOptions,
   ): Promise<LayerInfo>;
-  /** Bytes of a layer's tar. @throws like `tar` */
-  tarSize(chainId: string): number;
+  /** Bytes of a layer's tar; null if an earlier version stored the layer, so that only `newTar` gives one. @throws notFound */
+  tarSize(chainId: string): number | null;
   /**
    * The layer's tar, bit for bit as it came. The stream fails (`internal`) before its end if its digest is not the layer's.
    * @throws notFound; unsupported for a layer that an earlier version stored
    */
   tar(chainId: string, signal?: AbortSignal): Promise<Readable>;
+  /**
+   * A tar made from what the layer changes on its disk, with a digest of its own, which stays the same. Owners, modes, whole seconds,
+   * capabilities and links are in it.
+   * @throws notFound, unavailable
+   */
+  newTar(chainId: string, signal?: AbortSignal): Promise<Readable>;
   /** @throws conflict while another layer or a container is based on it */
   delete(chainId: string): Promise<void>;
 }
@@ -86,10 +92,48 @@ export interface VolumeInfo {
   store?: string;
   /** It has no disk (its capacity is 0), but this. */
   mount?: GuestMount;
+  /** The points that its disk stands on, the nearest first. */
+  points?: string[];
+  /** A point that is being made of its disk. */
+  pending?: string;
+  snapshots?: VolumeSnapshot[];
+}
+
+/** The content of a volume at one moment. */
+export interface VolumeSnapshot {
+  name: string;
+  createdAt: string;
+  /** The disk that has the content, and those that it stands on. */
+  points: string[];
+  capacityBytes: number;
+}
+
+/** What becomes of volumes besides being made and removed. */
+export interface VolumeLifeStore {
+  /**
+   * Keeps the present content under a name, in the same time whatever its size. While a running container writes to the volume, its
+   * filesystem is frozen for that moment.
+   * @throws notFound, conflict (the name is taken; it is in use and cannot be frozen), invalid (the name), unsupported
+   */
+  snapshot(volume: string, name: string): Promise<VolumeSnapshot>;
+  /** @throws notFound */
+  removeSnapshot(volume: string, name: string): Promise<void>;
+  /**
+   * Makes a volume with the content of another one, now or when a snapshot was made, in the same time whatever its size.
+   * @throws notFound, conflict (there is such a volume; the source is in use and cannot be frozen), unsupported
+   */
+  clone(volume: NewVolume, source: { volume: string; snapshot?: string }): Promise<VolumeInfo>;
+  /**
+   * Makes a volume larger. Its filesystem grows when a container next mounts it for writing.
+   * @throws notFound, conflict (it is in use), invalid (it would not be larger)
+   */
+  grow(volume: string, capacityBytes: number): Promise<VolumeInfo>;
 }
 
 /** A volume to be made. Without `capacityBytes` it gets the default capacity; it only takes space for what is written. */
-export type NewVolume = Omit<VolumeInfo, 'createdAt' | 'capacityBytes'> & { capacityBytes?: number };
+export type NewVolume = Omit<VolumeInfo, 'createdAt' | 'capacityBytes' | 'points' | 'pending' | 'snapshots'> & {
+  capacityBytes?: number;
+};
 
 /** A directory of an image, given by its last layer: the initial content of a new volume. */
 export interface VolumeContent {

@@ -1,9 +1,7 @@
 /** Volumes: each a disk with a filesystem of its own in one of the volume stores, beside a description of it. */
 import { randomBytes } from 'node:crypto';
-import { createWriteStream } from 'node:fs';
 import { mkdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { pipeline } from 'node:stream/promises';
 import { z } from 'zod';
 import { invalid, isKind, messageOf } from '../../src/common/errors.js';
 import { sha256 } from '../../src/common/ids.js';
@@ -38,9 +36,15 @@ const LABEL = 'volume';
 const REMOVE_ATTEMPTS = 6;
 const REMOVE_PAUSE_MS = 500;
 
+/** The directory of points. */
+const POINTS = 'points';
+/** How many points a volume's disk may stand on. */
+export const MAX_POINTS = 32;
+
 /** Directories of volumes that are being made or removed. */
 const UNFINISHED = /^[0-9a-f]{64}\.(upload|removed)-[0-9a-f]+$/;
 
+const point = z.string().regex(/^[0-9a-f]{16}$/);
 const described = z.strictObject({
   name: z.string().min(1),
   createdAt: z.string(),
@@ -48,6 +52,24 @@ const described = z.strictObject({
   driver: z.string(),
   labels: z.record(z.string(), z.string()).nullable(),
   options: z.record(z.string(), z.string()).nullable(),
+  points: z
+    .array(point)
+    .max(MAX_POINTS + 1)
+    .optional(),
+  pending: point.optional(),
+  snapshots: z
+    .array(
+      z.strictObject({
+        name: z.string().min(1),
+        createdAt: z.string(),
+        points: z
+          .array(point)
+          .min(1)
+          .max(MAX_POINTS + 1),
+        capacityBytes: z.int().min(1),
+      }),
+    )
+    .optional(),
   store: z.string().min(1).optional(),
 });
 
@@ -72,6 +94,8 @@ export class Volumes implements VolumeStore {
   private readonly uses = new Map<string, number>();
   /** Set by the port layer: names of volumes that containers use. */
   usedByContainers: () => Set<string> = () => new Set();
+  /** Called when a volume that stood on points is gone. */
+  pointsUnneeded: () => Promise<void> = async () => undefined;
 
   /** By label. */
   private readonly stores: ReadonlyMap<string, Store>;
@@ -128,7 +152,7 @@ export class Volumes implements VolumeStore {
       names.map(async (name) => {
         if (/^[0-9a-f]{64}$/.test(name)) await this.find(label, name);
         else if (UNFINISHED.test(name)) await files.remove(`${directory}/${name}`);
-        else log.warn({ name }, 'what is in the directory of volumes besides them is left alone');
+        else if (name !== POINTS) log.warn({ name }, 'what is in the directory of volumes besides them is left alone');
       }),
     );
   }
@@ -186,50 +210,83 @@ export class Volumes implements VolumeStore {
       const known = this.volumes.get(volume.name);
       if (known !== undefined) return known;
       const { capacityBytes: wanted = DEFAULT_CAPACITY, ...rest } = volume;
-      const capacityBytes = Math.ceil(wanted / GRAIN) * GRAIN;
-      if (!(capacityBytes >= MIN_CAPACITY && capacityBytes <= MAX_CAPACITY))
-        throw new PortLayerError('volume.badCapacity', { bytes: wanted });
       const { store = DEFAULT_STORE, ...lasting } = rest;
       const info: VolumeInfo = {
         ...lasting,
         ...(store === DEFAULT_STORE ? {} : { store }),
-        capacityBytes,
+        capacityBytes: checkedCapacity(wanted),
         createdAt: new Date().toISOString(),
       };
-      const { files, directory, room } = this.store(info.store);
       // One that can never be filled is refused. Without a size, it may grow as long as there is room.
-      await room
-        ?.checkStorageQuota(volume.capacityBytes === undefined ? EMPTY_DISK : capacityBytes)
+      await this.store(info.store)
+        .room?.checkStorageQuota(volume.capacityBytes === undefined ? EMPTY_DISK : info.capacityBytes)
         .catch((failure: unknown) => {
           throw this.named(info.name, failure);
         });
-      const id = volumeId(info.name);
-      const upload = `${directory}/${id}.upload-${randomBytes(4).toString('hex')}`;
-      try {
-        await files.makeDirectory(upload);
-        // Wait for both, so that nothing still writes into a directory that is being removed.
-        const parts = await Promise.allSettled([
-          this.writeDisk(info, `${upload}/${id}.vmdk`, content, signal),
-          files.datastore.put(`${upload}/volume.json`, JSON.stringify(info)),
-        ]);
-        for (const part of parts) if (part.status === 'rejected') throw part.reason;
-        await this.publish(upload, id, info);
-      } catch (error) {
-        await files
-          .remove(upload)
-          .catch((failure: unknown) =>
-            log.warn({ err: messageOf(failure) }, 'an unfinished volume could not be removed'),
-          );
-        throw error;
-      }
-      this.volumes.set(info.name, info);
-      log.info({ volume: info.name, capacityBytes }, 'volume made');
-      return info;
+      return this.publish(info, (path) => this.writeDisk(info, path, content, signal));
     });
   }
 
+  /** Makes a volume's directory with its record and a disk, in one step. Callers must be {@link alone}. */
+  async publish(info: VolumeInfo, makeDisk: (path: string) => Promise<void>): Promise<VolumeInfo> {
+    const { files, directory } = this.store(info.store);
+    const id = volumeId(info.name);
+    const upload = `${directory}/${id}.upload-${randomBytes(4).toString('hex')}`;
+    try {
+      await files.makeDirectory(upload);
+      // Wait for both, so that nothing still writes into a directory that is being removed.
+      const parts = await Promise.allSettled([
+        makeDisk(`${upload}/${id}.vmdk`),
+        files.datastore.put(`${upload}/volume.json`, JSON.stringify(info)),
+      ]);
+      for (const part of parts) if (part.status === 'rejected') throw part.reason;
+      await this.place(upload, id, info);
+    } catch (error) {
+      await files
+        .remove(upload)
+        .catch((failure: unknown) =>
+          log.warn({ err: messageOf(failure) }, 'an unfinished volume could not be removed'),
+        );
+      throw error;
+    }
+    this.volumes.set(info.name, info);
+    log.info({ volume: info.name, capacityBytes: info.capacityBytes }, 'volume made');
+    return info;
+  }
+
+  /** Replaces a volume's record. Callers must be {@link alone}. */
+  async update(info: VolumeInfo): Promise<VolumeInfo> {
+    const { files, directory } = this.store(info.store);
+    await files.datastore.put(`${directory}/${volumeId(info.name)}/volume.json`, JSON.stringify(info));
+    this.volumes.set(info.name, info);
+    return info;
+  }
+
+  /** Where a volume's disk is, relative to the datastore of its store. */
+  diskPath(name: string): string {
+    return this.where(name).path;
+  }
+
+  /** The labels of all stores. */
+  labels(): string[] {
+    return [...this.stores.keys()];
+  }
+
+  /** A store, and its directory of points, beside those of the volumes. @throws notFound */
+  placeOfPoints(label?: string): { files: ImageStoreFiles; directory: string } {
+    const { files, directory } = this.store(label);
+    return { files, directory: `${directory}/${POINTS}` };
+  }
+
+  /** Paths of the disks that a volume's disk stands on. */
+  pointPaths(name: string): string[] {
+    const { points = [], pending, store } = this.volumes.get(name) ?? {};
+    const { directory } = this.placeOfPoints(store);
+    return [...(pending === undefined ? [] : [pending]), ...points].map((one) => `${directory}/${one}.vmdk`);
+  }
+
   /** It may have been moved although the answer was lost. Then it is there, and no second one can be made. */
-  private async publish(upload: string, id: string, info: VolumeInfo): Promise<void> {
+  private async place(upload: string, id: string, info: VolumeInfo): Promise<void> {
     const { files, directory: all } = this.store(info.store);
     const directory = `${all}/${id}`;
     await files.move(upload, directory).catch(async (failure: unknown) => {
@@ -269,12 +326,16 @@ export class Volumes implements VolumeStore {
     if (info === undefined) throw new PortLayerError('volume.notFound', { volume: name });
     if ((this.uses.get(name) ?? 0) > 0 || this.usedByContainers().has(name))
       throw new PortLayerError('volume.inUse', { volume: name });
+    const snapshots = (info.snapshots ?? []).map((one) => one.name);
+    if (snapshots.length > 0)
+      throw new PortLayerError('volume.hasSnapshots', { volume: name, snapshots: snapshots.join(', ') });
     // At once, so that nobody finds it any more; whoever makes a new one of that name has to wait.
     this.volumes.delete(name);
     await this.alone(name, () => this.removeFiles(info)).catch((error: unknown) => {
       this.volumes.set(name, info);
       throw error;
     });
+    if (info.points !== undefined) await this.pointsUnneeded();
   }
 
   private async removeFiles({ name, store }: VolumeInfo): Promise<void> {
@@ -308,24 +369,14 @@ export class Volumes implements VolumeStore {
    */
   recover(name: string, signal?: AbortSignal): Promise<void> {
     return this.alone(name, async () => {
-      const { files, room, publisher, path } = this.where(name);
-      if (!(await this.readers.using(this.source(name), (disk) => disk.isDirty(), signal))) return;
+      const source = this.source(name);
+      if (!(await this.readers.using(source, (disk) => disk.isDirty(), signal))) return;
       log.info({ volume: name }, 'a volume was not unmounted; its journal is carried out');
-      const local = this.spoolFile();
-      try {
-        // Needs room for the local copy, and then for the new disk beside the one that it replaces.
-        await room?.check((await files.datastore.size(path)) ?? 0);
-        await pipeline(
-          await files.datastore.get(path, { signal }),
-          createWriteStream(local, { mode: 0o600, highWaterMark: 1 << 20 }),
-        );
-        await this.readers.recover(this.source(name), local, signal);
-        await publisher.publish(local, path, signal);
-      } catch (failure) {
-        throw this.named(name, failure);
-      } finally {
-        await rm(local, { force: true });
-      }
+      await this.readers
+        .using(source, (disk) => disk.recover(), signal)
+        .catch((failure: unknown) => {
+          throw this.named(name, failure);
+        });
     });
   }
 
@@ -392,7 +443,7 @@ export class Volumes implements VolumeStore {
   /** Its disk, for whoever holds it. */
   source(name: string): DiskSource {
     const { files, room, path } = this.where(name);
-    return volumeSource(name, path, files.datastore, this.spoolDir, room);
+    return volumeSource(name, path, this.pointPaths(name), files.datastore, this.spoolDir, room);
   }
 
   /** Opens an image's filesystem; it is safe to read here, because this program made it. */
@@ -406,7 +457,7 @@ export class Volumes implements VolumeStore {
   }
 
   /** Runs operations on the files of one name one after the other. */
-  private alone<T>(name: string, body: () => Promise<T>): Promise<T> {
+  alone<T>(name: string, body: () => Promise<T>): Promise<T> {
     const run = (this.queues.get(name) ?? Promise.resolve()).then(body);
     const queue = run
       .catch(() => undefined)
@@ -416,6 +467,14 @@ export class Volumes implements VolumeStore {
     this.queues.set(name, queue);
     return run;
   }
+}
+
+/** A capacity in whole grains. @throws invalid */
+export function checkedCapacity(wanted: number): number {
+  const capacityBytes = Math.ceil(wanted / GRAIN) * GRAIN;
+  if (!(capacityBytes >= MIN_CAPACITY && capacityBytes <= MAX_CAPACITY))
+    throw new PortLayerError('volume.badCapacity', { bytes: wanted });
+  return capacityBytes;
 }
 
 /**

@@ -18,7 +18,7 @@ const KINDS: Record<number, ErrorKind> = {
 };
 
 export interface ApiRequest {
-  method: 'GET' | 'PUT' | 'POST';
+  method: 'GET' | 'PUT' | 'POST' | 'DELETE';
   /** `/caisson/…` */
   path: string;
   body?: string;

@@ -3,11 +3,11 @@ import { isDeepStrictEqual } from 'node:util';
 import type { Command } from 'commander';
 import { invalid } from '../common/errors.js';
 import { waitForDocker } from './docker-probe.js';
-import type { CommandParts } from './policy-commands.js';
 import { positiveInteger } from './positive-integer.js';
 import { type RegistryOptions, registryOptions, registrySettings } from './registry-options.js';
 import { changedStorage, type StorageOptions, storageOptions } from './storage-options.js';
 import { findVch, reconfigureVch } from './vch.js';
+import type { CommandParts } from './vch-command.js';
 
 interface Options extends RegistryOptions, StorageOptions {
   name?: string;

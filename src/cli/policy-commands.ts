@@ -1,28 +1,24 @@
 /** `vic-machine policy …` and `vic-machine network …`. */
 
 import { readFileSync } from 'node:fs';
-import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { invalid, messageOf } from '../common/errors.js';
 import type { UsageRow } from '../common/usage-row.js';
 import type { VimClient } from '../vim25/index.js';
-import { askVch } from './caisson-api.js';
-import { findVch, type Vch } from './vch.js';
+import type { Vch } from './vch.js';
+import {
+  ask,
+  type CommandParts,
+  ofVch as commandOfVch,
+  onVch as commandOnVch,
+  table,
+  type VchOptions,
+} from './vch-command.js';
 
 const ADMIN_KEY = 'caisson.policy.admin';
 const TIERS = ['admin', 'project', 'default'];
 
-/** What the commands share with all others of vic-machine. */
-export interface CommandParts {
-  targetCommand(parent: Command, name: string, description: string): Command;
-  withTarget(command: Command, required: string[], body: (client: VimClient) => Promise<void>): Promise<void>;
-  say(line: string): void;
-}
-
-interface Options {
-  name?: string;
-  id?: string;
-  tlsCertPath?: string;
+interface Options extends VchOptions {
   tier?: string;
   file?: string;
   from?: string;
@@ -49,30 +45,16 @@ interface TraceAnswer {
 
 /** Adds the commands. */
 export function policyCommands(program: Command, parts: CommandParts): void {
-  const { targetCommand, withTarget, say } = parts;
+  const { say } = parts;
   const policy = program.command('policy').description('which containers may talk to which, and to what outside');
   const network = program.command('network').description('networks of a virtual container host');
   const ofVch = (parent: Command, name: string, description: string): Command =>
-    targetCommand(parent, name, description)
-      .option('--force', "accept the target's certificate whatever it is")
-      .option('--name <name>', 'its name')
-      .option('--id <id>', 'or its id')
-      .option(
-        '--tls-cert-path <directory>',
-        'directory of its certificates, if its Docker API is only reachable by TCP',
-      );
+    commandOfVch(parts, parent, name, description);
   const onVch = (
     command: Command,
     required: string[],
     body: (vch: Vch, options: Options, client: VimClient) => Promise<void>,
-  ) =>
-    withTarget(command, required, async (client) => {
-      const options = command.opts<Options>();
-      if (options.name === undefined && options.id === undefined) throw invalid('--name or --id must be specified');
-      await body(await findVch(client, options), options, client);
-    });
-  const ask = (vch: Vch, { tlsCertPath }: Options, request: Parameters<typeof askVch>[2]): Promise<string> =>
-    askVch(vch.config, tlsCertPath === undefined ? null : resolve(tlsCertPath), request);
+  ) => commandOnVch<Options>(parts, command, required, body);
 
   ofVch(policy, 'set', 'put a policy into force: a tier of it')
     .option('--tier <admin|project|default>', 'which tier')
@@ -208,15 +190,4 @@ async function setAdministrators(
   };
   await set(JSON.stringify({ ...tiers, [tier]: text }));
   return () => set(before === undefined ? '' : String(before));
-}
-
-function table(say: (line: string) => void, rows: string[][]): void {
-  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
-  for (const row of rows)
-    say(
-      row
-        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-        .join('  ')
-        .trimEnd(),
-    );
 }

@@ -34,6 +34,7 @@ import {
   plainTcpWarning,
   tlsMode,
 } from './vch-options.js';
+import { volumeCommands } from './volume-commands.js';
 import { type VolumeStoreOptions, volumeStoreOptions, volumeStoreSettings } from './volume-store-options.js';
 
 const VERSION = (
@@ -290,8 +291,10 @@ targetCommand(program, 'delete', 'remove a virtual container host, its container
 
 fsckCommand(program, say);
 
-configureCommand(program, { targetCommand, withTarget, say }, progress);
-policyCommands(program, { targetCommand, withTarget, say });
+const parts = { targetCommand, withTarget, say };
+configureCommand(program, parts, progress);
+policyCommands(program, parts);
+volumeCommands(program, parts);
 
 program
   .command('version')

@@ -39,13 +39,16 @@ export {
 } from './layer/apply.js';
 export { ChangedDisk } from './layer/changed-disk.js';
 export { copyTree } from './layer/copy-tree.js';
+export { type FileRange, freedGrains } from './layer/freed-grains.js';
 export { RECIPE_VERSION, type RecipeFiles, type RecipeSize, type RecipeSource, tarFromRecipe } from './recipe/index.js';
 export { type TarEntry, TarReader } from './tar/reader.js';
 export { TAR_END, type TarFields, tarHeader, tarPadding } from './tar/writer.js';
 export { type ChainRun, MAX_CHAIN, type OpenFile, VmdkChain } from './vmdk/chain.js';
 export { createChild, createEmpty, newCid } from './vmdk/create.js';
 export { decodeDescriptor } from './vmdk/descriptor.js';
+export { extendDisk } from './vmdk/extend.js';
 export { readVmdkInfo, VmdkExtent, type VmdkInfo } from './vmdk/extent.js';
-export { DESCRIPTOR_SECTORS, decodeHeader, SECTOR } from './vmdk/header.js';
+export { DESCRIPTOR_SECTORS, decodeHeader, GRAIN_BYTES, SECTOR } from './vmdk/header.js';
 export { readVmdkIdentity, type VmdkIdentity, vmdkDifference } from './vmdk/identity.js';
+export { type DiskGrain, readVmdkStream, VMDK_HEAD, vmdkKind, writeVmdkStream } from './vmdk/stream.js';
 export { checkTablesFit } from './vmdk/tables.js';

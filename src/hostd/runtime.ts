@@ -109,6 +109,11 @@ export interface RunningVm {
    * @throws CaissonError `timeout` if the guest does not release it, `unsupported`, `internal`; the VM still has it then
    */
   unplug(device: RuntimeDevice): Promise<void>;
+  /**
+   * From now on, the VM writes to another file instead of a disk's, and only reads the disk's. @param to path of an empty VMDK that stands on
+   * the disk. @throws CaissonError; the VM is unchanged then
+   */
+  switchDisk(disk: RuntimeDisk, to: string): Promise<void>;
   /** Host memory and processor time that the VM really uses. */
   usage(): Promise<{ residentBytes: number; cpuSeconds: number }>;
   /** Lets go of the VM when hostd stops; the VM keeps running. */

@@ -137,7 +137,7 @@ export const ACCEPTED: Accepted[] = [
     caisson: '400 or 409, with the same words',
     reason: ASKED_WRONG,
     where:
-      /^(networks\/filters#24$|ps\/(filters|limits) that are none|errors\/states that do not allow it|system\/(auth|events that are past)|states\/(stop with a signal|restart|remove)#|images\/(pulls|tag and remove|save#1[45]$|what there is not#10$)|logs\/of two streams|exec\/refused)/,
+      /^(networks\/filters#24$|ps\/(filters|limits) that are none|errors\/states that do not allow it|system\/(auth|events that are past)|states\/(stop with a signal|restart|remove)#|images\/(pulls|tag and remove|save#1[45]$|what there is not#10$)|image-list\/(filters|references)#|image-change\/(tags|prune)#|logs\/of two streams|exec\/refused)/,
     path: /^status$/,
   },
   {
@@ -145,7 +145,7 @@ export const ACCEPTED: Accepted[] = [
     docker: 'overlay2 and its directories; the version of Docker',
     caisson: 'vmdk; nothing',
     reason: OWN_ENGINE,
-    where: /^(images|files)\//,
+    where: /^(images|image-views|files)\//,
     path: /^body\.(GraphDriver\..*|DockerVersion)$/,
   },
   {
@@ -177,7 +177,7 @@ export const ACCEPTED: Accepted[] = [
     docker: '500 with the words of a failed lookup; 200',
     caisson: '400, `invalid reference format`',
     reason: ASKED_WRONG,
-    where: /^images\/(pulls that fail#2|tag and remove#5)$/,
+    where: /^(images\/(pulls that fail#2|tag and remove#5)|image-change\/tags#[89])$/,
     path: /^(headers|body)/,
   },
   {
@@ -217,8 +217,8 @@ export const ACCEPTED: Accepted[] = [
     docker: 'a directory of the host',
     caisson: 'the disk, `[datastore] path`',
     reason: NO_HOST_FILES,
-    where: /^volumes\//,
-    path: /^body(\.Mounts\[\d+\]\.Source|\.Mountpoint)$/,
+    where: /^volume(s|-calls)\//,
+    path: /^body(\.Mounts\[\d+\]\.Source|(\.Volumes\[\d+\])?\.Mountpoint)$/,
   },
   {
     what: '`-v /directory:…` and mounts of type `bind`',

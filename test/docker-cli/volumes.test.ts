@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 import Docker from 'dockerode';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { type MirroredStack, startMirroredStack } from '../support/mirrored-stack.js';
+import { run } from '../support/stack.js';
 
 let stack: MirroredStack;
 
@@ -37,7 +38,9 @@ const volumes = async (): Promise<string[]> => lines(await good('volume', 'ls', 
 /** Volumes on the datastore, including half-made or half-removed ones. */
 const stored = (): string[] => {
   const directory = join(stack.paths.datastoreDir, 'VIC');
-  return readdirSync(directory).flatMap((vch) => readdirSync(join(directory, vch, 'volumes')));
+  return readdirSync(directory)
+    .flatMap((vch) => readdirSync(join(directory, vch, 'volumes')))
+    .filter((name) => name !== 'points');
 };
 
 describe('a named volume', () => {
@@ -312,5 +315,91 @@ describe('restarts', () => {
     await good('rm', '-fv', 'runs', 'dies');
     expect(await volumes()).toEqual(['vol']);
     expect(await sh(['-v', 'vol:/d'], 'wc -l < /d/f; cat /d/more')).toMatch(/^[12]\nmore$/);
+  });
+});
+
+describe('the content of a volume', () => {
+  const vic = async (command: string, ...args: string[]): Promise<string> => {
+    const { stdout, stderr, code } = await stack.vicMachine('volume', command, '--name', 'test', ...args);
+    if (code !== 0) throw new Error(`vic-machine volume ${command} ${args.join(' ')}: ${stderr}`);
+    return stdout.trim();
+  };
+  const diskOf = async (volume: string): Promise<string> =>
+    (await good('volume', 'inspect', '-f', '{{.Mountpoint}}', volume)).replace(
+      /^\[\w+\] /,
+      `${stack.paths.datastoreDir}/`,
+    );
+  /** What qemu-img and e2fsck say about a volume that nobody uses. */
+  const judge = async (volume: string): Promise<void> => {
+    const disk = await diskOf(volume);
+    const raw = join(stack.paths.datastoreDir, 'judged.raw');
+    try {
+      for (const [command, ...args] of [
+        ['qemu-img', 'check', disk],
+        ['qemu-img', 'convert', '-O', 'raw', disk, raw],
+        ['e2fsck', '-fn', raw],
+      ] as [string, ...string[]][])
+        expect({ command, ...(await run(command, args)) }).toMatchObject({ command, code: 0 });
+    } finally {
+      rmSync(raw, { force: true });
+    }
+  };
+
+  it('is kept and cloned while a container writes to it', async () => {
+    await good('volume', 'create', '-o', 'Capacity=256MB', 'busy');
+    const writer =
+      'i=0; while true; do i=$((i+1)); echo $i >> /d/log; echo $i > /d/new; mv /d/new /d/last; cp /d/log /d/copy; done';
+    await good('run', '-d', '--name', 'writer', '-v', 'busy:/d', 'busybox', 'sh', '-c', writer);
+    await good('exec', 'writer', 'sh', '-c', 'until test -s /d/last; do sleep 0.01; done');
+    expect(await vic('snapshot', '--volume', 'busy', '--snapshot', 'one')).toBe('busy@one');
+    const seen = Number(await good('exec', 'writer', 'cat', '/d/last'));
+    // It goes on writing, and not to the snapshot.
+    await good('exec', 'writer', 'sh', '-c', `until test $(cat /d/last) -gt ${seen + 3}; do sleep 0.01; done`);
+    await vic('clone', '--volume', 'busy', '--to', 'now');
+    await good('volume', 'create', '-o', 'Clone=busy@one', 'then');
+    await judge('now');
+    await judge('then');
+    const look =
+      'cd /d; a=$(cat last); b=$(tail -n 1 log); wc -l < log; test $((b-a)) -le 1 && test $((b-a)) -ge 0 && echo good';
+    const [then, verdict] = (await sh(['-v', 'then:/d'], look)).split('\n');
+    expect(verdict).toBe('good');
+    expect(Number(then)).toBeLessThanOrEqual(seen + 1);
+    const [now, right] = (await sh(['-v', 'now:/d'], look)).split('\n');
+    expect([right, Number(now) >= seen + 3]).toEqual(['good', true]);
+    expect(await vic('ls')).toMatch(/^busy +268\.4MB +(in use|[\d.]+k?B) +1 +one$/m);
+    expect(
+      (await stack.vicMachine('volume', 'grow', '--name', 'test', '--volume', 'busy', '--capacity', '1g')).stderr,
+    ).toContain('is in use by container writer');
+    // The VM is started again with the disk that it was switched to, and its snapshots do not keep anything from going.
+    await good('kill', 'writer');
+    await judge('then');
+    expect(await sh(['-v', 'busy:/d'], look)).toMatch(/good$/);
+    await judge('busy');
+    await good('rm', 'writer');
+    expect((await stack.docker('volume', 'rm', 'busy')).stderr).toContain('volume busy has snapshots: one');
+    await vic('snapshot', '--volume', 'busy', '--snapshot', 'one', '--remove');
+    await good('volume', 'rm', 'busy');
+    expect(await sh(['-v', 'now:/d:ro'], look)).toMatch(/good$/);
+    expect((await stack.docker('volume', 'create', '-o', 'Clone=busy@one', 'no')).stderr).toContain(
+      'get busy: no such volume',
+    );
+    // Made larger: the guest grows the filesystem, and what it makes of it can be read and changed here too.
+    expect(await vic('grow', '--volume', 'now', '--capacity', '20g')).toBe('now has 21474836480 bytes');
+    const small = await stack.vicMachine('volume', 'grow', '--name', 'test', '--volume', 'now', '--capacity', '1g');
+    expect(small.stderr).toContain('a volume can be made larger, but not smaller');
+    await judge('now');
+    const size =
+      'df -m /d | tail -n 1; mkdir /d/new; for i in 1 2 3; do dd if=/dev/zero of=/d/new/$i bs=1M count=8 2>/dev/null; done';
+    expect(await sh(['-v', 'now:/d'], size)).toMatch(/ (19|20)\d{3} .* \/d$/);
+    await judge('now');
+    await good('create', '--name', 'grown', '-v', 'now:/d', 'busybox', 'cat', '/d/put/volumes.test.ts');
+    await good('cp', import.meta.dirname, 'grown:/d/put');
+    await judge('now');
+    expect(await good('start', '-a', 'grown')).toContain('Made larger');
+    await good('rm', 'grown');
+    await good('volume', 'rm', 'now', 'then');
+    expect(stored()).toEqual([]);
+    const [vch = ''] = readdirSync(join(stack.paths.datastoreDir, 'VIC'));
+    expect(readdirSync(join(stack.paths.datastoreDir, 'VIC', vch, 'volumes/points'))).toEqual([]);
   });
 });

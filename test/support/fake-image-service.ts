@@ -35,6 +35,7 @@ export function fakeImage(name: string, config: ImageConfig['config'] = {}): Ima
     id: `sha256:${sha256(rawConfig)}`,
     config: image,
     rawConfig,
+    parent: null,
     taggedAt: null,
     repoTags: [name],
     repoDigests: [`${name.split(':')[0]}@sha256:${sha256(`manifest of ${name}`)}`],

@@ -36,7 +36,7 @@ import { FakeFiles } from './fake-files.js';
 import { FakeNetworks } from './fake-networks.js';
 import { FakeObserve } from './fake-observe.js';
 import { FakeProcess, NotStarted, waitingStdin } from './fake-process.js';
-import { FakeVolumes } from './fake-volumes.js';
+import { FakeVolumeLife, FakeVolumes } from './fake-volumes.js';
 
 /** Exit code of an exec that was not started for a reason other than its program. */
 const NOT_STARTED = 128;
@@ -439,6 +439,7 @@ export class FakePortLayer implements PortLayer {
   readonly volumes = new FakeVolumes((name) =>
     this.exec.list().some(({ spec }) => (spec.volumes ?? []).some(({ volume }) => volume === name)),
   );
+  readonly volumeLife = new FakeVolumeLife(this.volumes);
   readonly stored = new Map<string, Buffer>();
   room = new StorageReserve({}, storageLimits());
   readonly kv: KeyValueStore = {

@@ -5,6 +5,8 @@ import {
   type NewVolume,
   type VolumeContent,
   type VolumeInfo,
+  type VolumeLifeStore,
+  type VolumeSnapshot,
   type VolumeStore,
   volumeDiskName,
 } from '../../port-layer/index.js';
@@ -63,5 +65,44 @@ export class FakeVolumes implements VolumeStore {
 
   private known(name: string): void {
     if (!this.volumes.has(name)) throw new PortLayerError('volume.notFound', { volume: name });
+  }
+}
+
+/** Snapshots and clones without content. */
+export class FakeVolumeLife implements VolumeLifeStore {
+  constructor(private readonly volumes: FakeVolumes) {}
+
+  async snapshot(volume: string, name: string): Promise<VolumeSnapshot> {
+    const info = this.known(volume);
+    const snapshot = { name, createdAt: new Date().toISOString(), points: [], capacityBytes: info.capacityBytes };
+    info.snapshots = [...(info.snapshots ?? []), snapshot];
+    return snapshot;
+  }
+
+  async removeSnapshot(volume: string, name: string): Promise<void> {
+    const info = this.known(volume);
+    if (!(info.snapshots ?? []).some((one) => one.name === name))
+      throw new PortLayerError('volume.noSnapshot', { volume, snapshot: name });
+    info.snapshots = (info.snapshots ?? []).filter((one) => one.name !== name);
+  }
+
+  async grow(volume: string, capacityBytes: number): Promise<VolumeInfo> {
+    const info = this.known(volume);
+    if (capacityBytes < info.capacityBytes)
+      throw new PortLayerError('volume.shrunk', { volume, present: info.capacityBytes, wanted: capacityBytes });
+    info.capacityBytes = capacityBytes;
+    return info;
+  }
+
+  async clone(volume: NewVolume, source: { volume: string; snapshot?: string }): Promise<VolumeInfo> {
+    this.known(source.volume);
+    if (this.volumes.get(volume.name) !== undefined) throw new PortLayerError('volume.exists', { volume: volume.name });
+    return this.volumes.create(volume);
+  }
+
+  private known(name: string): VolumeInfo {
+    const info = this.volumes.get(name);
+    if (info === undefined) throw new PortLayerError('volume.notFound', { volume: name });
+    return info;
   }
 }

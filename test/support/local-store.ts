@@ -1,11 +1,13 @@
 /** An image store in a local directory: the parts of `ImageStoreFiles` and its datastore client that the stores use. */
 import { createReadStream, createWriteStream, existsSync, statSync } from 'node:fs';
-import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { ImageStoreFiles } from '../../port-layer/storage/image-store-files.js';
 import { conflict, notFound } from '../../src/common/errors.js';
+import { createDisk, enlargeDisk } from '../../src/hostd/disks/disk-files.js';
+import { makePoint, pointsOf } from '../../src/hostd/disks/point-disks.js';
 
 /** @param directory the datastore. @param root the virtual container host's part of it */
 export function localStore(directory: string, root: string): ImageStoreFiles {
@@ -41,6 +43,14 @@ export function localStore(directory: string, root: string): ImageStoreFiles {
     async remove(path: string): Promise<void> {
       await rm(at(path), { recursive: true, force: true });
     },
+    sharesDisks: true,
+    async copyDisk(from: string, to: string, shared: boolean): Promise<void> {
+      if (existsSync(at(to))) throw conflict(to);
+      if (!shared) await copyFile(at(from), at(to));
+      else if (pointsOf(to) !== null) await makePoint(at(from), at(to), null);
+      else await createDisk(at(to), at(from), 0);
+    },
+    extendDisk: (path: string, capacityBytes: number): Promise<void> => enlargeDisk(at(path), capacityBytes),
     async list(path: string): Promise<string[]> {
       return existsSync(at(path)) ? readdir(at(path)) : [];
     },

@@ -85,7 +85,7 @@ export async function stoppedContainer(
       layers,
       join(directory, 'spool'),
       new VolumeUse(() => cache.all()),
-      { source: (name) => volumeSource(name, volumeDiskPath(CONFIG, name), datastore, join(directory, 'spool')) },
+      { source: (name) => volumeSource(name, volumeDiskPath(CONFIG, name), [], datastore, join(directory, 'spool')) },
       neverVisited,
       readers,
     ),

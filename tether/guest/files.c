@@ -21,6 +21,7 @@
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 
@@ -62,15 +63,35 @@ static uint32_t move_data(uint32_t length) {
 static volatile uint8_t *frozen;
 
 /* When another server has it frozen, waits for that to end. */
-static bool freeze(void) {
+static bool freeze(int fd) {
   for (int i = 0; i < 3000; i++) {
     *frozen = 1; /* first: a server killed in between leaves nothing frozen */
-    if (ioctl(root_fd, FIFREEZE, 0) == 0) return true;
+    if (ioctl(fd, FIFREEZE, 0) == 0) return true;
     *frozen = 0;
     if (errno != EBUSY) return false;
     sleep_ms(10);
   }
   return false;
+}
+
+/* Where the volumes' disks are, outside the container's root. */
+static int volumes_fd = -1;
+
+/* The alarm ends this process, and with it the freeze: nobody needs to come back to thaw the filesystem. */
+static bool freeze_volume(uint32_t disk, uint32_t ms) {
+  char name[16];
+  snprintf(name, sizeof name, "%u", disk);
+  int fd = openat(volumes_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  if (fd < 0) return false;
+  syncfs(fd); /* first, so that the freeze itself is short */
+  struct itimerval bound = {.it_value = {ms / 1000, (ms % 1000) * 1000}};
+  signal(SIGALRM, SIG_DFL);
+  setitimer(ITIMER_REAL, &bound, NULL);
+  bool good = freeze(fd);
+  int error = errno;
+  close(fd);
+  errno = error;
+  return good;
 }
 
 static void carry_out(enum file_request type, uint8_t *payload, size_t length) {
@@ -103,9 +124,16 @@ static void carry_out(enum file_request type, uint8_t *payload, size_t length) {
       put_head(REPLY_DONE, 0);
       break;
     case REQUEST_FREEZE:
-      if (!freeze()) reply_error(errno, "freeze", "/");
+      if (!freeze(root_fd)) reply_error(errno, "freeze", "/");
       else put_head(REPLY_DONE, 0);
       break;
+    case REQUEST_FREEZE_VOLUME: {
+      uint32_t disk = read_u32(&r), ms = read_u32(&r);
+      if (r.bad || ms == 0 || ms > MAX_FREEZE_MS) fail(EINVAL, "freeze", "");
+      if (!freeze_volume(disk, ms)) reply_error(errno, "freeze", "");
+      else put_head(REPLY_DONE, 0);
+      break;
+    }
     default:
       fail(EINVAL, "request", "");
   }
@@ -133,6 +161,7 @@ static void hide_mounts(int proc) {
 static void __attribute__((noreturn)) serve(const struct container *c, enum files_view view) {
   char path[64];
   signal(SIGPIPE, SIG_IGN);
+  volumes_fd = open(c->volumes, O_PATH | O_DIRECTORY | O_CLOEXEC);
   if (view == FILES_AS_SEEN) {
     snprintf(path, sizeof path, "/proc/%d/ns/mnt", c->first);
     int ns = open(path, O_RDONLY | O_CLOEXEC);
@@ -180,11 +209,21 @@ struct started files_start(const struct container *c, enum files_view view, vola
   return s;
 }
 
-void files_thaw(const struct container *c) {
-  int fd = open(c->root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+static void thaw(const char *path) {
+  int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0) return;
   ioctl(fd, FITHAW, 0);
   close(fd);
+}
+
+void files_thaw(const struct container *c) {
+  thaw(c->root);
+  for (uint32_t disk = 0; disk < MAX_DISKS; disk++) {
+    char path[64];
+    if (!c->mounted_volumes[disk]) continue;
+    snprintf(path, sizeof path, "%s/%u", c->volumes, disk);
+    thaw(path);
+  }
 }
 
 void files_ended(const struct container *c, volatile uint8_t *flag) {

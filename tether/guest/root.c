@@ -7,11 +7,16 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
+
+#define EXT4_IOC_RESIZE_FS _IOW('f', 16, uint64_t) /* fs/ext4/ext4.h */
+#define RESIZE_BLOCKS 2048
 
 const char *mount_root(const struct container *c, uint32_t bus, uint32_t unit, bool read_only) {
   static char problem[128];
@@ -25,6 +30,24 @@ const char *mount_root(const struct container *c, uint32_t bus, uint32_t unit, b
 
 static void volume_path(const struct container *c, char path[PATH_SIZE], uint32_t disk) { snprintf(path, PATH_SIZE, "%s/%u", c->volumes, disk); }
 
+/*
+ * The disk of a volume may have been made larger. A filesystem that cannot be is used as it is. What is missing at the end of a disk that
+ * stayed the same is less than RESIZE_BLOCKS.
+ */
+static void grow_to_disk(const char *device, const char *path) {
+  uint8_t super[1024];
+  uint64_t bytes = 0;
+  int disk = open(device, O_RDONLY | O_CLOEXEC);
+  bool known = disk >= 0 && ioctl(disk, BLKGETSIZE64, &bytes) == 0 && pread(disk, super, sizeof super, 1024) == (ssize_t)sizeof super;
+  if (disk >= 0) close(disk);
+  struct reader r = {super + 4, super + 8, false}, shift = {super + 24, super + 28, false};
+  uint64_t blocks = read_u32(&r), wanted = bytes >> 12;
+  if (!known || read_u32(&shift) != 2 || wanted < blocks + RESIZE_BLOCKS) return;
+  int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0 || ioctl(fd, EXT4_IOC_RESIZE_FS, &wanted) != 0) say("the filesystem of a volume keeps its size: %s", strerror(errno));
+  if (fd >= 0) close(fd);
+}
+
 const char *mount_volume(struct container *c, uint32_t bus, uint32_t unit, bool read_only) {
   static char problem[128];
   char path[PATH_SIZE];
@@ -37,6 +60,7 @@ const char *mount_volume(struct container *c, uint32_t bus, uint32_t unit, bool 
   mkdir(path, 0700);
   if (mount(device, path, "ext4", read_only ? MS_RDONLY : 0, "") == 0) {
     c->mounted_volumes[disk] = true;
+    if (!read_only) grow_to_disk(device, path);
     return NULL;
   }
   snprintf(problem, sizeof problem, "cannot mount the disk of a volume: %s", strerror(errno));

@@ -10,7 +10,16 @@ import { RecordGatherer } from './record-gatherer.js';
 /** Which files a server serves: those the container's processes see, with volumes and bound files, or only those on its disk. */
 export const FilesView = { asSeen: 1, ofDisk: 2 } as const;
 
-export const FileRequest = { stat: 1, tree: 2, put: 3, data: 4, times: 5, finish: 6, freeze: 7 } as const;
+export const FileRequest = {
+  stat: 1,
+  tree: 2,
+  put: 3,
+  data: 4,
+  times: 5,
+  finish: 6,
+  freeze: 7,
+  freezeVolume: 8,
+} as const;
 export const FileReply = { entry: 64, content: 65, error: 66, done: 67 } as const;
 
 /** Flags of {@link FileRequest.tree}: with the content of regular files; without what a directory contains. */
@@ -18,6 +27,9 @@ export const TREE_CONTENT = 1;
 export const TREE_ALONE = 2;
 /** Flag of {@link FileRequest.put}: neither replace a directory with something else, nor something else with a directory. */
 export const PUT_KEEP_KIND = 1;
+
+/** The longest that a volume may stay frozen, in milliseconds: the guest thaws it by itself then. */
+export const MAX_FREEZE_MS = 60_000;
 
 /** Bytes of content in one record. */
 export const CONTENT_PIECE = 65_536;

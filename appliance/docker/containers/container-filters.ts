@@ -3,7 +3,6 @@
 import type { ContainerInfo, ExecService } from '../../../port-layer/index.js';
 import { invalid, isKind } from '../../../src/common/errors.js';
 import type { Image, ImageService } from '../../image/index.js';
-import { parentOf } from '../images/image-view.js';
 import { withinTime } from '../values/bounded-time.js';
 import { checkFilters, hasLabel } from '../values/filters.js';
 import type { ContainerLives } from './container-lives.js';
@@ -193,10 +192,11 @@ function descendants({ images }: FilterSources, reference: string): Set<string> 
   }
   const found = new Set([ancestor.id]);
   const all = images.list();
+  const parents = new Map(all.map(({ id, parent }) => [id, parent]));
   for (const image of all) {
-    const line = [image];
-    for (let parent = parentOf(all, image); parent !== undefined; parent = parentOf(all, parent)) line.push(parent);
-    if (line.some(({ id }) => id === ancestor.id)) found.add(image.id);
+    const line: string[] = [];
+    for (let one: string | null = image.id; one !== null; one = parents.get(one) ?? null) line.push(one);
+    if (line.includes(ancestor.id)) found.add(image.id);
   }
   return found;
 }

@@ -21,6 +21,9 @@ export function eventRoutes(router: Router, events: Pick<EventBus, 'past' | 'lis
     const until = to === null ? null : timestamp(to);
     if (since !== null && until !== null && until < since)
       throw invalid(`\`since\` time (${from}) cannot be after \`until\` time (${to})`);
+    // Told of since 1.46.
+    const hidden = ({ Type, Action }: DockerEvent): boolean =>
+      Type === 'image' && Action === 'create' && !atLeast(version, '1.46');
     // Like Docker, ignores filters that it does not know. Only this route does.
     const given = filters(request);
     const version = versionOf(request);
@@ -29,6 +32,7 @@ export function eventRoutes(router: Router, events: Pick<EventBus, 'past' | 'lis
     response.flushHeaders();
     let missed = 0;
     const send = (event: DockerEvent): void => {
+      if (hidden(event)) return;
       if (response.writableLength < MAX_WAITING) response.write(streamed(eventView(event, version), type));
       else if (missed++ === 0) log.warn('a client is too slow for the events that it asked for');
     };

@@ -57,7 +57,11 @@ export async function commit(parts: CommitParts, wanted: CommitRequest, signal: 
       base,
       layer: await parts.files.layer(id, { freeze: pause }, signal),
       config,
-      fields: { container: id, container_config: own, docker_version: ENGINE_VERSION },
+      fields: {
+        container: id,
+        container_config: { ...own, Env: own.Env.length === 0 ? null : own.Env },
+        docker_version: ENGINE_VERSION,
+      },
       author,
       comment,
       createdBy: (own.Cmd ?? []).join(' '),

@@ -2,26 +2,23 @@
 import type { Router } from 'express';
 import { invalid, notFound, unsupported } from '../../../src/common/errors.js';
 import {
+  commitReference,
   familiarString,
-  formatPlatform,
   type ImageService,
   joinReference,
-  type Platform,
   type ProgressMessage,
   parsePlatform,
   parseReference,
-  platformMatch,
-  platformOf,
 } from '../../image/index.js';
 import { atLeast } from '../http/api-version.js';
 import { imageName } from '../http/image-name.js';
 import { MessageStream } from '../http/message-stream.js';
-import { platformParameter } from '../http/platform-parameter.js';
+import { ofPlatform, onlyPlatformOf, platformParameter } from '../http/platform-parameter.js';
 import { authSchema, registryAuth } from '../http/registry-auth.js';
 import { body, filters, flag, hangup, query, versionOf } from '../http/request.js';
 import { importRoute } from './archive-routes.js';
 import type { ContainerImages } from './container-images.js';
-import { checkImageFilters, filterImages } from './image-filters.js';
+import { filterImages } from './image-filters.js';
 import { imageHistory, imageRow, imageView, sharedSizes } from './image-view.js';
 
 /** What the routes need. */
@@ -34,19 +31,18 @@ export interface ImageParts {
 export function imageRoutes(router: Router, { images, containerImages }: ImageParts): void {
   router.get('/images/json', (request, response) => {
     const given = filters(request);
-    checkImageFilters(given);
     const version = versionOf(request);
     if (atLeast(version, '1.54') && flag(request, 'identity') && !flag(request, 'manifests'))
       throw invalid('conflicting options: identity requires manifests=1');
     // `filters` has had `reference` since 1.25, but `filter` was still read until 1.41.
     const filter = atLeast(version, '1.41') ? '' : (query(request, 'filter') ?? '');
     if (filter !== '') given.set('reference', [...(given.get('reference') ?? []), filter]);
-    const all = images.list();
-    const shared = atLeast(version, '1.42') && flag(request, 'shared-size') ? sharedSizes(all) : null;
+    const found = filterImages(images, given, { all: flag(request, 'all') });
+    const shared = atLeast(version, '1.42') && flag(request, 'shared-size') ? sharedSizes(images.list()) : null;
     response.json(
-      filterImages(images, given).map((image) => ({
-        ...imageRow(all, image, containerImages.usersOf(image.id).length, version),
-        ...(shared === null ? {} : { SharedSize: shared.get(image.id) ?? 0 }),
+      found.map((image) => ({
+        ...imageRow(image, containerImages.usersOf(image.id).length, version),
+        ...(shared === null ? {} : { SharedSize: shared(image) }),
       })),
     );
   });
@@ -75,7 +71,13 @@ export function imageRoutes(router: Router, { images, containerImages }: ImagePa
   });
 
   router.get('/images/*name/json', (request, response) => {
-    response.json(imageView(images.list(), images.resolve(imageName(request)), versionOf(request)));
+    const version = versionOf(request);
+    const platform = platformParameter(request, '1.49');
+    // Manifests, which were asked for since 1.48, are those of an index; of one, a pull here keeps only its platform's image.
+    if (platform !== undefined && atLeast(version, '1.48') && flag(request, 'manifests'))
+      throw invalid('conflicting options: manifests and platform options cannot both be set');
+    const name = imageName(request);
+    response.json(imageView(ofPlatform(images.resolve(name), name, platform), version));
   });
 
   // Since 1.55. A pull here takes one platform's image, without the attestations of its index.
@@ -88,7 +90,9 @@ export function imageRoutes(router: Router, { images, containerImages }: ImagePa
   });
 
   router.get('/images/*name/history', (request, response) => {
-    response.json(imageHistory(images.list(), images.resolve(imageName(request))));
+    const name = imageName(request);
+    const image = ofPlatform(images.resolve(name), name, platformParameter(request, '1.48'));
+    response.json(imageHistory(images.list(), image));
   });
 
   router.post('/images/*name/push', async (request, response) => {
@@ -97,7 +101,7 @@ export function imageRoutes(router: Router, { images, containerImages }: ImagePa
     // Without a tag, all tags of the repository.
     const reference = familiarString(tag === '' ? parseReference(name) : joinReference(name, tag));
     const platform = platformParameter(request, '1.46');
-    if (platform !== undefined) checkPlatform(images, reference, platform);
+    if (platform !== undefined) ofPlatform(images.resolve(reference), reference, platform);
     const messages = new MessageStream(request, response);
     try {
       await images.push(reference, {
@@ -115,12 +119,17 @@ export function imageRoutes(router: Router, { images, containerImages }: ImagePa
   router.post('/images/*name/tag', async (request, response) => {
     const repository = query(request, 'repo') ?? '';
     const tag = query(request, 'tag') ?? '';
-    await images.tag(imageName(request), familiarString(joinReference(repository, tag)));
+    const reference = commitReference(repository, tag);
+    if (reference === null) throw invalid('invalid reference format');
+    await images.tag(imageName(request), familiarString(reference));
     response.status(201).end();
   });
 
   router.delete('/images/*name', async (request, response) => {
-    const deleted = await images.remove(imageName(request), {
+    const name = imageName(request);
+    const platform = onlyPlatformOf(request, '1.50');
+    if (platform !== undefined) ofPlatform(images.resolve(name), name, platform);
+    const deleted = await images.remove(name, {
       force: flag(request, 'force'),
       noPrune: flag(request, 'noprune'),
       usedBy: (id) => containerImages.usersOf(id),
@@ -132,15 +141,6 @@ export function imageRoutes(router: Router, { images, containerImages }: ImagePa
     const auth = await body(request, authSchema, { required: true, root: '', plain: true });
     response.json({ Status: await images.login(auth), IdentityToken: '' });
   });
-}
-
-/** The image must be of the platform that is asked for. @throws notFound in Docker's words */
-function checkPlatform(images: ImageService, reference: string, platform: Platform): void {
-  const actual = platformOf(images.resolve(reference).config);
-  if (platformMatch(platform, actual) === 0)
-    throw notFound(
-      `image with reference ${reference} was found but its platform (${formatPlatform(actual)}) does not match the specified platform (${formatPlatform(platform)})`,
-    );
 }
 
 /** The image that a pull names; `allTags`: a repository without a tag. @throws invalid in Docker's words */

@@ -54,46 +54,42 @@ function secondsOf(created: string | undefined): number {
   return Number.isNaN(time) ? 0 : Math.floor(time / 1000);
 }
 
-/** The image that this one was committed from, if it is still here. A pulled image has none, whatever it says of a parent. */
-export function parentOf(images: Image[], image: Image): Image | undefined {
-  const { parent } = image.config;
-  if (parent === undefined || image.repoDigests.length > 0) return undefined;
-  const found = images.find(({ id }) => id === parent);
-  return found?.chainIds.every((chain, i) => image.chainIds[i] === chain) === true ? found : undefined;
-}
+/** The ids of images that others were committed from. */
+export const parentIds = (images: Image[]): Set<string | null> => new Set(images.map(({ parent }) => parent));
 
-/** By image id, the bytes of layers that other images have too. */
-export function sharedSizes(images: Image[]): Map<string, number> {
+/** Tells of an image the bytes of layers that other images have too. Images without a name that others were committed from do not count. */
+export function sharedSizes(images: Image[]): (image: Image) => number {
+  const parents = parentIds(images);
   const users = new Map<string, number>();
-  for (const { chainIds } of images) for (const chain of chainIds) users.set(chain, (users.get(chain) ?? 0) + 1);
-  return new Map(
-    images.map(({ id, chainIds, layerSizes }) => [
-      id,
-      chainIds.reduce((sum, chain, i) => sum + ((users.get(chain) ?? 0) > 1 ? (layerSizes[i] ?? 0) : 0), 0),
-    ]),
-  );
+  for (const { id, chainIds, repoTags, repoDigests } of images) {
+    if (repoTags.length + repoDigests.length === 0 && parents.has(id)) continue;
+    for (const chain of chainIds) users.set(chain, (users.get(chain) ?? 0) + 1);
+  }
+  return ({ chainIds, layerSizes }) =>
+    chainIds.reduce((sum, chain, i) => sum + ((users.get(chain) ?? 0) > 1 ? (layerSizes[i] ?? 0) : 0), 0);
 }
 
 const virtualSize = (image: Image, apiVersion: string): object =>
   atLeast(apiVersion, '1.44') ? {} : { VirtualSize: image.size };
 
-/** Before 1.43 an image without names showed `<none>` as its names. */
+/** Before 1.43 a row of an image without names showed `<none>` as its names, and no digests were null. */
 function namesOf({ repoDigests, repoTags }: Image, apiVersion: string): object {
-  const nameless = !atLeast(apiVersion, '1.43') && repoDigests.length + repoTags.length === 0;
-  return nameless
-    ? { RepoDigests: ['<none>@<none>'], RepoTags: ['<none>:<none>'] }
-    : { RepoDigests: repoDigests, RepoTags: repoTags };
+  if (atLeast(apiVersion, '1.43')) return { RepoDigests: repoDigests, RepoTags: repoTags };
+  if (repoDigests.length + repoTags.length === 0)
+    return { RepoDigests: ['<none>@<none>'], RepoTags: ['<none>:<none>'] };
+  const given = (names: string[]): string[] | null => (names.length === 0 ? null : names);
+  return { RepoDigests: given(repoDigests), RepoTags: given(repoTags) };
 }
 
 /** A row of `GET /images/json`. @param users how many containers it has */
-export function imageRow(images: Image[], image: Image, users: number, apiVersion: string): object {
+export function imageRow(image: Image, users: number, apiVersion: string): object {
   return {
     // Counted since 1.51.
     Containers: atLeast(apiVersion, '1.51') ? users : -1,
     Created: createdSeconds(image),
     Id: image.id,
     Labels: image.config.config.Labels ?? null,
-    ParentId: parentOf(images, image)?.id ?? '',
+    ParentId: image.parent ?? '',
     ...namesOf(image, apiVersion),
     SharedSize: -1,
     Size: image.size,
@@ -101,8 +97,8 @@ export function imageRow(images: Image[], image: Image, users: number, apiVersio
   };
 }
 
-/** `GET /images/{name}/json`. @param images all that there are */
-export function imageView(images: Image[], image: Image, apiVersion: string): object {
+/** `GET /images/{name}/json`. */
+export function imageView(image: Image, apiVersion: string): object {
   const { config } = image;
   const legacy = !atLeast(apiVersion, '1.52');
   const filled = (fields: Record<string, string>): object =>
@@ -118,13 +114,16 @@ export function imageView(images: Image[], image: Image, apiVersion: string): ob
     RepoTags: image.repoTags,
     RepoDigests: image.repoDigests,
     ...filled({
-      Parent: parentOf(images, image)?.id ?? '',
+      Parent: image.parent ?? '',
       Comment: config.comment || (config.history?.at(-1)?.comment ?? ''),
     }),
     ...createdView(config.created, apiVersion),
     ...(atLeast(apiVersion, '1.45')
       ? {}
-      : { ContainerConfig: { ...CONTAINER_FIELDS, ...CONFIG_FIELDS, ...config.container_config } }),
+      : {
+          ...(config.container ? { Container: config.container } : {}),
+          ContainerConfig: { ...CONTAINER_FIELDS, ...CONFIG_FIELDS, ...config.container_config },
+        }),
     ...filled({ DockerVersion: config.docker_version ?? '', Author: config.author ?? '' }),
     Architecture: config.architecture,
     ...(config.variant ? { Variant: config.variant } : {}),
@@ -167,12 +166,13 @@ export function imageHistory(images: Image[], image: Image): object[] {
     Tags: null as string[] | null,
   }));
   rows.reverse();
+  const byId = new Map(images.map((one) => [one.id as string | null, one]));
   let of: Image | undefined = image;
   for (const row of rows) {
     if (of === undefined) break;
     row.Id = of.id;
     row.Tags = of.repoTags.length === 0 ? null : of.repoTags;
-    of = parentOf(images, of);
+    of = byId.get(of.parent);
   }
   return rows;
 }

@@ -4,6 +4,7 @@ import type { Image, ImageDeletion, ImageService } from '../../image/index.js';
 import type { PruneFilters } from '../prune/prune-filters.js';
 import type { PruneProgress } from '../prune/prune-progress.js';
 import type { ContainerImages } from './container-images.js';
+import { parentIds } from './image-view.js';
 
 /** What pruning images depends on. */
 export interface PruneImagesParts {
@@ -18,14 +19,16 @@ export async function pruneImages(
   danglingOnly: boolean,
   progress: PruneProgress,
 ): Promise<{ deleted: ImageDeletion[]; reclaimed: number }> {
+  const all = images.list();
+  const parents = parentIds(all);
   const sizes = new Map(
-    images
-      .list()
-      .flatMap(({ chainIds, layerSizes }) => chainIds.map((chain, i) => [chain, layerSizes[i] ?? 0] as const)),
+    all.flatMap(({ chainIds, layerSizes }) => chainIds.map((chain, i) => [chain, layerSizes[i] ?? 0] as const)),
   );
   const deleted: ImageDeletion[] = [];
-  for (const image of images.list()) {
+  for (const image of all) {
     if (progress.over()) break;
+    // It goes together with the last image that was committed from it.
+    if (parents.has(image.id) && (danglingOnly || image.repoTags.length + image.repoDigests.length === 0)) continue;
     if (!allowed.allow(Date.parse(image.config.created ?? ''), image.config.config.Labels ?? {})) continue;
     for (const reference of namesToRemove(image, danglingOnly)) {
       try {

@@ -9,7 +9,7 @@ import { streamedReport } from '../http/streamed-report.js';
 import { type PruneImagesParts, pruneImages } from '../images/prune.js';
 import type { DockerNetworks } from '../networks/docker-networks.js';
 import { pruneNetworks } from '../networks/prune.js';
-import { checkFilters } from '../values/filters.js';
+import { boolFilter, checkFilters } from '../values/filters.js';
 import { parseBool } from '../values/parse-bool.js';
 import { type PruneVolumesParts, pruneVolumes } from '../volumes/prune.js';
 import { ANONYMOUS_LABEL } from '../volumes/volume-options.js';
@@ -45,11 +45,8 @@ export function pruneRoutes(router: Router, parts: PruneParts): void {
   router.post('/images/prune', async (request, response) => {
     const given = filters(request);
     checkFilters(given, ['dangling', 'label', 'label!', 'until']);
-    const dangling = given.get('dangling') ?? [];
-    if (dangling.length > 1 || !['0', '1', 'true', 'false'].includes(dangling[0] ?? 'true'))
-      throw invalid(`invalid filter 'dangling=[${[...dangling].sort().join(' ')}]'`);
+    const danglingOnly = boolFilter(given, 'dangling', true);
     const allowed = new PruneFilters(given);
-    const danglingOnly = ['1', 'true'].includes(dangling[0] ?? 'true');
     await imagesAlone(() =>
       streamedReport(request, response, async (progress) => {
         const { deleted, reclaimed } = await pruneImages(parts, allowed, danglingOnly, progress);
@@ -113,6 +110,7 @@ export function pruneRoutes(router: Router, parts: PruneParts): void {
 
 /** @throws invalid in Docker's words */
 function allOf(values: string[]): boolean {
+  if (values.length > 1) throw invalid(`invalid filter 'all=[${values.join(' ')}]': only one value is expected`);
   return values.some((value) => {
     const all = parseBool(value);
     if (all === null) throw invalid(`invalid filter 'all': strconv.ParseBool: parsing "${value}": invalid syntax`);

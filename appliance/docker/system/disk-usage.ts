@@ -6,6 +6,7 @@ import { listView } from '../containers/list-view.js';
 import type { ViewSources } from '../containers/view-sources.js';
 import { atLeast } from '../http/api-version.js';
 import type { ContainerImages } from '../images/container-images.js';
+import { filterImages } from '../images/image-filters.js';
 import { imageRow, sharedSizes } from '../images/image-view.js';
 import type { VolumeService } from '../volumes/volume-service.js';
 import { volumeView } from '../volumes/volume-view.js';
@@ -16,7 +17,7 @@ export const USAGE_TYPES = ['container', 'image', 'volume', 'build-cache'];
 /** What it is told from. */
 export interface UsageSources extends SizeSources {
   exec: Pick<ExecService, 'list'>;
-  images: Pick<ImageService, 'list'>;
+  images: Pick<ImageService, 'list' | 'resolve'>;
   containerImages: Pick<ContainerImages, 'of' | 'usersOf'>;
   volumes: Pick<VolumeService, 'list' | 'usersOf' | 'sourceOf'>;
   volumeStore: Pick<VolumeStore, 'usage'>;
@@ -114,18 +115,19 @@ function imageUsage(
   { images: service, containerImages }: UsageSources,
   apiVersion: string,
 ): { LayersSize: number; Images: ImageRow[] } {
-  const images = service.list();
-  const shared = sharedSizes(images);
+  const all = service.list();
   const sizes = new Map<string, number>();
-  for (const { chainIds, layerSizes } of images)
+  for (const { chainIds, layerSizes } of all)
     for (const [i, chain] of chainIds.entries()) sizes.set(chain, layerSizes[i] ?? 0);
+  const images = filterImages(service, new Map());
+  const shared = sharedSizes(all);
   const rows = images.map((image) => {
     const users = containerImages.usersOf(image.id).length;
     return {
-      ...imageRow(images, image, users, apiVersion),
+      ...imageRow(image, users, apiVersion),
       Containers: users,
       Size: image.size,
-      SharedSize: shared.get(image.id) ?? 0,
+      SharedSize: shared(image),
     };
   });
   return { LayersSize: [...sizes.values()].reduce((sum, size) => sum + size, 0), Images: rows };

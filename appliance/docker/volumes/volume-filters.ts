@@ -3,7 +3,7 @@ import type { VolumeInfo } from '../../../port-layer/index.js';
 import { invalid } from '../../../src/common/errors.js';
 import { PruneFilters } from '../prune/prune-filters.js';
 import { withinTime } from '../values/bounded-time.js';
-import { checkFilters } from '../values/filters.js';
+import { boolFilter, checkFilters } from '../values/filters.js';
 import type { VolumeService } from './volume-service.js';
 
 /** How long a regular expression may take for all names. */
@@ -15,10 +15,7 @@ export function filterVolumes(
   given: Map<string, string[]>,
 ): VolumeInfo[] {
   checkFilters(given, ['dangling', 'driver', 'label', 'name']);
-  const dangling = given.get('dangling') ?? [];
-  if (dangling.length > 1 || !dangling.every((value) => ['0', '1', 'false', 'true'].includes(value)))
-    throw invalid(`invalid filter 'dangling=[${dangling.join(' ')}]'`);
-  const wanted = dangling.length === 0 ? null : ['1', 'true'].includes(dangling[0]!);
+  const wanted = given.has('dangling') ? boolFilter(given, 'dangling', false) : null;
   const drivers = given.get('driver') ?? [];
   const names = given.get('name') ?? [];
   const all = volumes.list();

@@ -9,6 +9,7 @@ export const VOLUME_DRIVERS = [DEFAULT_DRIVER, 'vsphere'];
 export const ANONYMOUS_LABEL = 'com.docker.volume.anonymous';
 
 const NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/;
+const CLONE_SOURCE = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*(@[a-zA-Z0-9][a-zA-Z0-9_.-]*)?$/;
 /** The limit of a file name. */
 const MAX_NAME = 255;
 /** Options of Docker's driver that mount something from elsewhere. The engine has only its own store. */
@@ -37,8 +38,14 @@ export function newVolume(
   return { name, driver: chosen, options, labels, store, ...(capacityBytes === undefined ? {} : { capacityBytes }) };
 }
 
+/** What the option `Clone` names, `volume` or `volume@snapshot`; null without it. */
+export function cloneSource(options: Record<string, string>): string | null {
+  return Object.entries(options).find(([key]) => key.toLowerCase() === 'clone')?.[1] ?? null;
+}
+
 function checkName(name: string): void {
-  if (name.length === 1)
+  // Docker counts bytes.
+  if (Buffer.byteLength(name) === 1)
     throw invalid(`create ${name}: volume name is too short, names should be at least two alphanumeric characters`);
   if (!NAME.test(name))
     throw invalid(
@@ -67,6 +74,9 @@ function capacity(name: string, driver: string, options: Record<string, string>)
       if (wanted === undefined) throw invalid(`create ${name}: invalid size: '${value}'`);
       if (wanted === 0 && option === 'capacity') throw invalid(`create ${name}: Invalid size: ${value}`);
       if (wanted > 0) bytes = wanted;
+    } else if (option === 'clone') {
+      if (!CLONE_SOURCE.test(value))
+        throw invalid(`create ${name}: invalid Clone: '${value}': it is the name of a volume, or volume@snapshot`);
     } else if (option === 'volumestore') {
       // See storeOf.
     } else if (driver === DEFAULT_DRIVER && MOUNTED_ELSEWHERE.includes(given)) {
@@ -80,7 +90,7 @@ function capacity(name: string, driver: string, options: Record<string, string>)
 }
 
 /** Reads a size as Docker does: `10g`, `512MiB`, `1024`; units are powers of 1024. */
-function parseSize(text: string): number | undefined {
+export function parseSize(text: string): number | undefined {
   const match = /^(\d+(?:\.\d+)?)\s*([kmgtp]?)(?:i?b)?$/i.exec(text.trim());
   return match === null ? undefined : Math.floor(Number(match[1]) * UNITS[match[2]!.toLowerCase()]!);
 }

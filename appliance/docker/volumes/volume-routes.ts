@@ -5,6 +5,7 @@ import type { VolumeInfo } from '../../../port-layer/index.js';
 import { isKind } from '../../../src/common/errors.js';
 import { goType } from '../../../src/common/go-json.js';
 import { body, filters, flag } from '../http/request.js';
+import { prefixed } from '../prune/prune-filters.js';
 import { NO_SWARM } from '../system/refused-routes.js';
 import { filterVolumes } from './volume-filters.js';
 import type { VolumeService } from './volume-service.js';
@@ -39,7 +40,8 @@ export function volumeRoutes(router: Router, volumes: VolumeService): void {
   });
 
   router.get('/volumes', (request, response) => {
-    response.json({ Volumes: filterVolumes(volumes, filters(request)).map(view), Warnings: null });
+    const given = prefixed('error reading volume filters: ', () => filters(request));
+    response.json({ Volumes: filterVolumes(volumes, given).map(view), Warnings: null });
   });
 
   router.get('/volumes/:name', (request, response) => {

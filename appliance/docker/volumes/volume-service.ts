@@ -6,6 +6,7 @@ import {
   type ContainerSpec,
   type ExecService,
   type VolumeInfo,
+  type VolumeLifeStore,
   type VolumeStore,
   volumeDisks,
   volumeStores,
@@ -19,7 +20,7 @@ import type { EventBus } from '../events/event-bus.js';
 import { dockerMessage } from '../words/docker-message.js';
 import { withMounts } from './mount-points.js';
 import { parseBind, parseConfigured, parseMount, parseVolumesFrom, type WantedMount } from './mount-spec.js';
-import { ANONYMOUS_LABEL, newVolume } from './volume-options.js';
+import { ANONYMOUS_LABEL, cloneSource, newVolume } from './volume-options.js';
 
 const log = logger('docker');
 const MAX_MOUNTS = 100;
@@ -37,6 +38,7 @@ export class VolumeService {
     private readonly exec: Pick<ExecService, 'list' | 'resolve'>,
     private readonly events: Pick<EventBus, 'publish'>,
     config: VchConfig,
+    private readonly life: Pick<VolumeLifeStore, 'clone'>,
   ) {
     this.stores = volumeStores(config).map(({ label }) => label);
   }
@@ -83,9 +85,32 @@ export class VolumeService {
     }
     const chosen = name === '' ? newId() : name;
     const marked = name === '' ? { ...labels, [ANONYMOUS_LABEL]: '' } : labels;
+    const source = cloneSource(options ?? {});
+    if (source !== null) return { volume: await this.clone(chosen, driver, options, marked, source), made: true };
     const volume = await this.store.create(newVolume(chosen, driver, options, marked, this.stores), content, signal);
     this.events.publish('volume', 'create', chosen, { driver: volume.driver });
     return { volume, made: true };
+  }
+
+  /**
+   * Makes a volume with the content of another one. @param source its name, or `name@snapshot`
+   * @throws invalid, notFound, conflict in Docker's words
+   */
+  async clone(
+    name: string,
+    driver: string,
+    options: Record<string, string> | null,
+    labels: Record<string, string> | null,
+    source: string,
+  ): Promise<VolumeInfo> {
+    const at = source.indexOf('@');
+    const from = at < 0 ? { volume: source } : { volume: source.slice(0, at), snapshot: source.slice(at + 1) };
+    this.get(from.volume);
+    const { store = '', ...wanted } = newVolume(name, driver, options, labels, this.stores);
+    const asked = Object.keys(options ?? {}).some((option) => option.toLowerCase() === 'volumestore');
+    const volume = await this.life.clone({ ...wanted, ...(asked ? { store } : {}) }, from);
+    this.events.publish('volume', 'create', name, { driver: volume.driver });
+    return volume;
   }
 
   /** @throws conflict in Docker's words; notFound for a driver that does not exist */

@@ -23,13 +23,17 @@ export interface ArchivedImage {
   layers: string[];
   /** Tags that it shall have, as the archive words them. */
   tags: string[];
+  /** The id of the image that it was committed from. */
+  parent?: string;
 }
 
 const list = z.array(z.string()).nullish();
 /** moby `image/tarexport/tarexport.go`, `manifestItem`. */
 const manifestSchema = goType(
   'tarexport.manifestItem',
-  z.array(z.object({ Config: z.string().nullish(), RepoTags: list, Layers: list }).nullable()),
+  z.array(
+    z.object({ Config: z.string().nullish(), RepoTags: list, Layers: list, Parent: z.string().nullish() }).nullable(),
+  ),
 );
 
 /** image-spec image-index.md; what is needed to choose and name images. */
@@ -69,6 +73,7 @@ async function dockerImages(members: ArchiveMembers): Promise<ArchivedImage[]> {
       config: item?.Config ?? '',
       layers: item?.Layers ?? [],
       tags: item?.RepoTags ?? [],
+      ...(item?.Parent ? { parent: item.Parent } : {}),
     }));
   } catch (error) {
     if (error instanceof GoJsonError) throw invalid(error.message, error);

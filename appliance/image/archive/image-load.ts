@@ -5,7 +5,7 @@ import type { Readable } from 'node:stream';
 import { CaissonError, invalid } from '../../../src/common/errors.js';
 import { sha256 } from '../../../src/common/ids.js';
 import { checkConfig, parseConfig } from '../image-config.js';
-import { chainIdsOf } from '../image-store.js';
+import { chainIdsOf, type ImageStore } from '../image-store.js';
 import { readLayer } from '../layer-reader.js';
 import { CONFIG_SIZE_MAX, DEPTH_EXCEEDED, LAYERS_MAX } from '../manifest.js';
 import { type Platform, platformMatch, platformOf } from '../platform.js';
@@ -43,13 +43,17 @@ export async function loadImages(
   try {
     const unnamed: string[] = [];
     let named = 0;
+    const stored = new Map<string, string | undefined>();
     for (const archived of await imagesIn(members, platform)) {
       const image = await loadImage({ work, members, options, signal }, archived);
       if (image === null) continue;
       if (archived.tags.length === 0) unnamed.push(image.id);
       named += archived.tags.length;
+      stored.set(image.id, archived.parent);
       loaded(image);
     }
+    for (const [id, parent] of stored)
+      if (parent !== undefined && stored.has(parent)) await work.exclusive(() => setParent(work.store, id, parent));
     // Docker names images by their ids only if none has a name.
     if (named === 0) for (const id of unnamed) options.said(`Loaded image ID: ${id}\n`);
   } finally {
@@ -78,6 +82,19 @@ async function loadImage(loading: Loading, archived: ArchivedImage): Promise<Ima
     signal.throwIfAborted();
     return record(loading, { id, rawConfig, config }, archived.tags);
   });
+}
+
+/** Records which image another one was committed from, if both are in the archive. @throws invalid in Docker's words */
+async function setParent(store: ImageStore, id: string, parentId: string): Promise<void> {
+  const [image, parent] = [store.get(id), store.get(parentId)];
+  if (image === undefined || parent === undefined) return;
+  const [history, before] = [image.config.history ?? [], parent.config.history ?? []];
+  const onTop = parent.chainIds.every((chain, index) => image.chainIds[index] === chain);
+  const one =
+    history.length - before.length === 1 || (history.length === 0 && image.chainIds.length > parent.chainIds.length);
+  if (!onTop || !one || before.length > history.length)
+    throw invalid(`image ${parentId} is not a valid parent for ${id}`);
+  await store.setParent(id, parentId);
 }
 
 /** The very platform; a variant that is not asked for does not matter. */
@@ -149,7 +166,8 @@ async function record(
           `The image ${familiarString(reference)} already exists, renaming the old one with ID ${before} to empty string\n`,
         );
     }
-    await store.add(image, references, { named: true });
+    // Docker does not take this as a user's tag: `LastTagTime` stays.
+    await store.add(image, references);
     for (const reference of references) options.said(`Loaded image: ${familiarString(reference)}\n`);
     return store.get(image.id)!;
   });

@@ -11,7 +11,7 @@ import { type DiskRequest, type ToldError, type ToReader, tellError, toldError }
 import { type PackedRecords, unpackRecords } from '../records.js';
 import { BatchSender } from './batch-sender.js';
 import { EndpointFiles } from './endpoint.js';
-import { recover, ServedDisk } from './served-disk.js';
+import { ServedDisk } from './served-disk.js';
 
 /** How often it gives a sign of life while it works. */
 const ALIVE_MS = 500;
@@ -81,7 +81,6 @@ async function carryOut(id: number, number: number, request: DiskRequest): Promi
     disks.set(number, await ServedDisk.open(request.path, opener, (extent) => endpoint.numberOf(extent)));
     return;
   }
-  if (request.op === 'recover') return recover(request.local);
   const disk = disks.get(number);
   if (disk === undefined) throw internal('there is no such disk');
   switch (request.op) {

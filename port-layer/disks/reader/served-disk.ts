@@ -233,12 +233,6 @@ export class ServedDisk {
   }
 }
 
-/** Replays the journal of a volume's disk, a local file. */
-export async function recover(local: string): Promise<void> {
-  const disk = await ChangedDisk.open(local, null);
-  await disk.finish();
-}
-
 function timeOf(ns: bigint): FileTime {
   const sec = ns >= 0n ? ns / 1_000_000_000n : -((-ns + 999_999_999n) / 1_000_000_000n);
   return { sec: Number(sec), nsec: Number(ns - sec * 1_000_000_000n) };

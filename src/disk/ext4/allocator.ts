@@ -9,8 +9,8 @@ import { insufficientResources, invalid } from '../../common/errors.js';
 import type { DeltaDisk, Grain } from '../vmdk/delta.js';
 import { GRAIN_BYTES } from '../vmdk/header.js';
 import * as c from './constants.js';
-import { hasSuperblock, setDescriptorChecksum, superblockSpan } from './format.js';
-import type { Superblock } from './superblock.js';
+import { setDescriptorChecksum } from './format.js';
+import { copiesIn, descriptorBlock, type Superblock } from './superblock.js';
 
 /** One group's descriptor, decoded. */
 interface Group {
@@ -26,6 +26,7 @@ interface Group {
 }
 
 const DESCRIPTOR = 32;
+const PER_BLOCK = c.BLOCK / DESCRIPTOR;
 
 /** Number of the lowest clear bit in `byte` (not 0xff). */
 const lowestClear = (byte: number): number => 31 - Math.clz32(~byte & (byte + 1));
@@ -62,7 +63,7 @@ export class Allocator {
     const groups: Group[] = [];
     const tableBlocks = (sb.inodesPerGroup * c.INODE_SIZE) / c.BLOCK;
     for (let i = 0; i < sb.groups; i++) {
-      const at = c.BLOCK + i * DESCRIPTOR;
+      const at = descriptorBlock(sb, Math.floor(i / PER_BLOCK)) * c.BLOCK + (i % PER_BLOCK) * DESCRIPTOR;
       const grain = await disk.load(Math.floor(at / GRAIN_BYTES));
       const d = grain.data.subarray(at % GRAIN_BYTES, (at % GRAIN_BYTES) + DESCRIPTOR);
       const group: Group = {
@@ -102,7 +103,7 @@ export class Allocator {
     };
     const tableBlocks = (this.sb.inodesPerGroup * c.INODE_SIZE) / c.BLOCK;
     this.groups.forEach((group, i) => {
-      if (hasSuperblock(i)) fixed[i]! += superblockSpan(this.sb.groups);
+      fixed[i]! += copiesIn(this.sb, i);
       add(group.blockBitmap);
       add(group.inodeBitmap);
       for (let block = 0; block < tableBlocks; block++) add(group.inodeTable + block);
@@ -141,9 +142,9 @@ export class Allocator {
     const group = this.groups[index] as Group;
     const place = await this.bitmap(group.blockBitmap);
     if (group.flags & c.BG_BLOCK_UNINIT) {
-      // Such a group contains nothing but its copy of the superblock, if it has one.
+      // Such a group contains nothing but its copies of the superblock and of descriptors, if it has any.
       place.grain.data.fill(0, place.base, place.base + c.BLOCK);
-      const used = hasSuperblock(index) ? superblockSpan(this.sb.groups) : 0;
+      const used = copiesIn(this.sb, index);
       for (let bit = 0; bit < used; bit++) place.grain.data[place.base + (bit >> 3)]! |= 1 << (bit & 7);
       place.grain.dirty = true;
       group.flags &= ~c.BG_BLOCK_UNINIT;
@@ -274,7 +275,11 @@ export class Allocator {
       freeBlocks += group.freeBlocks;
       freeInodes += group.freeInodes;
     });
-    await this.disk.write(c.BLOCK, descriptors);
+    for (let at = 0; at < descriptors.length; at += c.BLOCK)
+      await this.disk.write(
+        descriptorBlock(this.sb, at / c.BLOCK) * c.BLOCK,
+        descriptors.subarray(at, Math.min(at + c.BLOCK, descriptors.length)),
+      );
     this.sb.raw.writeUInt32LE(freeBlocks, 12);
     this.sb.raw.writeUInt32LE(freeInodes, 16);
     await this.disk.write(c.SUPER_OFFSET, this.sb.raw);

@@ -21,6 +21,7 @@ export const COMPAT_DIR_INDEX = 0x20;
 
 export const INCOMPAT_FILETYPE = 0x2;
 export const INCOMPAT_RECOVER = 0x4;
+export const INCOMPAT_META_BG = 0x10;
 export const INCOMPAT_EXTENTS = 0x40;
 export const INCOMPAT_64BIT = 0x80;
 export const INCOMPAT_FLEX_BG = 0x200;

@@ -9,7 +9,7 @@ import { parseDirectoryBlock } from './directory.js';
 import { type Extent, extentAt, readExtentTree } from './extents.js';
 import { Inode, type Time } from './inode.js';
 import { emptyJournal, type JournalledBlock, replayJournal, restoreMagic } from './journal.js';
-import { decodeSuperblock, type Superblock } from './superblock.js';
+import { decodeSuperblock, descriptorBlock, type Superblock } from './superblock.js';
 import { TreeGuard } from './tree-guard.js';
 import { decodeXattrs } from './xattr.js';
 
@@ -177,7 +177,7 @@ export class Ext4Filesystem {
     if (!Number.isInteger(ino) || ino < 1 || ino > sb.inodes) throw invalid(`there is no inode ${ino}`);
     const group = Math.floor((ino - 1) / sb.inodesPerGroup);
     const at = group * sb.descriptorSize;
-    const descriptors = await this.block(1 + Math.floor(at / c.BLOCK));
+    const descriptors = await this.block(descriptorBlock(sb, Math.floor(at / c.BLOCK)));
     const within = at % c.BLOCK;
     const high = sb.descriptorSize >= 64 ? descriptors.readUInt32LE(within + 40) : 0;
     const table = descriptors.readUInt32LE(within + 8) + high * 2 ** 32;

@@ -26,9 +26,13 @@ const RO_COMPAT =
   c.RO_COMPAT_DIR_NLINK |
   c.RO_COMPAT_EXTRA_ISIZE;
 
-/** True when the superblock `raw` has exactly the features that {@link formatExt4} sets; layers are written on no other filesystems. */
+/**
+ * True when the superblock `raw` has the features that {@link formatExt4} sets, and at most the one that a kernel adds when it makes the
+ * filesystem larger. Nothing is written on other filesystems.
+ */
 export function hasOurFeatures(raw: Buffer): boolean {
-  return raw.readUInt32LE(92) === COMPAT && raw.readUInt32LE(96) === INCOMPAT && raw.readUInt32LE(100) === RO_COMPAT;
+  const incompat = raw.readUInt32LE(96) & ~c.INCOMPAT_META_BG;
+  return raw.readUInt32LE(92) === COMPAT && incompat === INCOMPAT && raw.readUInt32LE(100) === RO_COMPAT;
 }
 
 /** True when group `group` begins with a copy of the superblock and descriptors (sparse_super). */

@@ -1,6 +1,7 @@
 /** The superblock ("ext4 Data Structures and Algorithms", "Super Block"): decoding, with every field checked. */
 import { invalid, unsupported } from '../../common/errors.js';
 import * as c from './constants.js';
+import { hasSuperblock } from './format.js';
 
 /** The fields of a superblock that we use. `raw` is the block's 1024 bytes. */
 export interface Superblock {
@@ -13,6 +14,11 @@ export interface Superblock {
   inodeSize: number;
   /** Bytes of a block group descriptor. */
   descriptorSize: number;
+  /**
+   * From this block of descriptors on, each is in the first of the groups that it describes (meta_bg: a filesystem that a kernel has made
+   * larger); those before it follow the superblock.
+   */
+  firstMetaBlock: number;
   incompat: number;
   uuid: Buffer;
   label: string;
@@ -23,6 +29,7 @@ export interface Superblock {
 const READABLE =
   c.INCOMPAT_FILETYPE |
   c.INCOMPAT_RECOVER |
+  c.INCOMPAT_META_BG |
   c.INCOMPAT_EXTENTS |
   c.INCOMPAT_64BIT |
   c.INCOMPAT_FLEX_BG |
@@ -68,10 +75,28 @@ export function decodeSuperblock(raw: Buffer, diskSize: number): Superblock {
     inodesPerGroup,
     inodeSize,
     descriptorSize,
+    firstMetaBlock: incompat & c.INCOMPAT_META_BG ? raw.readUInt32LE(260) : Number.POSITIVE_INFINITY,
     incompat,
     uuid: raw.subarray(104, 120),
     label: raw.toString('utf8', 120, end < 0 || end > 136 ? 136 : end),
     hashSeed: raw.subarray(236, 252),
     journalIno: raw.readUInt32LE(92) & c.COMPAT_HAS_JOURNAL ? raw.readUInt32LE(224) : 0,
   };
+}
+
+/** The block with the descriptors number `index * 4096 / descriptorSize` and up. */
+export function descriptorBlock(sb: Pick<Superblock, 'descriptorSize' | 'firstMetaBlock'>, index: number): number {
+  if (index < sb.firstMetaBlock) return 1 + index;
+  const group = index * (c.BLOCK / sb.descriptorSize);
+  return group * c.BLOCKS_PER_GROUP + (hasSuperblock(group) ? 1 : 0);
+}
+
+/** How many blocks of a group are copies of the superblock and of descriptors. */
+export function copiesIn(sb: Superblock, group: number): number {
+  const perBlock = c.BLOCK / sb.descriptorSize;
+  const all = Math.ceil(sb.groups / perBlock);
+  const first = Math.min(sb.firstMetaBlock, all);
+  const superblock = hasSuperblock(group) ? 1 : 0;
+  if (group < first * perBlock) return superblock === 0 ? 0 : 1 + first;
+  return superblock + ([0, 1, perBlock - 1].includes(group % perBlock) ? 1 : 0);
 }

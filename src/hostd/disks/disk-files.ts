@@ -1,8 +1,16 @@
 /** Files of virtual disks, each with what is on record about it. */
-import { mkdir, rm } from 'node:fs/promises';
+import { mkdir, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { createChild, createEmpty } from '../../disk/index.js';
-import { forgetRecord, recordDisk } from './disk-records.js';
+import { invalid } from '../../common/errors.js';
+import {
+  createChild,
+  createEmpty,
+  extendDisk,
+  FileBlocks,
+  readVmdkIdentity,
+  vmdkDifference,
+} from '../../disk/index.js';
+import { forgetRecord, readRecord, recordDisk } from './disk-records.js';
 
 /** Makes a disk at a local path, with a record that no QEMU can change. @param parent local path; null: a disk without parent */
 export async function createDisk(path: string, parent: string | null, capacityBytes: number): Promise<void> {
@@ -17,4 +25,24 @@ export async function createDisk(path: string, parent: string | null, capacityBy
 export async function deleteDisk(path: string): Promise<void> {
   await rm(path, { force: true });
   await forgetRecord(path);
+}
+
+/**
+ * Makes a disk larger that no VM uses. It is the old one until the new one is whole.
+ * @throws invalid if it would not be larger, or is not what was recorded of it
+ */
+export async function enlargeDisk(path: string, capacityBytes: number): Promise<void> {
+  await recordDisk(path);
+  const record = await readRecord(path);
+  const file = await FileBlocks.open(path);
+  const { identity } = await readVmdkIdentity(file).finally(() => file.close());
+  const difference = record === null ? null : vmdkDifference(record, identity);
+  if (difference !== null) throw invalid(`it is not what was recorded of it: ${difference}`);
+  const draft = `${path}.larger`;
+  await rm(draft, { force: true });
+  await extendDisk(path, draft, capacityBytes);
+  // If this is killed in between, it has no record for a moment, and is recorded as it is.
+  await forgetRecord(path);
+  await rename(draft, path);
+  await recordDisk(path);
 }

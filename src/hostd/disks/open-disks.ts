@@ -4,7 +4,7 @@
  *
  * The parent of a VM's disk is the recorded one (`disk-records.ts`), never the one that its file names now: a QEMU that was taken over may
  * have written that. Below it are image layers, which no QEMU can ever write to; their own word for their parents is taken, as long as the
- * parent is in the same directory of images. Disks that clients made over plain vSphere have the parents on record of each.
+ * parent is in the same directory of images. A volume may also stand on points (`point-disks.ts`), each with a record. Disks that clients made over plain vSphere have the parents on record of each.
  */
 import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
@@ -21,6 +21,7 @@ import {
 import type { DatastorePlace } from '../datastore/datastore-places.js';
 import type { RuntimeDisk, VmDefinition } from '../runtime.js';
 import { imagesOf, readRecord, writeRecord } from './disk-records.js';
+import { mayStandOnPoint, pointsOf } from './point-disks.js';
 
 /** A file that is open, and its path for messages. */
 export interface OpenFile {
@@ -98,6 +99,8 @@ class Chain {
     const { bus, unit, path, readOnly } = this.disk;
     if (!readOnly && imagesOf(path) !== null)
       throw this.refusal(path, 'it is part of an image, which nobody writes to');
+    if (!readOnly && pointsOf(path) !== null)
+      throw this.refusal(path, 'it belongs to a snapshot of a volume, which nobody writes to');
     const own = await this.file(path, readOnly ? constants.O_RDONLY : constants.O_RDWR);
     let { identity } = await (imagesOf(path) === null ? this.recorded(own) : this.layer(own));
     const { capacity } = identity;
@@ -176,13 +179,14 @@ class Chain {
   }
 
   /**
-   * Where the parent of `child` may be: an image layer's among the images of its directory, a VCH's disk's among the VCH's images, and the
-   * parent of a disk made over plain vSphere anywhere in a datastore.
+   * Where the parent of `child` may be: a volume's among the points beside it, an image layer's among the images of its directory, a VCH's
+   * disk's among the VCH's images, and the parent of a disk made over plain vSphere anywhere in a datastore.
    */
   private mayStandOn(child: string, parent: string): boolean {
     const images = imagesOf(parent);
     const childImages = imagesOf(child);
     if (childImages !== null) return images === childImages;
+    if (mayStandOnPoint(child, parent)) return true;
     const place = images === null ? null : `/${this.relative(images)}`;
     const root = /^(.*\/VIC\/[^/]+)\//.exec(`/${this.relative(child)}`)?.[1];
     if (root !== undefined) return place === `${root}/images`;

@@ -196,6 +196,10 @@ export class EndpointVm implements RunningVm {
     throw unsupported('an endpoint VM cannot be resumed');
   }
 
+  switchDisk(): Promise<void> {
+    return Promise.reject(unsupported('an endpoint has no disks'));
+  }
+
   async plug(device: RuntimeDevice): Promise<void> {
     await this.place.plugCard(cardOf(device));
   }

@@ -128,7 +128,7 @@ export class Inventory implements VmHost {
       registry.add(new HostDatastoreBrowser(datastore, files, tasks));
     }
     registry.add(new FileManager(files, tasks));
-    registry.add(new VirtualDiskManager(files, tasks));
+    registry.add(new VirtualDiskManager(files, tasks, machines));
     registry.add(new ViewManager(registry, viewsOfSession));
     registry.add(new SearchIndex({ registry, machines, files, hostName, uuid: about.instanceUuid }));
     registry.add(events);

@@ -10,6 +10,7 @@ import { isEndpointConfig, OWNER_KEY } from '../access/scope.js';
 import { DATASTORE } from '../datastore/datastore-places.js';
 import { markFinished, markUnfinished, removeMachineFiles } from '../datastore/unfinished-machines.js';
 import { recordDisks } from '../disks/disk-records.js';
+import { type DiskWriter, settleSwitch } from '../disks/point-disks.js';
 import { fault } from '../faults.js';
 import type { ManagedObject } from '../objects/managed-object.js';
 import { datastoreRef, HOST_SYSTEM, ROOT_POOL, ref, VM_FOLDER } from '../references.js';
@@ -95,6 +96,36 @@ export class Machines implements MachineList {
     const failed = (vm: VirtualMachine, error: unknown): void =>
       log.error({ err: messageOf(error), vm: vm.config.name }, 'looking for a running VM failed');
     await Promise.all(this.all().map((vm) => vm.adopt().catch((error: unknown) => failed(vm, error))));
+    await this.settleSwitches();
+  }
+
+  /** A hostd that was killed may have been making a point of a disk. */
+  private async settleSwitches(): Promise<void> {
+    for (const path of new Set(this.all().flatMap((vm) => vm.writtenDisks())))
+      await settleSwitch(
+        path,
+        this.all().flatMap((vm) => vm.writerOf(path)?.pid ?? []),
+      ).catch((error: unknown) =>
+        log.error({ disk: path, err: messageOf(error) }, 'a disk stays between two files: it was being switched'),
+      );
+  }
+
+  /**
+   * Runs `body` while no VM starts or stops that has the disk for writing. @param path local
+   * @throws InvalidState when several running VMs write to it
+   */
+  withDisk<T>(path: string, body: (writer: DiskWriter | null) => Promise<T>): Promise<T> {
+    const users = this.all().filter((vm) => vm.writtenDisks().includes(path));
+    // In the same order everywhere, so that two calls cannot wait for each other.
+    users.sort((a, b) => (a.ref.value < b.ref.value ? -1 : 1));
+    const held = (at: number): Promise<T> => {
+      const vm = users[at];
+      if (vm !== undefined) return vm.exclusive(() => held(at + 1));
+      const writers = users.flatMap((one) => one.writerOf(path) ?? []);
+      if (writers.length > 1) throw fault('InvalidState', 'Several running virtual machines write to the disk');
+      return body(writers[0] ?? null);
+    };
+    return held(0);
   }
 
   private async settle({ name, extraConfig }: VmConfig): Promise<void> {

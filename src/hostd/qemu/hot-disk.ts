@@ -1,5 +1,5 @@
 /** A disk that is plugged into a running VM: its files as descriptors, QEMU's block node on them, and the device. */
-import { stat } from 'node:fs/promises';
+import { open, stat } from 'node:fs/promises';
 import { internal, invalid, isKind, messageOf } from '../../common/errors.js';
 import { OpenDisks } from '../disks/open-disks.js';
 import type { RuntimeDisk } from '../runtime.js';
@@ -8,6 +8,8 @@ import { diskNodes } from './given-files.js';
 import type { DiskOwner, HotDevice, HotVm } from './hot-device.js';
 import { deviceOfId } from './qom.js';
 
+/** What a disk was switched to has the sets from here on, relative to the disk's first. */
+const SWITCHED_SETS = 500;
 /** Descriptor sets of plugged-in disks start here: this many for each place that a disk can have. */
 const FIRST_SET = 100_000;
 const SETS = 1000;
@@ -57,15 +59,58 @@ export class HotDisk implements HotDevice {
     return { driver: 'virtio-blk-pci', id: diskDevice(this.disk), drive: this.node, serial: `scsi${bus}:${unit}` };
   }
 
+  /** See `RunningVm.switchDisk`. */
+  async switchTo(to: string): Promise<void> {
+    const { qmp, monitor, host } = this.vm;
+    const over = await this.over();
+    const present = over.at(-1) ?? this.node;
+    const number = over.length + 1;
+    const node = this.overNode(number);
+    const set = this.firstSet + SWITCHED_SETS + number;
+    if (number >= SETS - SWITCHED_SETS) throw invalid('the disk was switched too often: restart the VM');
+    const file = await open(to, 'r+');
+    try {
+      await host.sender.send(monitor, [{ set, path: `/proc/${process.pid}/fd/${file.fd}`, access: 'write' }]);
+      await qmp.command('blockdev-add', {
+        driver: 'vmdk',
+        'node-name': node,
+        file: { driver: 'file', locking: 'off', filename: `/dev/fdset/${set}` },
+        backing: null,
+      });
+      await qmp.command('blockdev-snapshot', { node: present, overlay: node });
+    } catch (error) {
+      await qmp.command('blockdev-del', { 'node-name': node }).catch(() => undefined);
+      await qmp.command('remove-fd', { 'fdset-id': set }).catch(() => undefined);
+      throw unusableBecause(error);
+    } finally {
+      await file.close();
+    }
+  }
+
+  private overNode(number: number): string {
+    return `${this.node}-${number}`;
+  }
+
+  /** The nodes that the disk was switched to while the VM ran, the latest last. */
+  private async over(): Promise<string[]> {
+    const nodes = await this.vm.qmp.command('query-named-block-nodes', { flat: true });
+    if (!Array.isArray(nodes)) throw internal('QEMU tells no nodes');
+    const names = new Set(nodes.map((one: { 'node-name'?: unknown } | null) => one?.['node-name']));
+    const found: string[] = [];
+    while (names.has(this.overNode(found.length + 1))) found.push(this.overNode(found.length + 1));
+    return found;
+  }
+
   find(): Promise<string | null> {
     return deviceOfId(this.vm.qmp, diskDevice(this.disk));
   }
 
   async close(): Promise<void> {
     const { qmp } = this.vm;
-    await qmp.command('blockdev-del', { 'node-name': this.node }).catch((error: unknown) => {
-      if (!/find node/i.test(messageOf(error))) throw error;
-    });
+    for (const node of [...(await this.over()).reverse(), this.node])
+      await qmp.command('blockdev-del', { 'node-name': node }).catch((error: unknown) => {
+        if (!/find node/i.test(messageOf(error))) throw error;
+      });
     for (const set of await this.sets()) await qmp.command('remove-fd', { 'fdset-id': set });
   }
 
@@ -88,7 +133,11 @@ export class HotDisk implements HotDevice {
 }
 
 function unusable(error: unknown): never {
-  throw isKind(error, 'internal') ? invalid(`a disk cannot be used: ${messageOf(error)}`, error) : error;
+  throw unusableBecause(error);
+}
+
+function unusableBecause(error: unknown): unknown {
+  return isKind(error, 'internal') ? invalid(`a disk cannot be used: ${messageOf(error)}`, error) : error;
 }
 
 /** Reads QEMU's answer about its descriptor sets. */

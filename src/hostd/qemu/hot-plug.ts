@@ -7,7 +7,7 @@
 import { insufficientResources, messageOf, timeout, unsupported } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
 import { within } from '../../common/within.js';
-import type { RuntimeDevice, VmDefinition } from '../runtime.js';
+import type { RuntimeDevice, RuntimeDisk, VmDefinition } from '../runtime.js';
 import type { DiskOwner, HotDevice, HotVm } from './hot-device.js';
 import { diskDevice, HotDisk } from './hot-disk.js';
 import { HotNic, nicDevice } from './hot-nic.js';
@@ -37,6 +37,11 @@ export class HotDevices {
   /** See `RunningVm.unplug`. */
   unplug(device: RuntimeDevice): Promise<void> {
     return this.inTurn(() => this.release(this.hot(device)));
+  }
+
+  /** See `RunningVm.switchDisk`. */
+  switchDisk(disk: RuntimeDisk, to: string): Promise<void> {
+    return this.inTurn(() => new HotDisk(disk, this.withMonitor()).switchTo(to));
   }
 
   private inTurn<T>(work: () => Promise<T>): Promise<T> {
@@ -87,11 +92,15 @@ export class HotDevices {
     }
   }
 
-  private hot(device: RuntimeDevice): HotDevice {
+  private withMonitor(): HotVm {
     const { monitor } = this.vm;
     if (monitor === null)
       throw unsupported('an earlier version started this VM: its devices can be changed when it is off');
-    const vm = { ...this.vm, monitor };
+    return { ...this.vm, monitor };
+  }
+
+  private hot(device: RuntimeDevice): HotDevice {
+    const vm = this.withMonitor();
     return device.kind === 'nic' ? new HotNic(device.nic, vm) : new HotDisk(device.disk, vm);
   }
 

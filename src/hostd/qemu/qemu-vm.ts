@@ -2,7 +2,15 @@
 import { rm } from 'node:fs/promises';
 import { logger } from '../../common/log.js';
 import { ended, type ProcessIdentity, parentOf, signal, startedAt, usage } from '../../common/process-id.js';
-import type { RunningVm, RuntimeDevice, RuntimeSerial, VmDefinition, VmExit, VmHooks } from '../runtime.js';
+import type {
+  RunningVm,
+  RuntimeDevice,
+  RuntimeDisk,
+  RuntimeSerial,
+  VmDefinition,
+  VmExit,
+  VmHooks,
+} from '../runtime.js';
 import { GuestRpcServer } from './guest-rpc.js';
 import type { DiskOwner, QemuHost } from './hot-device.js';
 import { HotDevices } from './hot-plug.js';
@@ -159,6 +167,10 @@ export class QemuVm implements RunningVm {
 
   unplug(device: RuntimeDevice): Promise<void> {
     return this.devices.unplug(device);
+  }
+
+  switchDisk(disk: RuntimeDisk, to: string): Promise<void> {
+    return this.devices.switchDisk(disk, to);
   }
 
   /** See {@link HotDevices.sweep}. */

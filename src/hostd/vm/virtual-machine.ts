@@ -12,6 +12,7 @@ import {
 } from '../../vim25/server.js';
 import { isEndpointConfig, OWNER_KEY } from '../access/scope.js';
 import { markFinished, markUnfinished, removeMachineFiles } from '../datastore/unfinished-machines.js';
+import type { DiskWriter } from '../disks/point-disks.js';
 import { fault } from '../faults.js';
 import { NETWORKS_KEY } from '../inventory/wished-settings.js';
 import type { CallContext } from '../objects/call-context.js';
@@ -28,6 +29,7 @@ import { GuestValues } from './guest-values.js';
 import { applyDeviceChanges } from './hardware/devices.js';
 import type { Hardware } from './hardware/hardware.js';
 import { type HotStep, hotSteps, takeHotSteps } from './hot-changes.js';
+import { giveBackWhenIdle } from './idle-disks.js';
 import type { Machine } from './machine.js';
 import { checkChange, checkDevices, checkKeys, endpointOf } from './machine-access.js';
 import { checkBounds } from './machine-bounds.js';
@@ -132,6 +134,22 @@ export class VirtualMachine extends ManagedObject implements Machine, PoweredVm 
   /** Lets go of the VM when hostd stops; the VM keeps running. */
   release(): void {
     this.power.release();
+  }
+
+  /** Local paths of the disks that it writes to when it runs. */
+  writtenDisks(): string[] {
+    return this.definition().disks.flatMap(({ path, readOnly }) => (readOnly ? [] : [path]));
+  }
+
+  /** What writes to a disk while it runs; null for a VM that is off. @param path local */
+  writerOf(path: string): DiskWriter | null {
+    const { running } = this.power;
+    const disk = this.definition().disks.find((one) => one.path === path && !one.readOnly);
+    if (running === null || disk === undefined) return null;
+    return {
+      pid: running.pid,
+      switchDisk: (to) => this.power.duringRun((carrier) => carrier.switchDisk(disk, to)),
+    };
   }
 
   definition(): VmDefinition {
@@ -358,6 +376,19 @@ export class VirtualMachine extends ManagedObject implements Machine, PoweredVm 
 
   fileIdle(): Promise<void> {
     return this.file.idle();
+  }
+
+  get isOff(): boolean {
+    return this.power.state === 'poweredOff';
+  }
+
+  turnedOff(): void {
+    const { files, machines } = this.host;
+    const has = (vm: Machine, path: string): boolean =>
+      vm.config.hardware.disks.some(({ file }) => files.resolve(file) === path);
+    giveBackWhenIdle(this, files.places, (path) =>
+      machines.withUnfinished().some((vm) => vm !== this && has(vm, path)),
+    );
   }
 
   exclusive<T>(body: () => Promise<T>): Promise<T> {

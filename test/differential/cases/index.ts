@@ -7,6 +7,9 @@ import { events } from './events.js';
 import { exec } from './exec.js';
 import { files } from './files.js';
 import { firstProcess } from './first-process.js';
+import { imageChange } from './image-change.js';
+import { imageList } from './image-list.js';
+import { imageViews } from './image-views.js';
 import { images } from './images.js';
 import { inspect } from './inspect.js';
 import { json } from './json.js';
@@ -21,6 +24,7 @@ import { ps } from './ps.js';
 import { runs } from './run.js';
 import { states } from './states.js';
 import { system } from './system.js';
+import { volumeCalls } from './volume-calls.js';
 import { volumes } from './volumes.js';
 
 export const SUBJECTS: Subject[] = [
@@ -38,9 +42,13 @@ export const SUBJECTS: Subject[] = [
   attach,
   files,
   volumes,
+  volumeCalls,
   networks,
   membership,
   images,
+  imageList,
+  imageViews,
+  imageChange,
   events,
   observe,
   system,

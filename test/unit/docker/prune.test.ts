@@ -72,7 +72,7 @@ describe('filters', () => {
     ['containers', { until: ['1', '2'] }, 'more than one until filter specified'],
     ['containers', { dangling: ['true'] }, "invalid filter 'dangling'"],
     ['images', { dangling: ['maybe'] }, "invalid filter 'dangling=[maybe]'"],
-    ['images', { dangling: ['true', 'false'] }, "invalid filter 'dangling=[false true]'"],
+    ['images', { dangling: ['true', 'false'] }, "invalid filter 'dangling=[true false]'"],
     ['networks', { all: ['1'] }, "invalid filter 'all'"],
     ['volumes', { until: ['1h'] }, "invalid filter 'until'"],
     ['build', { foo: ['x'] }, "failed to prune build cache: invalid filter 'foo'"],

@@ -79,11 +79,64 @@ describe('a commit', () => {
   });
 });
 
+describe('images that others were committed from', () => {
+  const remove = (reference: string, more: { force?: boolean; noPrune?: boolean } = {}) =>
+    harness.service.remove(reference, { force: false, noPrune: false, usedBy: () => [], ...more });
+  let first: Image;
+  let second: Image;
+  beforeEach(async () => {
+    const tar = await new TarBuilder().file('new', 'y').build();
+    first = await harness.service.commit(options(tar, { reference: commitReference('first', '') }));
+    second = await harness.service.commit(
+      options(Buffer.alloc(1024), { base: first, reference: commitReference('second', '') }),
+    );
+  });
+
+  test('are known, also after a restart', async () => {
+    await harness.reopen();
+    expect(harness.service.resolve('second').parent).toBe(first.id);
+    expect(harness.service.resolve('first').parent).toBe(base.id);
+    expect(harness.service.resolve(base.id).parent).toBeNull();
+  });
+
+  test('of earlier versions are those that the configurations name', async () => {
+    const index = JSON.parse(harness.kv.values.get('images')!.toString()) as { parents?: object };
+    const config = { ...JSON.parse(second.rawConfig.toString()), parent: first.id };
+    const raw = Buffer.from(JSON.stringify(config));
+    const id = `sha256:${sha256(raw)}`;
+    harness.kv.values.set(`image-${id.slice(7)}`, raw);
+    const { parents: _, ...old } = JSON.parse(JSON.stringify(index).replaceAll(second.id, id));
+    harness.kv.values.set('images', Buffer.from(JSON.stringify(old)));
+    await harness.reopen();
+    expect(harness.service.resolve('second')).toMatchObject({ id, parent: first.id });
+  });
+
+  test('lose only their names, and go with the last of those', async () => {
+    expect(await remove('first')).toEqual([{ Untagged: 'first:latest' }]);
+    await expect(remove(first.id, { force: true })).rejects.toThrow(
+      `conflict: unable to delete ${first.id.slice(7, 19)} (cannot be forced) - image has dependent child images`,
+    );
+    expect(await remove('second')).toEqual([
+      { Untagged: 'second:latest' },
+      { Deleted: second.id },
+      { Deleted: first.id },
+      { Deleted: first.chainIds[1] },
+    ]);
+    expect(harness.service.list().map(({ id }) => id)).toEqual([base.id]);
+  });
+
+  test('stay where that is wanted', async () => {
+    await remove('first');
+    expect(await remove('second', { noPrune: true })).toEqual([{ Untagged: 'second:latest' }, { Deleted: second.id }]);
+    expect(harness.service.resolve(first.id).repoTags).toEqual([]);
+  });
+});
+
 test.each([
   ['BAD', '', 'invalid reference format: repository name (library/BAD) must be lowercase'],
   ['x', 'b@d', 'invalid tag format'],
   [`x@sha256:${'0'.repeat(64)}`, '', 'cannot import digest reference'],
-  ['x', `sha256:${'0'.repeat(64)}`, 'cannot import digest reference'],
+  ['x', `sha256:${'0'.repeat(64)}`, 'invalid tag format'],
 ])('the reference %s %s is refused', (repository, tag, message) => {
   expect(() => commitReference(repository, tag)).toThrow(message);
 });

@@ -3,14 +3,27 @@ import { createEmpty } from '../../../disk/index.js';
 import type { ManagedObjectReference } from '../../../vim25/server.js';
 import type { DatastoreFiles } from '../../datastore/datastore-files.js';
 import { copy, deleteFile, exists } from '../../datastore/file-changes.js';
+import { createDisk, enlargeDisk } from '../../disks/disk-files.js';
+import { imagesOf } from '../../disks/disk-records.js';
+import { type DiskWriter, makePoint, mayStandOnPoint, pointsOf, settleSwitch } from '../../disks/point-disks.js';
 import { fault } from '../../faults.js';
 import type { CallContext } from '../../objects/call-context.js';
 import { VIRTUAL_DISK_MANAGER } from '../../references.js';
 import type { TaskManager } from '../tasks/task-manager.js';
 import { DatastoreService } from './datastore-service.js';
 
+/** VMs that may be using a disk. */
+export interface DiskUsers {
+  /** Runs `body` while no VM starts or stops that has the disk for writing. @param path local */
+  withDisk<T>(path: string, body: (writer: DiskWriter | null) => Promise<T>): Promise<T>;
+}
+
 export class VirtualDiskManager extends DatastoreService {
-  constructor(files: DatastoreFiles, tasks: TaskManager) {
+  constructor(
+    files: DatastoreFiles,
+    tasks: TaskManager,
+    private readonly machines: DiskUsers,
+  ) {
     super('VirtualDiskManager', VIRTUAL_DISK_MANAGER.value, files, tasks);
   }
 
@@ -30,12 +43,46 @@ export class VirtualDiskManager extends DatastoreService {
     });
   }
 
-  CopyVirtualDisk_Task(args: { sourceName: string; destName: string }, context: CallContext): ManagedObjectReference {
+  /** Larger only, and while no running VM writes to it. */
+  ExtendVirtualDisk_Task(args: { name: string; newCapacityKb: number }, context: CallContext): ManagedObjectReference {
+    return this.task('VirtualDiskManager.extendVirtualDisk', context, async () => {
+      const path = await this.locate(args.name, 'write');
+      if (pointsOf(path) !== null || imagesOf(path) !== null)
+        throw fault('NotSupported', 'Other disks stand on this one');
+      await this.machines.withDisk(path, async (writer) => {
+        if (writer !== null) throw fault('FileLocked', `File ${args.name} is in use`, { file: args.name });
+        await settleSwitch(path, []);
+        await enlargeDisk(path, args.newCapacityKb * 1024);
+      });
+    });
+  }
+
+  /**
+   * Of the type `delta`, the copy shares its content with the source, whatever the size. Between a volume's disk and a point of it
+   * (`point-disks.ts`): a copy to a point freezes the content, and the source stands on the point from then on, also while a VM
+   * writes to it. A copy of a point stands on the point.
+   */
+  CopyVirtualDisk_Task(
+    args: { sourceName: string; destName: string; destSpec?: { diskType?: string } },
+    context: CallContext,
+  ): ManagedObjectReference {
+    const shared = args.destSpec?.diskType === 'delta';
     return this.task('VirtualDiskManager.copyVirtualDisk', context, async () => {
-      const [from, to] = await Promise.all([this.locate(args.sourceName, 'read'), this.locate(args.destName, 'write')]);
+      const [from, to] = await Promise.all([
+        this.locate(args.sourceName, shared ? 'write' : 'read'),
+        this.locate(args.destName, 'write'),
+      ]);
       if (await exists(to))
         throw fault('FileAlreadyExists', `File ${args.destName} already exists`, { file: args.destName });
-      await copy(from, to);
+      if (!shared) await copy(from, to);
+      else if (mayStandOnPoint(from, to) && pointsOf(from) === null)
+        await this.machines.withDisk(from, (writer) => makePoint(from, to, writer));
+      else if (mayStandOnPoint(to, from)) await createDisk(to, from, 0);
+      else
+        throw fault(
+          'NotSupported',
+          'A copy of the type delta is for the disk of a volume and a point beside its directory',
+        );
     });
   }
 }

@@ -17,6 +17,7 @@ const METHODS: Record<string, string> = {
   'VirtualDiskManager.createVirtualDisk': 'Create virtual disk',
   'VirtualDiskManager.deleteVirtualDisk': 'Delete virtual disk',
   'VirtualDiskManager.copyVirtualDisk': 'Copy virtual disk',
+  'VirtualDiskManager.extendVirtualDisk': 'Extend virtual disk',
   'DatastoreBrowser.searchDatastore': 'Search datastore',
   'DatastoreBrowser.searchDatastoreSubFolders': 'Search datastore subfolders',
 };
