@@ -123,6 +123,7 @@ async function main(): Promise<void> {
     gateway,
     events: engine.events,
     resolvers: () => resolvers.list(),
+    gatewaySettled: () => served.settled(),
     names: {
       watch: (patterns) => void names.report(patterns ?? []),
       restrict: (allowed) => names.restrict(allowed),

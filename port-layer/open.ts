@@ -12,6 +12,7 @@ import { ContainerCache } from './exec/container-cache.js';
 import { Containers } from './exec/containers.js';
 import { readVm, VM_PROPERTIES } from './exec/vm-report.js';
 import { ContainerFiles } from './files/container-files.js';
+import { imageDifferences } from './files/image-differences.js';
 import { VolumeArchives } from './files/volume-archives.js';
 import { volumeFreezer } from './files/volume-freezer.js';
 import { hostInfo } from './host-info.js';
@@ -59,6 +60,9 @@ export async function openPortLayer(config: VchConfig): Promise<PortLayer> {
     const volumeUse = new VolumeUse(() => cache.all());
     const readers = new DiskReaders();
     layers.onRemove = () => readers.forgetLayers();
+    const openBlocks = (path: string): ReturnType<Layers['openBlocks']> => layers.openBlocks(path);
+    const place = { openBlocks, datastore: files.datastore, spoolDir: spool, room };
+    layers.differences = (...of) => imageDifferences(readers, place, ...of);
     const [first, ...others] = volumeStores(config).map(({ label, datastore, path }): [string, StoreFiles] => {
       const beside = datastore === config.imageStore.datastore;
       const space = new ImageStoreFiles(client, config, datacenter, { datastore, path });

@@ -107,6 +107,11 @@ export class GatewayNetworks {
     return this.steps;
   }
 
+  /** Resolves when the gateway has been told of every change that was followed before. */
+  settled(): Promise<void> {
+    return this.steps;
+  }
+
   /** The gateway was started again and knows nothing. */
   again(): Promise<void> {
     this.steps = this.steps.then(() => {

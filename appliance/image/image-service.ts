@@ -19,6 +19,7 @@ import { type RemovalEffects, removeImage } from './image-removal.js';
 import { searchImages } from './image-search.js';
 import { ImageStore } from './image-store.js';
 import { LayerFetcher } from './layer-fetcher.js';
+import { LeavingImages } from './leaving-image.js';
 import type { Platform } from './platform.js';
 import { BlobSources } from './push/blob-sources.js';
 import type { PushCompression } from './push/compress-layer.js';
@@ -263,15 +264,17 @@ class Service implements OpenImageService {
   save(names: string[], options: { platform?: Platform; signal?: AbortSignal }): Readable {
     const saved = imagesNamed(this.store, names, options.platform);
     const chainIds = saved.flatMap(({ image }) => image.chainIds);
-    // Layers that cannot be given back are told of before anything is sent.
-    for (const chainId of chainIds) this.#layers.tarSize(chainId);
-    const [layers, signal] = [this.#layers, this.#until(options.signal)];
+    const signal = this.#until(options.signal);
+    const leaving = new LeavingImages(this.#work(), signal);
     const hold = () => this.#hold(chainIds);
     async function* held(): AsyncGenerator<Buffer> {
       const release = await hold();
       try {
-        yield* archiveOf(saved, layers, signal);
+        const images = [];
+        for (const one of saved) images.push({ ...one, image: await leaving.of(one.image, newDigest(one.image)) });
+        yield* archiveOf(images, leaving, signal);
       } finally {
+        await leaving.close();
         release();
       }
     }
@@ -422,6 +425,12 @@ class Service implements OpenImageService {
     for (const listener of this.#listeners) listener(event);
   }
 }
+
+/** An archive has no place to say it. */
+const newDigest =
+  ({ id }: Image) =>
+  (layer: string, now: string): void =>
+    log.warn({ image: id, layer, now }, 'a layer that an earlier version stored is saved with a new digest');
 
 /** The registry that a login refers to: the CLI gives `https://index.docker.io/v1/`, a host, or a URL. */
 function registryOfLogin(address: string): string {

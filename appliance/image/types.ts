@@ -199,7 +199,7 @@ export interface ImageService {
   load(tar: Readable, options: LoadOptions): Promise<void>;
   /**
    * The archive of all images that `names` mean. The stream fails if a layer is damaged.
-   * @throws notFound, invalid in Docker's words; unavailable for an image of another platform; unsupported for a layer that an earlier version stored
+   * @throws notFound, invalid in Docker's words; unavailable for an image of another platform
    */
   save(names: string[], options: { platform?: Platform; signal?: AbortSignal }): Readable;
   /** What a server answers to a GET, and how many bytes it is if the server says so, else 0. @throws unavailable */

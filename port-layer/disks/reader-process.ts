@@ -1,9 +1,9 @@
 /** The endpoint's side of a disk-reading process (`reader/program.ts`): sends it requests, and reads the datastore for it. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import type { Duplex, Readable } from 'node:stream';
-import { fileURLToPath } from 'node:url';
 import { internal, notFound } from '../../src/common/errors.js';
 import { logger } from '../../src/common/log.js';
+import { programPath } from '../../src/common/programs.js';
 import type { BlockReader } from '../../src/disk/index.js';
 import { encodeFrame, type Frame, FrameReader } from './frames.js';
 import { type DiskRequest, type FromReader, type ToReader, tellError, toldError } from './messages.js';
@@ -12,12 +12,7 @@ import type { PackedRecords } from './records.js';
 
 const log = logger('disks');
 /** The program: compiled, even if this file runs from source (in a test). */
-const PROGRAM = fileURLToPath(
-  new URL(
-    import.meta.url.endsWith('.ts') ? '../../dist/port-layer/disks/reader/program.js' : './reader/program.js',
-    import.meta.url,
-  ),
-);
+const PROGRAM = programPath('port-layer/disks/reader/program.js');
 /** How much of its error output is kept. */
 const MAX_WORDS = 16_384;
 /** After it has opened this many files, a new process takes its place. */

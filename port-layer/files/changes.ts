@@ -16,6 +16,8 @@ export interface TreeChange {
 export interface CompareOptions {
   /** Also report changes that only the inode shows, so that a layer misses nothing. Without it, what `docker diff` shows. */
   exact: boolean;
+  /** Both trees are of an image, in which nothing comes from the engine. */
+  images?: boolean;
 }
 
 /**
@@ -29,6 +31,7 @@ export async function* compareTrees(
   options: CompareOptions,
 ): AsyncGenerator<TreeChange> {
   const [left, right] = [new Cursor(before), new Cursor(after)];
+  const isOurs = (entry: FileEntry): boolean => options.images !== true && isFixture(entry);
   await Promise.all([left.advance(), right.advance()]);
   /** Directories above the current position that are in both trees, and whether each was already reported. */
   const above: { entry: FileEntry; told: boolean }[] = [];
@@ -48,11 +51,11 @@ export async function* compareTrees(
       await left.leave();
     } else if (order > 0) {
       const entry = right.entry!;
-      if (!isFixture(entry)) yield* tell({ kind: 'added', path: entry.path, entry });
+      if (!isOurs(entry)) yield* tell({ kind: 'added', path: entry.path, entry });
       await right.advance();
     } else {
       const [old, now] = [left.entry!, right.entry!];
-      const made = isFixture(now) && !(isDirectory(old) && isDirectory(now));
+      const made = isOurs(now) && !(isDirectory(old) && isDirectory(now));
       const changed = now.path !== '' && !made && differs(old, now, options);
       if (changed) yield* tell({ kind: 'modified', path: now.path, entry: now });
       if (isDirectory(old) && !isDirectory(now)) await left.leave();
@@ -97,11 +100,11 @@ function compare(a: string | undefined, b: string | undefined): number {
   return left === right ? 0 : left < right ? -1 : 1;
 }
 
-function differs(old: FileEntry, now: FileEntry, { exact }: CompareOptions): boolean {
+function differs(old: FileEntry, now: FileEntry, { exact, images = false }: CompareOptions): boolean {
   if (old.mode !== now.mode || old.uid !== now.uid || old.gid !== now.gid) return true;
   if (old.major !== now.major || old.minor !== now.minor) return true;
   // What the init layer puts into a directory does not count as a change to that directory.
-  if (isDirectory(now)) return exact && !isFixturePath(now.path) && !sameTime(old.mtime, now.mtime);
+  if (isDirectory(now)) return exact && (images || !isFixturePath(now.path)) && !sameTime(old.mtime, now.mtime);
   if (exact && (old.ino !== now.ino || old.ctime.sec !== now.ctime.sec || old.ctime.nsec !== now.ctime.nsec))
     return true;
   if (isSymlink(now) && old.target !== now.target) return true;

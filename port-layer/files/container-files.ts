@@ -217,7 +217,7 @@ export class ContainerFiles implements FileService {
     const files = await this.open(container, FilesView.ofDisk, call, signal);
     try {
       const image = await this.imageOf(container, call);
-      const readable = stream(files, layerTar(image, files, freeze), call);
+      const readable = stream(files, layerTar(image, files, { freeze }), call);
       readable.once('close', () => void image.close());
       return readable;
     } catch (error) {

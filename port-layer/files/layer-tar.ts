@@ -10,14 +10,20 @@ import { TarOutput } from './tar-out.js';
  * The layer that turns `image` into `files`; without changes, only the end of an archive. Everything is compared before any content is
  * read.
  * @param freeze keep others from changing files in between
+ * @param images whether `files` are an image's too: then the same files give the same bytes
  */
-export async function* layerTar(image: RootFiles, files: RootFiles, freeze: boolean): AsyncGenerator<Buffer> {
+export async function* layerTar(
+  image: RootFiles,
+  files: RootFiles,
+  { freeze, images = false }: { freeze: boolean; images?: boolean },
+): AsyncGenerator<Buffer> {
   if (freeze) await files.freeze();
+  const deletedAt = images ? 0 : Math.floor(Date.now() / 1000);
   const changes: TreeChange[] = [];
   const budget = new NameBudget();
   let added = '';
   const trees = [image, files].map((root) => root.tree('/', { content: false }));
-  for await (const change of compareTrees(trees[0]!, trees[1]!, { exact: true })) {
+  for await (const change of compareTrees(trees[0]!, trees[1]!, { exact: true, images })) {
     // A new directory already comes with everything in it.
     if (added !== '' && change.path.startsWith(`${added}/`)) continue;
     added = change.kind === 'added' ? change.path : '';
@@ -27,7 +33,7 @@ export async function* layerTar(image: RootFiles, files: RootFiles, freeze: bool
   const tar = new TarOutput();
   for (const { kind, path } of changes) {
     if (kind === 'deleted') {
-      yield whiteout(path);
+      yield whiteout(path, deletedAt);
       continue;
     }
     const tree = files.tree(`/${path}`, { content: true, alone: kind !== 'added' });
@@ -39,7 +45,7 @@ export async function* layerTar(image: RootFiles, files: RootFiles, freeze: bool
   yield TAR_END;
 }
 
-function whiteout(path: string): Buffer {
+function whiteout(path: string, mtime: number): Buffer {
   const directory = parentOf(`/${path}`).slice(1);
   const name = `.wh.${baseName(path)}`;
   return tarHeader({
@@ -48,6 +54,6 @@ function whiteout(path: string): Buffer {
     mode: 0o600,
     uid: 0,
     gid: 0,
-    mtime: Math.floor(Date.now() / 1000),
+    mtime,
   });
 }

@@ -97,8 +97,7 @@ export class EndpointVm implements NetworkStore {
       const own = this.makesPortGroups && network.kind !== 'config';
       const made = own ? await this.addOwn(vm, network, others) : this.shared(network);
       if (!own) await this.reconfigure(vm, { extraConfig: [kept([...others, made])] });
-      const { cards } = await this.read(vm);
-      return { network: made, interface: interfacesOf(cards).get(segmentOf(made)) ?? '' };
+      return { network: made, interface: interfacesOf(await this.cards(vm)).get(segmentOf(made)) ?? '' };
     } catch (error) {
       throw new PortLayerError('network.notMade', { network: name, reason: messageOf(error) }, error);
     }
@@ -111,7 +110,7 @@ export class EndpointVm implements NetworkStore {
       await this.reconfigure(vm, { extraConfig: [kept(others)] });
       return;
     }
-    const own = (await this.read(vm)).cards.filter((card) => isThere(card, network));
+    const own = (await this.cards(vm)).filter((card) => isThere(card, network));
     this.loose.add(portGroup);
     await this.reconfigure(vm, { deviceChange: own.map(removed), extraConfig: [kept(others), ...this.looseKey()] });
     // From here on the network is gone. What stays of it is removed at the next start.
@@ -204,7 +203,7 @@ export class EndpointVm implements NetworkStore {
       );
     // What is not there need not be remembered; the key follows with the next change.
     for (const name of this.loose) if (!there.some(({ portGroup }) => portGroup === name)) this.loose.delete(name);
-    return { networks, interfaces: interfacesOf(changed ? (await this.read(vm)).cards : cards) };
+    return { networks, interfaces: interfacesOf(changed ? await this.cards(vm) : cards) };
   }
 
   /** Made by this endpoint or one before it, and not in the configuration. */
@@ -250,6 +249,11 @@ export class EndpointVm implements NetworkStore {
     };
   }
 
+  private async cards(vm: ManagedObjectReference): Promise<Card[]> {
+    const [object] = await this.client.retrieve([vm], 'VirtualMachine', ['config.hardware']);
+    return cardsOf(object?.props['config.hardware']?.device ?? []);
+  }
+
   private async reconfigure(vm: ManagedObjectReference, spec: Change): Promise<void> {
     await this.client.runTask('ReconfigVM_Task', vm, { spec });
   }
@@ -267,7 +271,7 @@ export class EndpointVm implements NetworkStore {
     const [pool] = await this.client.retrieve([this.config.resourcePool], 'ResourcePool', ['owner']);
     const owner = pool?.props.owner;
     if (owner === undefined) throw new Error('the resource pool has no owner');
-    this.places = portGroupsLike(this.client, this.config.networks[0], owner);
+    this.places = portGroupsLike(this.client, this.config.networks[0], owner, this.embedded);
     return this.places;
   }
 

@@ -58,6 +58,9 @@ export class Layers implements LayerStore {
   usedByContainers: () => Set<string> = () => new Set();
   /** Set by the port layer: called before a layer's files are removed. */
   onRemove: () => void = () => undefined;
+  /** Set by the port layer: see `imageDifferences`. */
+  differences: (below: string[], disks: string[], signal?: AbortSignal) => Promise<Readable> = () =>
+    Promise.reject(new PortLayerError('disk.closing', {}));
 
   private readonly publisher: DiskPublisher;
   /** For recipes, most of which are small. */
@@ -337,13 +340,32 @@ export class Layers implements LayerStore {
     }
   }
 
-  tarSize(chainId: string): number {
-    return this.withRecipe(chainId).recipe.tar;
+  tarSize(chainId: string): number | null {
+    const { recipe } = this.known(chainId);
+    return recipe?.version === RECIPE_VERSION ? recipe.tar : null;
+  }
+
+  async newTar(chainId: string, signal?: AbortSignal): Promise<Readable> {
+    const { parent } = this.known(chainId);
+    const release = this.use(chainId);
+    try {
+      const tar = await this.differences(await this.chainOf(parent), await this.chainOf(chainId), signal);
+      tar.once('close', release);
+      return tar;
+    } catch (error) {
+      release();
+      throw error;
+    }
+  }
+
+  private known(chainId: string): LayerInfo {
+    const layer = this.layers.get(chainId);
+    if (layer === undefined) throw new PortLayerError('layer.notFound', { layer: chainId });
+    return layer;
   }
 
   private withRecipe(chainId: string): LayerInfo & { recipe: RecipeSize } {
-    const layer = this.layers.get(chainId);
-    if (layer === undefined) throw new PortLayerError('layer.notFound', { layer: chainId });
+    const layer = this.known(chainId);
     const { recipe } = layer;
     if (recipe?.version !== RECIPE_VERSION) throw new PortLayerError('layer.noRecipe', { layer: chainId });
     return { ...layer, recipe };

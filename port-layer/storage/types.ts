@@ -39,13 +39,19 @@ export interface LayerStore {
     tar: Readable,
     options: LayerWriteOptions,
   ): Promise<LayerInfo>;
-  /** Bytes of a layer's tar. @throws like `tar` */
-  tarSize(chainId: string): number;
+  /** Bytes of a layer's tar; null if an earlier version stored the layer, so that only `newTar` gives one. @throws notFound */
+  tarSize(chainId: string): number | null;
   /**
    * The layer's tar, bit for bit as it came. The stream fails (`internal`) before its end if its digest is not the layer's.
    * @throws notFound; unsupported for a layer that an earlier version stored
    */
   tar(chainId: string, signal?: AbortSignal): Promise<Readable>;
+  /**
+   * A tar made from what the layer changes on its disk, with a digest of its own, which stays the same. Owners, modes, whole seconds,
+   * capabilities and links are in it.
+   * @throws notFound, unavailable
+   */
+  newTar(chainId: string, signal?: AbortSignal): Promise<Readable>;
   /** @throws conflict while another layer or a container is based on it */
   delete(chainId: string): Promise<void>;
 }

@@ -39,6 +39,7 @@ export {
 } from './layer/apply.js';
 export { ChangedDisk } from './layer/changed-disk.js';
 export { copyTree } from './layer/copy-tree.js';
+export { type FileRange, freedGrains } from './layer/freed-grains.js';
 export { RECIPE_VERSION, type RecipeFiles, type RecipeSize, type RecipeSource, tarFromRecipe } from './recipe/index.js';
 export { type TarEntry, TarReader } from './tar/reader.js';
 export { TAR_END, type TarFields, tarHeader, tarPadding } from './tar/writer.js';

@@ -8,8 +8,9 @@ import { EndpointRuntime, isEndpoint } from './endpoint-vm/endpoint-runtime.js';
 import { type AccelerationChoice, chooseAcceleration, probeKvm, type WantedAcceleration } from './qemu/acceleration.js';
 import { BootSnapshots } from './qemu/boot-snapshots.js';
 import { Cages } from './qemu/cage.js';
-import { type QemuCapabilities, qemuCapabilities } from './qemu/capabilities.js';
+import type { QemuCapabilities } from './qemu/capabilities.js';
 import { snapshotHost } from './qemu/host-identity.js';
+import { answersFile, forgetAnswers, keptCapabilities, qemuInPath } from './qemu/kept-answers.js';
 import { QemuRuntime } from './qemu/qemu-runtime.js';
 import { makeReadable } from './qemu/readable-files.js';
 import type { RunningVm, VmDefinition, VmHooks, VmRuntime } from './runtime.js';
@@ -29,6 +30,7 @@ export class HostRuntime implements VmRuntime {
     readonly acceleration: AccelerationChoice,
     readonly capabilities: QemuCapabilities,
     readonly cages: Cages,
+    private readonly runDir: string,
   ) {}
 
   async powerOn(vm: VmDefinition, hooks: VmHooks, signal?: AbortSignal): Promise<RunningVm> {
@@ -47,6 +49,7 @@ export class HostRuntime implements VmRuntime {
   async close(): Promise<void> {
     await this.qemu.close();
     await this.cages.groups.close();
+    await forgetAnswers(this.runDir);
   }
 
   async adopt(vm: VmDefinition, hooks: VmHooks): Promise<RunningVm | null> {
@@ -91,7 +94,7 @@ export async function createRuntime(
   await mkdir(paths.runDir, { recursive: true, mode: 0o711 });
   const boot = bootImage();
   await makeReadable([boot.kernel, boot.initramfs, memoryLibrary()]);
-  const found = await qemuCapabilities();
+  const found = await keptCapabilities(answersFile(paths.runDir), await qemuInPath());
   if (!found.snapshots)
     log.warn({ qemu: found.version }, 'this QEMU saves no state without memory: every VM is booted');
   const cages = await Cages.open(paths.runDir, paths.instance);
@@ -123,5 +126,6 @@ export async function createRuntime(
     choice,
     capabilities,
     cages,
+    paths.runDir,
   );
 }

@@ -22,6 +22,9 @@ export class NamespaceGateway {
   private place: OutwardPlace = { port: 0, logged: false };
   /** Why packets cannot be brought to the relay; null: they can. */
   private problem: string | null = null;
+  private prepared: Promise<void> | null = null;
+  /** The networks are known. Until then, rules that an earlier gateway has left stay. */
+  private begun = false;
   private steps: Promise<unknown> = Promise.resolve();
 
   /**
@@ -38,20 +41,31 @@ export class NamespaceGateway {
     this.relay = new RelayProcess(command, again, watch, (place) => {
       this.place = place;
       this.rates.tellAgain();
-      return this.inTurn(() => this.applyRules());
+      return this.inTurn(async () => {
+        if (this.begun) await this.applyRules();
+      });
     });
     this.rates = new RelayRates(this.relay);
   }
 
-  /** @throws unavailable, Error of `ip` */
+  /** Starts what need not know the networks. @throws unavailable, Error of `sh` */
+  prepare(): Promise<void> {
+    this.prepared ??= this.inNamespace(['sh', '-c', PREPARE]).then(() => this.relay.start());
+    return this.prepared;
+  }
+
+  /**
+   * Resolves when the relay serves.
+   * @param networks their first addresses; each card is set up when {@link network} says all of it
+   * @throws unavailable, Error of `sh`
+   */
   async start(networks: readonly GatewayNetwork[]): Promise<void> {
-    for (const { interface: name, address } of networks) {
-      const card = { interface: name, addresses: [address], egress: false, internal: false, mtu: 0, rate: 0 };
-      await setUpCard(this.netns, card);
-      this.cards.set(name, card);
-    }
-    await this.inNamespace(['sh', '-c', PREPARE]);
-    await this.relay.start();
+    for (const { interface: name, address } of networks)
+      this.cards.set(name, {
+        ...{ interface: name, addresses: [address], egress: false, internal: false, mtu: 0, rate: 0 },
+      });
+    this.begun = true;
+    await this.prepare();
   }
 
   /** @throws Error of `ip`; unavailable if the card is to have a way out and cannot */

@@ -27,17 +27,32 @@ const setup = JSON.parse(process.env[PORTER_SETUP] ?? '') as PorterSetup;
 delete process.env[PORTER_SETUP];
 startHeartbeatIfAsked();
 
-let gateway: NamespaceGateway | null = null;
+/** The endpoint has said what its networks are; it expects no news before. */
+let begun = false;
+let namesReady = false;
 const policies = new GatewayTable(setup.netns);
 const names = new NamesProcess(
   setup.names,
   {
-    ready: () => void answer({ kind: 'again', of: 'names' }),
+    ready: () => {
+      namesReady = true;
+      tellAgain('names');
+    },
     report: (id, told) => void answer({ kind: 'report', id, answer: told }),
     refused: (lookups) => void answer({ kind: 'refused', lookups }),
   },
   watchFor(setup.namesWatch),
 );
+
+const gateway = new NamespaceGateway(setup.netns, setup.relay, () => tellAgain('relay'), watchFor(setup.watch));
+// Both are started while the endpoint is loaded, which takes longer.
+names.start();
+// If it fails, the endpoint is told when it asks for the gateway.
+gateway.prepare().catch(() => undefined);
+
+function tellAgain(of: 'relay' | 'names'): void {
+  if (begun) void answer({ kind: 'again', of });
+}
 
 function answer(message: PorterAnswer, socket?: Server): Promise<void> {
   // The endpoint may have gone; the channel will tell.
@@ -67,19 +82,18 @@ function watchFor({ descriptor, beatFile, hangMs }: ChildWatch): WorkerWatch {
   };
 }
 
-/** The first request starts the relay. Only an endpoint that can no longer be trusted would send a second. */
+/** Only an endpoint that can no longer be trusted would ask for a second. */
 async function startGateway(networks: readonly GatewayNetwork[]): Promise<void> {
-  if (gateway !== null) throw invalid('the gateway is there already');
-  const again = (): void => void answer({ kind: 'again', of: 'relay' });
-  gateway = new NamespaceGateway(setup.netns, setup.relay, again, watchFor(setup.watch));
-  // Nobody waits for it: the endpoint is told when it listens.
-  names.start();
+  if (begun) throw invalid('the gateway is there already');
+  begun = true;
+  // Nobody waits for the server of names: the endpoint is told when it listens.
+  if (namesReady) tellAgain('names');
   await gateway.start(networks);
 }
 
 /** @throws invalid before there is one */
 function theGateway(): NamespaceGateway {
-  if (gateway === null) throw invalid('there is no gateway');
+  if (!begun) throw invalid('there is no gateway');
   return gateway;
 }
 
@@ -134,16 +148,16 @@ async function handle(message: PorterRequest): Promise<void> {
       names.reported(message.id);
       return;
     case 'target':
-      gateway?.relay.target(message.id, message.address, message.port);
+      gateway.relay.target(message.id, message.address, message.port);
       return;
     case 'rate':
-      gateway?.rate(message.address, message.rate);
+      gateway.rate(message.address, message.rate);
       return;
     case 'forget':
-      await gateway?.forget(message.address);
+      await gateway.forget(message.address);
       return;
     case 'close':
-      gateway?.relay.close(message.id);
+      gateway.relay.close(message.id);
       return;
   }
 }
@@ -166,7 +180,7 @@ process.on('message', (raw, socket) => {
 });
 process.on('disconnect', () => {
   policies.close();
-  gateway?.relay.stop();
+  gateway.relay.stop();
   names.stop();
   process.exit(0);
 });

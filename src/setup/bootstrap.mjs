@@ -35,13 +35,18 @@ function fail(message) {
  * @param {string} title
  * @param {string} command
  * @param {string[]} args
+ * @param {string} [otherwise] what comes of it if this step fails; without it, nothing can go on
  */
-function step(title, command, args) {
+function step(title, command, args, otherwise) {
   const started = Date.now();
   process.stderr.write(`→ ${title} …`);
   const result = spawnSync(command, args, { cwd: root, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
   if (result.status !== 0) {
     const why = result.error ? result.error.message : `${result.stdout}${result.stderr}`;
+    if (otherwise !== undefined) {
+      process.stderr.write(` failed: ${otherwise}\n${why.trim()}\n`);
+      return;
+    }
     fail(` failed\n${why.trim()}\n\n${title}: '${command} ${args.join(' ')}' did not succeed; see above.`);
   }
   process.stderr.write(` ${((Date.now() - started) / 1000).toFixed(1)} s\n`);
@@ -62,24 +67,29 @@ function newest(directory) {
   return time;
 }
 
+/** @returns {boolean} whether they are others than before */
 function installDependencies() {
   const stamp = join(root, 'node_modules', '.caisson-lock');
   const wanted = createHash('sha256')
     .update(readFileSync(join(root, 'package-lock.json')))
     .update(process.version)
     .digest('hex');
-  if (existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted) return;
+  if (existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted) return false;
   // Not `npm ci`: it refuses a lock file without the linter's builds for other platforms, which not every registry has.
   step('Installing npm dependencies', 'npm', ['install', '--no-save', '--no-audit', '--no-fund', '--loglevel=error']);
   writeFileSync(stamp, wanted);
+  return true;
 }
 
-function build() {
+/** @param {boolean} anyway though no source has changed: bundles contain the dependencies */
+function build(anyway) {
   const stamp = join(root, 'dist', '.built');
   const sources = ['src', 'appliance', 'port-layer', 'tether', 'test'].map((name) => newest(join(root, name)));
   const changed = Math.max(...sources, statSync(join(root, 'tsconfig.json')).mtimeMs);
-  if (existsSync(stamp) && Number(readFileSync(stamp, 'utf8')) >= changed) return;
+  if (!anyway && existsSync(stamp) && Number(readFileSync(stamp, 'utf8')) >= changed) return;
   step('Building', process.execPath, [join(root, 'node_modules', 'typescript', 'bin', 'tsc'), '-p', root]);
+  const bundle = [join(root, 'src', 'setup', 'bundle.mjs')];
+  step('Bundling', process.execPath, bundle, 'programs are loaded module by module, and take longer to start');
   mkdirSync(dirname(stamp), { recursive: true });
   writeFileSync(stamp, String(changed));
 }
@@ -94,8 +104,7 @@ if (process.platform !== 'linux' || process.arch !== 'x64') {
   fail(`Caisson's embedded host runs on 64-bit x86 Linux; this is ${process.platform} on ${process.arch}.`);
 }
 
-installDependencies();
-build();
+build(installDependencies());
 const path = join(root, 'dist', /** @type {string} */ (program));
 process.argv = [process.execPath, path, ...args];
 await import(pathToFileURL(path).href);

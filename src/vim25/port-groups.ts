@@ -33,11 +33,20 @@ export interface PortGroups {
   remove(portGroup: Attachment): Promise<void>;
 }
 
-/** On the same switch as `like`. @param compute the hosts that are to have it */
-export function portGroupsLike(client: VimClient, like: Attachment, compute: ManagedObjectReference): PortGroups {
+/**
+ * On the same switch as `like`.
+ * @param compute the hosts that are to have it
+ * @param onlySwitch there is no other switch, and no VLAN: nobody has to be asked for those of `like`
+ */
+export function portGroupsLike(
+  client: VimClient,
+  like: Attachment,
+  compute: ManagedObjectReference,
+  onlySwitch = false,
+): PortGroups {
   const { distributed } = like;
   return distributed === undefined
-    ? new HostPortGroups(client, like.portGroup, compute)
+    ? new HostPortGroups(client, like.portGroup, compute, onlySwitch)
     : new DistributedPortGroups(client, distributed);
 }
 
@@ -49,6 +58,7 @@ class HostPortGroups implements PortGroups {
     private readonly client: VimClient,
     private readonly like: string,
     private readonly compute: ManagedObjectReference,
+    private readonly onlySwitch: boolean,
   ) {}
 
   async list(): Promise<FoundPortGroup[]> {
@@ -56,7 +66,7 @@ class HostPortGroups implements PortGroups {
   }
 
   async add({ name, vlan }: NewPortGroup): Promise<Attachment> {
-    const model = (await this.specs()).find((one) => one.name === this.like);
+    const model = this.onlySwitch ? undefined : (await this.specs()).find((one) => one.name === this.like);
     const portgrp = {
       name,
       vlanId: vlan ?? model?.vlanId ?? 0,

@@ -5,7 +5,6 @@ import type { VchConfig } from '../../../port-layer/config.js';
 import { PortLayerError } from '../../../port-layer/index.js';
 import { forbidden, invalid, unsupported } from '../../../src/common/errors.js';
 import { goType } from '../../../src/common/go-json.js';
-import type { GatewayNetworks } from '../../gateway/index.js';
 import { atLeast } from '../http/api-version.js';
 import { body, filters, query, versionOf } from '../http/request.js';
 import { parseBool } from '../values/parse-bool.js';
@@ -29,7 +28,6 @@ const disconnectSchema = goType(
 
 /** What the routes need. */
 export interface NetworkParts extends MembershipParts {
-  gatewayNetworks: Pick<GatewayNetworks, 'follow'>;
   config: Pick<VchConfig, 'egress'>;
   /** Null: what containers send does not pass by this endpoint. */
   usageParts: UsageParts | null;
@@ -37,7 +35,7 @@ export interface NetworkParts extends MembershipParts {
 
 /** Adds the routes. */
 export function networkRoutes(router: Router, parts: NetworkParts): void {
-  const { dockerNetworks, gatewayNetworks } = parts;
+  const { dockerNetworks } = parts;
 
   for (const path of ['/networks', '/networks/'])
     router.get(path, (request, response) => {
@@ -68,8 +66,7 @@ export function networkRoutes(router: Router, parts: NetworkParts): void {
     if (RATE_OPTION in asked.options && parts.usageParts === null)
       throw unsupported(`${RATE_OPTION} is not implemented here: what containers send does not pass by this endpoint`);
     const made = await dockerNetworks.create(asked);
-    // The client's first container there finds its gateway.
-    await gatewayNetworks.follow();
+    // Its gateway is set up meanwhile: containers wait for that before they get an address there.
     response.status(201).json({ Id: made.id, Warning: optionWarning(made) });
   });
 

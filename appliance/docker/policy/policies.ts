@@ -14,6 +14,8 @@ export interface PoliciesParts {
   gateway: Pick<Gateway, 'policy' | 'policyCounts' | 'policyTrace' | 'onNamesAnswer' | 'onRefusedLookups'>;
   events: EventBus;
   resolvers(): readonly string[];
+  /** Resolves when all networks have their gateway. */
+  gatewaySettled(): Promise<void>;
   names: PolicyNames;
 }
 
@@ -40,11 +42,11 @@ export class Policies {
 
   /** Enforces what is kept; from then on, what changes. */
   async open(): Promise<void> {
-    const { portLayer, gateway, events } = this.parts;
+    const { portLayer, gateway, gatewaySettled, events } = this.parts;
     const { endpoint, startGate, network } = portLayer;
     startGate?.set(async (container) => {
       this.host.starts(container);
-      await this.service.changed();
+      await Promise.all([this.service.changed(), gatewaySettled()]);
     });
     gateway.onNamesAnswer((answer) => this.service.heard(answer));
     gateway.onRefusedLookups(({ asker, name, count }) => {

@@ -2,10 +2,11 @@
  * Saves images to an archive (`docker save`), in the form that Docker writes since 25: an OCI image layout (image-spec image-layout.md)
  * that also has the `manifest.json` and `repositories` which earlier versions read (moby `image/tarexport/save.go`).
  */
-import { type LayerStore, TAR_END, tarHeader, tarPadding } from '../../../port-layer/index.js';
+import { TAR_END, tarHeader, tarPadding } from '../../../port-layer/index.js';
 import { CaissonError, notFound } from '../../../src/common/errors.js';
 import { sha256 } from '../../../src/common/ids.js';
 import type { ImageStore } from '../image-store.js';
+import type { LayerTars } from '../leaving-image.js';
 import { formatPlatform, type Platform, platformMatch, platformOf } from '../platform.js';
 import { canonicalString, familiarName, familiarString, parseAnyReference, type Reference } from '../reference.js';
 import type { Image } from '../types.js';
@@ -72,11 +73,8 @@ interface Entry {
   content: () => AsyncIterable<Buffer> | Iterable<Buffer>;
 }
 
-/**
- * The archive, as a tar.
- * @throws unsupported, before anything is given, for a layer that cannot be given back as it came
- */
-export async function* archiveOf(saved: SavedImage[], layers: LayerStore, signal: AbortSignal): AsyncGenerator<Buffer> {
+/** The archive, as a tar. */
+export async function* archiveOf(saved: SavedImage[], layers: LayerTars, signal: AbortSignal): AsyncGenerator<Buffer> {
   const blobs = new Map<string, Entry>();
   const sizes = new Map<string, number>();
   for (const { image } of saved) {
@@ -103,7 +101,7 @@ export async function* archiveOf(saved: SavedImage[], layers: LayerStore, signal
   yield TAR_END;
 }
 
-async function* tarOf(layers: LayerStore, chainId: string, signal: AbortSignal): AsyncGenerator<Buffer> {
+async function* tarOf(layers: LayerTars, chainId: string, signal: AbortSignal): AsyncGenerator<Buffer> {
   for await (const part of await layers.tar(chainId, signal)) yield part as Buffer;
 }
 

@@ -5,10 +5,11 @@ import { setMaxListeners } from 'node:events';
 import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CaissonError, cancelled } from '../../../src/common/errors.js';
-import { sha256 } from '../../../src/common/ids.js';
+import { sha256, shortId } from '../../../src/common/ids.js';
 import { Semaphore } from '../../../src/common/semaphore.js';
 import { backOff } from '../back-off.js';
 import type { HttpClient } from '../http.js';
+import { LeavingImages } from '../leaving-image.js';
 import type { Descriptor } from '../manifest.js';
 import { layerStatus } from '../progress.js';
 import { canonicalString, familiarName, type Reference, repositoryName } from '../reference.js';
@@ -117,24 +118,38 @@ async function pushOne(
   const pulled = await context.manifests.of(image.id);
   const originals = new Set(layerDigestsOf(pulled));
   const fetchOriginal: OriginalBlobs['fetch'] = (...of) => blobs.fetch(...of);
+  const leaving = new LeavingImages(work, signal);
   const push: LayerPush = {
-    ...{ work, sources, writer, target, progress, signal },
+    ...{ work, sources, writer, target, progress, signal, tars: leaving },
     ...{ originals, fetchOriginal, compression, retryDelayMs },
   };
-  await work.holding(image.chainIds, async () => {
-    const layers = await pushLayers(push, image);
-    const config = { digest: image.id, size: image.rawConfig.length };
-    await pushConfig(push, image);
+  const body = async (): Promise<void> => {
+    const leaves = await leaving.of(image, (layer, now) =>
+      progress({
+        status: `Layer was stored by an earlier version: its digest changes to ${now}`,
+        id: shortId(layer),
+      }),
+    );
+    const layers = await pushLayers(push, leaves);
+    const config = { digest: leaves.id, size: leaves.rawConfig.length };
+    await pushConfig(push, leaves);
     const manifest = manifestFor(pulled, config, layers);
     const digest = `sha256:${sha256(manifest.body)}`;
     await writer.putManifest(tag, manifest.mediaType, manifest.body, signal);
-    await remember(context, image, layers, target);
-    await work.exclusive(() =>
-      work.store.refer([{ domain: reference.domain, path: reference.path, digest }], image.id),
-    );
+    // What is there under another id is not this image.
+    if (leaves.id === image.id) {
+      await remember(context, image, layers, target);
+      const pushed = { domain: reference.domain, path: reference.path, digest };
+      await work.exclusive(() => work.store.refer([pushed], image.id));
+    }
     progress({ status: `${tag}: digest: ${digest} size: ${manifest.body.length}` });
     progress({ progressDetail: {}, aux: { Tag: tag, Digest: digest, Size: manifest.body.length } });
-  });
+  };
+  try {
+    await work.holding(image.chainIds, body);
+  } finally {
+    await leaving.close();
+  }
 }
 
 /** Each different layer once, some at a time; the uppermost is named first, as in Docker. */

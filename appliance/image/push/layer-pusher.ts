@@ -3,6 +3,7 @@ import { rm } from 'node:fs/promises';
 import { messageOf } from '../../../src/common/errors.js';
 import { logger } from '../../../src/common/log.js';
 import { backOff } from '../back-off.js';
+import type { LayerTars } from '../leaving-image.js';
 import type { Descriptor } from '../manifest.js';
 import { layerProgress, layerStatus, ProgressMeter } from '../progress.js';
 import type { ProgressMessage } from '../types.js';
@@ -17,7 +18,8 @@ const log = logger('image');
 
 /** What the push of a layer needs. */
 export interface LayerPush {
-  work: Pick<ImageWork, 'layers' | 'spoolDir' | 'room'>;
+  work: Pick<ImageWork, 'spoolDir' | 'room'>;
+  tars: Pick<LayerTars, 'tar'>;
   sources: BlobSources;
   writer: RegistryWriter;
   /** The registry's domain and the repository's path. */
@@ -123,7 +125,7 @@ async function sendUnlessThere(
 
 async function sendCompressed(push: LayerPush, layer: PushedLayer): Promise<Descriptor> {
   const { work, signal } = push;
-  const tar = await work.layers.tar(layer.chainId, signal);
+  const tar = await push.tars.tar(layer.chainId, signal);
   const blob = await compressTar(work, tar, layer.chainId, push.compression, signal);
   try {
     await sendUnlessThere(push, layer, blob.digest, async () => blob);

@@ -1,19 +1,17 @@
 /** Starts an endpoint and its porter, joined by a channel of Node's. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import type { Socket } from 'node:net';
-import { fileURLToPath } from 'node:url';
 import { internal } from '../../common/errors.js';
 import { HEARTBEAT_FD } from '../../common/heartbeat.js';
 import { relayPath } from '../../common/paths.js';
 import { identify, type ProcessIdentity } from '../../common/process-id.js';
+import { programPath } from '../../common/programs.js';
 import { PORTER_SETUP, type PorterSetup } from '../../porter/setup.js';
 import type { OfEach } from './endpoint-beats.js';
 import type { ProgramPlace } from './program-place.js';
 import { asPorter, asUser } from './rights.js';
 import type { VchUser } from './vch-users.js';
 
-const PORTER = fileURLToPath(new URL('../../porter/main.js', import.meta.url));
-const NAMES = fileURLToPath(new URL('../../../appliance/gateway/names/main.js', import.meta.url));
 /** The porter has a few sockets to know about: an endpoint must not fill the machine's memory with what it sends. */
 const PORTER_MEMORY = ['--max-old-space-size=64', '--max-semi-space-size=1'];
 /** What containers ask must not fill it either. Answers that are kept are outside of this, and bounded. */
@@ -68,7 +66,7 @@ export async function startEndpoint(command: EndpointCommand, ended: () => void)
       ...['nsenter', `--net=${netns}`, '--'],
       ...place.prefix(),
       ...asUser(user.worker, true, ['net_bind_service']),
-      ...[place.node, ...NAMES_MEMORY, place.program(NAMES)],
+      ...[place.node, ...NAMES_MEMORY, place.program(programPath('appliance/gateway/names/main.js'))],
     ],
     watch: { descriptor: WORKER_BEAT, beatFile: files.worker, hangMs },
     namesWatch: { descriptor: NAMES_BEAT, beatFile: files.names, hangMs },
@@ -77,7 +75,7 @@ export async function startEndpoint(command: EndpointCommand, ended: () => void)
   const told = Object.fromEntries(Object.entries(process.env).filter(([name]) => TOLD.test(name)));
   const joined = { NODE_CHANNEL_FD: String(CHANNEL), [HEARTBEAT_FD]: String(BEAT) };
   const porter = start(
-    [...asPorter(), process.execPath, ...PORTER_MEMORY, PORTER],
+    [...asPorter(), process.execPath, ...PORTER_MEMORY, programPath('src/porter/main.js')],
     [output, output, 'pipe', beats.porter, beats.worker, beats.names],
     { ...told, ...joined, [PORTER_SETUP]: JSON.stringify(setup) },
   );

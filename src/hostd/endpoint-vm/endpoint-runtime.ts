@@ -7,10 +7,10 @@
  */
 import { chmod, mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { logger } from '../../common/log.js';
 import type { InstancePaths } from '../../common/paths.js';
 import { isRunning } from '../../common/process-id.js';
+import { programPath } from '../../common/programs.js';
 import { HANG_MS } from '../../common/watchdog.js';
 import type { RunningVm, VmDefinition, VmHooks, VmRuntime } from '../runtime.js';
 import type { VirtualSwitch } from '../switch/virtual-switch.js';
@@ -33,13 +33,13 @@ export class EndpointRuntime implements VmRuntime {
 
   /**
    * @param hangMs an endpoint that is silent for so long is started again
-   * @param program what an endpoint VM runs, a Node program
+   * @param program what an endpoint VM runs, a Node program; undefined: the endpoint
    */
   constructor(
     private readonly paths: InstancePaths,
     private readonly virtualSwitch: VirtualSwitch,
     private readonly hangMs = HANG_MS,
-    private readonly program = fileURLToPath(new URL('../../../appliance/main.js', import.meta.url)),
+    private readonly program?: string,
   ) {
     this.users = new VchUsers(join(paths.stateDir, 'endpoint-users.json'));
   }
@@ -96,7 +96,7 @@ export class EndpointRuntime implements VmRuntime {
     });
     return new EndpointVm(vm, hooks, {
       directory,
-      program: this.program,
+      program: this.program ?? programPath('appliance/main.js'),
       readable: await this.readable,
       users: this.users,
       netns,

@@ -110,7 +110,11 @@ function unusable(version: string, what: string): Error {
 
 /** Asks the QEMU in PATH. @throws unavailable if there is none, it does not run, or it cannot be used */
 export async function qemuCapabilities(): Promise<QemuCapabilities> {
-  let answers: QemuAnswers;
+  return readCapabilities(await askQemu());
+}
+
+/** @throws unavailable if there is none, or it does not run */
+export async function askQemu(): Promise<QemuAnswers> {
   try {
     const [version, help, accelerators, formats, told] = await Promise.all([
       output('--version'),
@@ -119,14 +123,13 @@ export async function qemuCapabilities(): Promise<QemuCapabilities> {
       output('-machine', 'none', '-drive', 'format=help'),
       ask(),
     ]);
-    answers = { version: version.split('\n')[0] ?? '', help, accelerators, formats, ...told };
+    return { version: version.split('\n')[0] ?? '', help, accelerators, formats, ...told };
   } catch (error) {
     throw unavailable(
       `${QEMU} does not tell what it can do: ${messageOf(error)}\nInstall it (apt-get install qemu-system-x86) and run this command again.`,
       error,
     );
   }
-  return readCapabilities(answers);
 }
 
 /** What QEMU prints. Some versions exit with a failure after printing help, which does not matter. */

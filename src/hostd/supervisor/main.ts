@@ -4,12 +4,12 @@
  */
 import { linkSync, mkdirSync, readFileSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { startHeartbeat } from '../../common/heartbeat.js';
 import { closeInherited } from '../../common/inherited-descriptors.js';
 import { ENGINE_LOG, keepBounded } from '../../common/log-bound.js';
 import { DEFAULT_STATE_DIR, instancePaths } from '../../common/paths.js';
 import { identify, isRunning, type ProcessIdentity } from '../../common/process-id.js';
+import { programPath } from '../../common/programs.js';
 import { Supervisor, supervisorBeat } from './supervisor.js';
 
 closeInherited();
@@ -63,7 +63,10 @@ if (!claim()) {
 const hangSeconds = Number(option('--hang-after') ?? '');
 const supervisor = new Supervisor({
   paths,
-  program: fileURLToPath(new URL('../main.js', import.meta.url)),
+  // Asked for anew each time: there may have been a build.
+  get program() {
+    return programPath('src/hostd/main.js');
+  },
   args,
   log,
   gaveUp: leave,

@@ -11,11 +11,7 @@ export const NAMESPACES = '/run/netns';
 export async function ensureNamespace(namespace: string): Promise<void> {
   const lo = ['link set lo up'];
   if (existsSync(`${NAMESPACES}/${namespace}`)) {
-    const usable = await ipBatch(namespace, lo).then(
-      () => true,
-      () => false,
-    );
-    if (usable) return;
+    if (await succeeds(ipBatch(namespace, lo))) return;
     await deleteNamespace(namespace);
   }
   await ip('netns', 'add', namespace);
@@ -31,20 +27,26 @@ export async function deleteNamespace(namespace: string): Promise<void> {
 
 /** Any number but 0, where interfaces are by default. */
 const LEAVING = 1;
-/** With more interfaces than this, it is faster to remove them together: the kernel waits for each removal, for some 30 ms. */
-const FEW = 3;
 
 /** Removes interfaces, some of which may be gone already. @throws internal if one stays */
 export async function removeLinks(namespace: string, names: string[]): Promise<void> {
   if (names.length === 0) return;
-  if (names.length > FEW)
-    await ipTry(namespace, [
-      ...names.map((name) => `link set ${name} group ${LEAVING}`),
-      `link delete group ${LEAVING}`,
-    ]);
-  const left = names.length > FEW ? await present(namespace, names) : names;
+  let left = names;
+  if (names.length > 1) {
+    // Together: the kernel waits for each removal, for some 30 ms.
+    const commands = [...names.map((name) => `link set ${name} group ${LEAVING}`), `link delete group ${LEAVING}`];
+    if (await succeeds(ipBatch(namespace, commands))) return;
+    await ipTry(namespace, commands);
+    left = await present(namespace, names);
+  }
   if (left.length > 0) await removeEach(namespace, left);
 }
+
+const succeeds = (step: Promise<unknown>): Promise<boolean> =>
+  step.then(
+    () => true,
+    () => false,
+  );
 
 async function present(namespace: string, names: readonly string[]): Promise<string[]> {
   return (await interfaces(namespace)).filter((name) => names.includes(name));
@@ -52,11 +54,7 @@ async function present(namespace: string, names: readonly string[]): Promise<str
 
 async function removeEach(namespace: string, names: string[]): Promise<void> {
   const commands = names.map((name) => `link delete ${name}`);
-  const done = await ipBatch(namespace, commands).then(
-    () => true,
-    () => false,
-  );
-  if (done) return;
+  if (await succeeds(ipBatch(namespace, commands))) return;
   await ipTry(namespace, commands);
   const left = await present(namespace, names);
   if (left.length > 0) throw internal(`the interfaces ${left.join(', ')} cannot be removed`);

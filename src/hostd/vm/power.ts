@@ -35,6 +35,8 @@ export interface PoweredVm {
   fileIdle(): Promise<void>;
   /** Runs work once all operations before it have ended. */
   exclusive<T>(body: () => Promise<T>): Promise<T>;
+  /** It has just been powered off. */
+  turnedOff(): void;
 }
 
 export class VmPower {
@@ -239,6 +241,7 @@ export class VmPower {
     this.carrier = null;
     this.ended = this.vm.fileIdle().then(() => {
       this.set('poweredOff');
+      this.vm.turnedOff();
       const crash = exit.reason === 'crashed' ? `: ${exit.message}` : '';
       this.vm.postEvent('VmPoweredOffEvent', `is powered off${crash}`, exit.reason === 'powerOff' ? 'root' : '');
       if (exit.reason === 'guestReset' && !this.resetting)

@@ -29,6 +29,7 @@ import { GuestValues } from './guest-values.js';
 import { applyDeviceChanges } from './hardware/devices.js';
 import type { Hardware } from './hardware/hardware.js';
 import { type HotStep, hotSteps, takeHotSteps } from './hot-changes.js';
+import { giveBackWhenIdle } from './idle-disks.js';
 import type { Machine } from './machine.js';
 import { checkChange, checkDevices, checkKeys, endpointOf } from './machine-access.js';
 import { checkBounds } from './machine-bounds.js';
@@ -375,6 +376,19 @@ export class VirtualMachine extends ManagedObject implements Machine, PoweredVm 
 
   fileIdle(): Promise<void> {
     return this.file.idle();
+  }
+
+  get isOff(): boolean {
+    return this.power.state === 'poweredOff';
+  }
+
+  turnedOff(): void {
+    const { files, machines } = this.host;
+    const has = (vm: Machine, path: string): boolean =>
+      vm.config.hardware.disks.some(({ file }) => files.resolve(file) === path);
+    giveBackWhenIdle(this, files.places, (path) =>
+      machines.withUnfinished().some((vm) => vm !== this && has(vm, path)),
+    );
   }
 
   exclusive<T>(body: () => Promise<T>): Promise<T> {

@@ -2,7 +2,7 @@
 import { Readable } from 'node:stream';
 import { extract } from 'tar-stream';
 import type { KeyValueStore, LayerInfo, LayerStore } from '../../../port-layer/index.js';
-import { conflict, invalid, notFound } from '../../../src/common/errors.js';
+import { conflict, invalid, notFound, unsupported } from '../../../src/common/errors.js';
 
 /** Keeps its layers in memory; can be made to fail. */
 export class MemoryLayerStore implements LayerStore {
@@ -12,6 +12,8 @@ export class MemoryLayerStore implements LayerStore {
   readonly tars = new Map<string, Buffer>();
   /** Layers that something other than a layer depends on. */
   readonly inUse = new Set<string>();
+  /** What is stored is as an earlier version left it: layers' own tars are not known. */
+  ofEarlierVersion = false;
   writing = 0;
   writes = 0;
   /** Runs before a layer is published; may throw. */
@@ -69,15 +71,21 @@ export class MemoryLayerStore implements LayerStore {
     }
   }
 
-  tarSize(chainId: string): number {
+  tarSize(chainId: string): number | null {
     const tar = this.tars.get(chainId);
     if (tar === undefined) throw notFound(`no layer ${chainId}`);
-    return tar.length;
+    return this.ofEarlierVersion ? null : tar.length;
+  }
+
+  /** The tar with a longer end. */
+  async newTar(chainId: string): Promise<Readable> {
+    return Readable.from([this.tars.get(chainId)!, Buffer.alloc(1024)]);
   }
 
   async tar(chainId: string): Promise<Readable> {
     const tar = this.tars.get(chainId);
     if (tar === undefined) throw notFound(`no layer ${chainId}`);
+    if (this.ofEarlierVersion) throw unsupported(`layer ${chainId} was stored by an earlier version`);
     return Readable.from([tar]);
   }
 

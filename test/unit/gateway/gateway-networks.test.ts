@@ -2,6 +2,8 @@ import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { beforeEach, expect, it } from 'vitest';
+import { EventBus } from '../../../appliance/docker/events/event-bus.js';
+import { Policies, type PoliciesParts } from '../../../appliance/docker/policy/policies.js';
 import {
   forwardsOf,
   GatewayNetworks,
@@ -11,6 +13,7 @@ import {
 } from '../../../appliance/gateway/gateway-networks.js';
 import { MachineResolvers, resolversOf } from '../../../appliance/gateway/machine-resolvers.js';
 import { counter } from '../../../appliance/gateway/published-ports.js';
+import { StartGate } from '../../../port-layer/exec/start-gate.js';
 
 const pool = (subnet: string, gateway: string) => ({ subnet, gateway, aux: {} });
 const net = (card: number, more: Partial<ServedNetwork> = {}): ServedNetwork => ({
@@ -125,6 +128,61 @@ it.each([
   ['', ['127.0.0.1']],
 ])('the servers of a resolv.conf: %j', (text, servers) => {
   expect(resolversOf(text)).toEqual(servers);
+});
+
+it('a container that is about to get an address waits until the gateway serves the networks made before, and for no other', async () => {
+  const asked: string[] = [];
+  let done = (): void => undefined;
+  const list = [net(0)];
+  const served = new GatewayNetworks(
+    {
+      network: async ({ interface: name }) => {
+        asked.push(name);
+        if (name === 'eth1')
+          await new Promise<void>((resolve) => {
+            done = resolve;
+          });
+      },
+      networkGone: async () => undefined,
+      forward: async () => 0,
+      close: () => undefined,
+    },
+    { networks: () => list, hostPorts: [], resolvers: () => [] },
+    counter(),
+  );
+  await served.follow();
+  const gate = new StartGate();
+  const policies = new Policies({
+    portLayer: {
+      exec: { list: () => [] },
+      kv: { get: async () => undefined },
+      network: { onChange: () => () => undefined },
+      startGate: gate,
+      onEvent: () => () => undefined,
+    } as unknown as PoliciesParts['portLayer'],
+    gateway: {
+      onNamesAnswer: () => undefined,
+      onRefusedLookups: () => undefined,
+    } as unknown as PoliciesParts['gateway'],
+    events: new EventBus(),
+    resolvers: () => [],
+    gatewaySettled: () => served.settled(),
+    names: { watch: () => undefined, restrict: async () => undefined },
+  });
+  await policies.open();
+  const passes = (): Promise<void> => gate.pass({ info: () => ({ spec: { id: 'c' }, endpoints: [] }) as never }, []);
+  await passes();
+  list.push(net(1));
+  void served.follow();
+  let passed = false;
+  const starting = passes().then(() => {
+    passed = true;
+  });
+  await expect.poll(() => asked).toEqual(['eth0', 'eth1']);
+  expect(passed).toBe(false);
+  done();
+  await starting;
+  policies.close();
 });
 
 it("follows the machine's file when it is replaced", async () => {

@@ -1,6 +1,10 @@
-import { describe, expect, it } from 'vitest';
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type QemuAnswers, readCapabilities } from '../../../src/hostd/qemu/capabilities.js';
 import { incomingState, qemuArguments } from '../../../src/hostd/qemu/command-line.js';
+import { answersFile, forgetAnswers, keptCapabilities, qemuInPath } from '../../../src/hostd/qemu/kept-answers.js';
 import { complaints } from '../../../src/hostd/qemu/qemu-words.js';
 import { socketBackend } from '../../../src/hostd/qemu/serial-ports.js';
 
@@ -153,5 +157,57 @@ describe('the options for a QEMU', () => {
 
   it('there are no snapshots where a state cannot be saved without memory', () => {
     expect(readCapabilities({ ...recorded['7.2']!, migration: ['events'] }).snapshots).toBe(false);
+  });
+});
+
+describe('what QEMU answered', () => {
+  let directory: string;
+  /** Versions in the order in which they were asked. */
+  let asked: string[];
+  const known = (qemu: string | null, version = '10.0') =>
+    keptCapabilities(answersFile(directory), qemu, async () => {
+      asked.push(version);
+      return recorded[version]!;
+    });
+  beforeEach(() => {
+    asked = [];
+    directory = mkdtempSync(join(tmpdir(), 'caisson-answers-'));
+  });
+  afterEach(() => rmSync(directory, { recursive: true }));
+
+  it('is not asked again after a crash', async () => {
+    const first = await known('one');
+    expect(await known('one', '7.2')).toEqual(first);
+    expect(asked).toEqual(['10.0']);
+  });
+
+  it.each<[string, string | null, (file: string) => unknown]>([
+    ['another QEMU is there', 'other', () => undefined],
+    ['it cannot be told which QEMU is there', null, () => undefined],
+    ['the file is damaged', 'one', (file) => writeFileSync(file, '{"qemu":"one"')],
+    ['another version of hostd wrote it', 'one', (file) => writeFileSync(file, '{"qemu":"one","answers":{}}')],
+    ['hostd ended in order', 'one', () => forgetAnswers(directory)],
+  ])('is asked again if %s', async (_, qemu, happens) => {
+    await known('one');
+    await happens(answersFile(directory));
+    expect((await known(qemu, '7.2')).reconnect).toBe('reconnect');
+    expect(asked).toEqual(['10.0', '7.2']);
+  });
+
+  it('is that of the first program in PATH that can be run, as it is now', async () => {
+    const [first, second] = [join(directory, 'a'), join(directory, 'b')];
+    for (const one of [first, second]) mkdirSync(one);
+    expect(await qemuInPath(`${first}:${second}`)).toBeNull();
+    const program = join(second, 'qemu-system-x86_64');
+    writeFileSync(program, 'one', { mode: 0o755 });
+    writeFileSync(join(first, 'qemu-system-x86_64'), '', { mode: 0o644 });
+    const before = await qemuInPath(`${first}:${second}`);
+    expect(before).toContain(program);
+    expect(await qemuInPath(`${first}:${second}`)).toBe(before);
+    rmSync(program);
+    writeFileSync(program, 'two', { mode: 0o755 });
+    expect(await qemuInPath(`${first}:${second}`)).not.toBe(before);
+    chmodSync(join(first, 'qemu-system-x86_64'), 0o755);
+    expect(await qemuInPath(`${first}:${second}`)).toContain(first);
   });
 });

@@ -1,9 +1,5 @@
-import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { insufficientResources, unavailable } from '../../../src/common/errors.js';
 import {
@@ -13,6 +9,7 @@ import {
 } from '../../support/registry/faulty-registry.js';
 import { ImageHarness } from '../../support/registry/harness.js';
 import { type BuiltImage, buildImage, buildIndex, digestOf } from '../../support/registry/image-builder.js';
+import { selfSigned } from '../../support/registry/self-signed.js';
 import { TarBuilder } from '../../support/registry/tar-builder.js';
 
 let harness: ImageHarness;
@@ -542,22 +539,10 @@ describe('mirrors', () => {
 });
 
 describe('https', () => {
-  let directory: string;
   let tls: { key: string; cert: string };
 
   beforeAll(() => {
-    directory = mkdtempSync(join(tmpdir(), 'caisson-tls-'));
-    const [key, cert] = [join(directory, 'key'), join(directory, 'cert')];
-    execFileSync(
-      'openssl',
-      [
-        ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '2'],
-        ...['-subj', '/CN=registry', '-addext', 'subjectAltName=IP:127.0.0.1', '-keyout', key, '-out', cert],
-      ],
-      { stdio: 'ignore' },
-    );
-    tls = { key: readFileSync(key, 'utf8'), cert: readFileSync(cert, 'utf8') };
-    rmSync(directory, { recursive: true });
+    tls = selfSigned();
   });
 
   test('on loopback is accepted with any certificate', async () => {

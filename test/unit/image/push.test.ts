@@ -9,7 +9,9 @@ import {
   type FaultyRegistry,
   startFaultyRegistry,
 } from '../../support/registry/faulty-registry.js';
+import { ImageHarness } from '../../support/registry/harness.js';
 import { type BuiltImage, buildImage } from '../../support/registry/image-builder.js';
+import { selfSigned } from '../../support/registry/self-signed.js';
 import { TarBuilder } from '../../support/registry/tar-builder.js';
 
 const harness = eachWithHarness();
@@ -180,6 +182,20 @@ describe('authentication', () => {
   });
 });
 
+test('TLS needs a certificate that is trusted, or permission to do without', async () => {
+  const tls = selfSigned();
+  const to = await registry({ tls });
+  const target = `${to.address}/y:1`;
+  await imageFor(target, 'small');
+  await expectThere(to, await push(target));
+  // The same address, but not by a name that is known as loopback.
+  const named = `2130706433:${to.address.split(':')[1]}/y:1`;
+  await imageFor(named, 'small');
+  await expect(push(named)).rejects.toThrow(/tls: failed to verify certificate: x509: certificate signed by unknown/);
+  await harness().reopen({ certificateAuthorities: [tls.cert] });
+  await push(named);
+});
+
 test('a registry that does not mount gets the layer', async () => {
   const to = await registry({ uploads: { mounts: false } });
   await imageFor(`${to.address}/y:1`);
@@ -297,4 +313,28 @@ test('a client that goes away ends the push', async () => {
   await expect(push(`${to.address}/y:1`, undefined, abort.signal)).rejects.toMatchObject({ kind: 'cancelled' });
   await expect.poll(() => to.uploads.unfinished).toBe(0);
   expect(to.uploads.manifests.size).toBe(0);
+});
+
+test('layers that an earlier version stored leave with digests of their own, which is said', async () => {
+  const to = await registry();
+  await imageFor(`${to.address}/y:1`, 'small');
+  const before = harness().service.resolve(`${to.address}/y:1`);
+  harness().layers.ofEarlierVersion = true;
+  const pushed = await push(`${to.address}/y:1`);
+  expect(pushed.statuses).toContainEqual(
+    expect.stringMatching(/^Layer was stored by an earlier version: its digest changes to sha256:[0-9a-f]{64}$/),
+  );
+  expect(harness().service.resolve(before.id).repoDigests).toEqual(before.repoDigests);
+  const saved = harness().service.save([before.id], {});
+  const elsewhere = await ImageHarness.open();
+  try {
+    const { image } = await elsewhere.pull(`${to.address}/y:1`);
+    expect(image.repoDigests).toEqual([`${to.address}/y@${pushed.digest}`]);
+    expect(image.config.config).toEqual(before.config.config);
+    await elsewhere.service.load(saved, { said: () => undefined });
+    expect(elsewhere.service.list().map(({ id }) => id)).toEqual([image.id]);
+    expect(image.id).not.toBe(before.id);
+  } finally {
+    await elsewhere.close();
+  }
 });

@@ -6,13 +6,15 @@ import { Readable } from 'node:stream';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import type { VchConfig } from '../../../port-layer/config.js';
+import { DiskReaders } from '../../../port-layer/disks/disk-readers.js';
+import { imageDifferences } from '../../../port-layer/files/image-differences.js';
 import type { LayerInfo } from '../../../port-layer/index.js';
 import { Layers } from '../../../port-layer/storage/layers.js';
 import { StorageReserve, storageLimits } from '../../../port-layer/storage/storage-reserve.js';
 import { chainId, sha256 } from '../../../src/common/ids.js';
 import { Ext4Filesystem, VmdkChain } from '../../../src/disk/index.js';
 import { localStore } from '../../support/local-store.js';
-import { tarOf, temporaryDirectory } from '../disk/support.js';
+import { type Described, describe, readAll, tarOf, temporaryDirectory } from '../disk/support.js';
 
 const ROOT = 'store/VIC/v';
 const CONFIG = { container: { baseImageSizeGiB: 1 } } as VchConfig;
@@ -72,6 +74,14 @@ async function names(chain: string): Promise<string[]> {
   for await (const { name } of filesystem.readdir(filesystem.root)) found.push(name);
   await disk.close();
   return found.sort();
+}
+
+/** Everything in an image's filesystem, and which paths are one file. */
+async function treeOf(chain: string): Promise<{ files: Map<string, Described>; links: string[] }> {
+  const disk = await VmdkChain.open(await layers.diskOf(chain), (path) => layers.openDisk(path));
+  const { files, links } = await describe(await Ext4Filesystem.open(disk));
+  await disk.close();
+  return { files, links: [...links.values()].map(String).sort() };
 }
 
 it('each layer of a long chain is opened once, not once for each layer above it', async () => {
@@ -137,6 +147,49 @@ it('a layer whose files were damaged, or that an earlier version stored, is refu
   await writeFile(join(stored, 'layer.json'), JSON.stringify(old));
   layers = await openLayers();
   await expect(layers.tar(info!.chainId)).rejects.toMatchObject({ kind: 'unsupported' });
+});
+
+it('a layer that an earlier version stored gives a new tar, the same each time, with everything that it changes', async () => {
+  const base = await tarOf([
+    { name: 'etc/', type: 'directory', mode: 0o755 },
+    { name: 'etc/gone', content: 'gone' },
+    { name: 'etc/changed', content: 'before' },
+    { name: 'dir/', type: 'directory', mode: 0o700, uid: 5, gid: 6 },
+    { name: 'dir/below', content: 'below' },
+  ]);
+  const upper = await tarOf([
+    { name: 'etc/.wh.gone', content: '' },
+    { name: 'etc/changed', content: 'after', mode: 0o4711, uid: 7, mtime: new Date(5_000) },
+    { name: '.wh.dir', content: '' },
+    { name: 'link', type: 'symlink', linkname: 'etc/changed' },
+    { name: 'hard', type: 'link', linkname: 'etc/changed' },
+    // In containers these are the engine's; here they are the image's.
+    { name: 'etc/hosts', content: '', mode: 0o755 },
+    { name: 'dev/', type: 'directory', mode: 0o755 },
+  ]);
+  const infos = await write([base, upper, EMPTY]);
+  const readers = new DiskReaders();
+  const { datastore } = localStore(directory, ROOT);
+  const openBlocks = (path: string): ReturnType<Layers['openBlocks']> => layers.openBlocks(path);
+  const place = { openBlocks, datastore, spoolDir: join(directory, 'spool') };
+  layers.differences = (...of) => imageDifferences(readers, place, ...of);
+  try {
+    const tars: Buffer[] = [];
+    for (const { chainId: chain } of infos) {
+      const [tar, again] = [await readAll(await layers.newTar(chain)), await readAll(await layers.newTar(chain))];
+      expect(again.equals(tar)).toBe(true);
+      tars.push(tar);
+    }
+    expect(tars[2]!.equals(EMPTY)).toBe(true);
+    const rewritten = await write(tars);
+    const [was, is] = [await treeOf(infos[2]!.chainId), await treeOf(rewritten[2]!.chainId)];
+    expect(is).toEqual(was);
+    expect([...is.files.keys()]).toEqual(expect.arrayContaining(['/etc/hosts', '/dev', '/hard']));
+    expect(is.links).toContain('/etc/changed,/hard');
+    await layers.delete(infos[2]!.chainId);
+  } finally {
+    readers.close();
+  }
 });
 
 it('a layer is kept while its tar is read', async () => {
