@@ -226,7 +226,23 @@ export const CODES = {
     (s: ById & { volume: string; name: string }) =>
       `volume "${s.volume}" is in use by container ${s.name} (${s.container.slice(0, 12)}): a volume on a virtual disk can be written to by one running container at a time`,
   ),
+  /** The same for a volume in memory. */
+  'volume.memoryInUse': code(
+    'conflict',
+    (s: ById & { volume: string; name: string }) =>
+      `volume "${s.volume}" is in use by container ${s.name} (${s.container.slice(0, 12)}): a volume in memory is in that of one virtual machine, where another container would not find it`,
+  ),
   'volume.noStore': code('notFound', (s: { store: string }) => `there is no volume store '${s.store}'`),
+  'volume.notMounted': code(
+    'conflict',
+    (s: { volume: string }) =>
+      `volume '${s.volume}' is not on a disk: it can be reached only through a running container that has it mounted`,
+  ),
+  'volume.noAddress': code(
+    'unavailable',
+    (s: { volume: string; host: string; reason: string }) =>
+      `the address of volume '${s.volume}' cannot be found: lookup ${s.host}: ${s.reason}`,
+  ),
   'volume.tooMany': code(
     'invalid',
     (s: { most: number; wanted: number }) =>

@@ -10,6 +10,7 @@ export function keepsNothing({ id, spec }: Container, cache: ContainerCache, dis
   const isShared = (name: string): boolean =>
     cache.all().some((one) => one.id !== id && (one.spec.volumes ?? []).some(({ volume }) => volume === name));
   return (spec.volumes ?? []).every(
-    ({ volume, readOnly, disposable }) => readOnly || (disposes && disposable === true && !isShared(volume)),
+    ({ volume, readOnly, disposable, mount }) =>
+      readOnly || mount?.type === 'tmpfs' || (disposes && disposable === true && !isShared(volume)),
   );
 }

@@ -9,8 +9,9 @@ import {
   type ProgramSpec,
   type VolumeSpec,
 } from '../../tether/program/spec.js';
-import { LEASED_SERVERS, UNLESS_LEASED } from '../../tether/program/steps.js';
+import { LEASED_SERVERS, MAX_GUEST_MOUNTS, UNLESS_LEASED } from '../../tether/program/steps.js';
 import { MAX_NAME_SERVERS } from '../../tether/protocol/network-requests.js';
+import { PortLayerError } from '../errors.js';
 import { ranked, wayOut4, wayOut6 } from '../network/endpoints.js';
 import { hostsFile } from '../network/hosts-file.js';
 import { awaitsLease, isLeased } from '../network/leases.js';
@@ -162,9 +163,21 @@ function nameServers(
 
 function volumeSpecs(spec: ContainerSpec): VolumeSpec[] {
   const disks = new Map(volumeDisks(spec).map((disk) => [disk.volume, disk]));
-  return (spec.volumes ?? []).map(({ volume, path, readOnly, subpath = '' }) => {
+  const mounted = [
+    ...new Set((spec.volumes ?? []).flatMap(({ volume, mount }) => (mount === undefined ? [] : volume))),
+  ];
+  if (mounted.length > MAX_GUEST_MOUNTS)
+    throw new PortLayerError('volume.tooMany', { most: MAX_GUEST_MOUNTS, wanted: mounted.length });
+  return (spec.volumes ?? []).map(({ volume, path, readOnly, subpath = '', mount }) => {
+    if (mount !== undefined)
+      return {
+        from: { filesystem: { ...mount, volume, number: mounted.indexOf(volume) } },
+        path,
+        readOnly,
+        subpath,
+      };
     const { bus, unit, readOnly: diskReadOnly } = disks.get(volume)!;
-    return { disk: { bus, unit }, diskReadOnly, path, readOnly, subpath };
+    return { from: { disk: { bus, unit }, diskReadOnly }, path, readOnly, subpath };
   });
 }
 

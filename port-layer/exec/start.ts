@@ -6,6 +6,7 @@ import { exitCodeOf, PortLayerError } from '../errors.js';
 import { FIRST_PROCESS } from '../interaction/patience.js';
 import { cardsFor, isThere } from '../network/endpoints.js';
 import { awaitsLease } from '../network/leases.js';
+import { addressed } from '../storage/nfs-address.js';
 import { volumeDisks } from '../storage/volume-disks.js';
 import { readCards } from './cards.js';
 import type { Container } from './container.js';
@@ -106,7 +107,10 @@ export class Starter {
     await channel.listen();
     const startedAt = new Date();
     const record = newRecord(startedAt, endpoints, rest);
-    const program = compileProgram(programSpec(spec, endpoints, rest.kind === 'created')).toString('base64');
+    // A name may have another address at each start.
+    const volumes = spec.volumes === undefined ? undefined : await addressed(spec.volumes);
+    const asMounted = volumes === undefined ? spec : { ...spec, volumes };
+    const program = compileProgram(programSpec(asMounted, endpoints, rest.kind === 'created')).toString('base64');
     container.dispatch({ type: 'power', startedAt, endpoints });
     if (container.life.kind === 'preparing' && container.life.aborted !== null) throw container.life.aborted;
     machine.dispatch({ type: 'powerOn', run: record.startedAt });

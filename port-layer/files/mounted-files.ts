@@ -9,8 +9,8 @@ import {
   FileError,
   isDirectory,
   isRegular,
+  madeDirectory,
   type RootFiles,
-  S_IFDIR,
   type TreeOptions,
 } from './root-files.js';
 
@@ -275,28 +275,6 @@ export class FilesBelow implements RootFiles {
 async function openMount(volume: MountedVolume): Promise<{ files: RootFiles; inside: string }> {
   const files = await volume.open();
   return { files, inside: await followLinks(files, `/${volume.subpath}`, 'error') };
-}
-
-/** What a mount point, or a directory on the way to it, will be made as. */
-function madeDirectory(path: string): FileEntry {
-  const now = { sec: Math.floor(Date.now() / 1000), nsec: 0 };
-  return {
-    path,
-    mode: S_IFDIR | 0o755,
-    uid: 0,
-    gid: 0,
-    nlink: 2,
-    size: 4096,
-    mtime: now,
-    ctime: now,
-    atime: now,
-    ino: 0n,
-    dev: 0n,
-    major: 0,
-    minor: 0,
-    target: '',
-    capability: null,
-  };
 }
 
 const joined = (prefix: string, path: string): string =>

@@ -1,8 +1,11 @@
 /** The volumes of a stopped container, while its files are read or changed. */
 
+import { PortLayerError } from '../errors.js';
 import type { ContainerSpec } from '../exec/container-spec.js';
+import type { GuestMount } from '../storage/types.js';
 import { volumeDisks } from '../storage/volume-disks.js';
 import type { VolumeUse } from '../storage/volume-use.js';
+import { EmptyFiles } from './empty-files.js';
 import { FilesBelow, type MountedVolume } from './mounted-files.js';
 import { followLinks, toBytes } from './paths.js';
 import type { RootFiles } from './root-files.js';
@@ -38,11 +41,11 @@ export class OpenVolumes {
       if (user !== null) running.set(volume, user);
       else this.releases.push(await this.sources.use.hold(volume, { write: changed, besides: this.sources.besides }));
     }
-    return (spec.volumes ?? []).map(({ volume, path, readOnly, subpath = '' }) => ({
+    return (spec.volumes ?? []).map(({ volume, path, readOnly, subpath = '', mount }) => ({
       path: toBytes(path),
       readOnly,
       subpath: toBytes(subpath),
-      open: () => this.open(volume, running.get(volume)),
+      open: () => (mount === undefined ? this.open(volume, running.get(volume)) : this.openMounted(volume, mount)),
     }));
   }
 
@@ -63,6 +66,16 @@ export class OpenVolumes {
       (one) => one.volume === volume && one.subpath === undefined && !(write && one.readOnly),
     );
     return mount === undefined ? null : { id: user.spec.id, path: toBytes(mount.path) };
+  }
+
+  /** What a guest mounts has no disk. @throws conflict when no running container has it */
+  private openMounted(volume: string, { type }: GuestMount): Promise<RootFiles> {
+    if (type === 'tmpfs') return Promise.resolve(new EmptyFiles());
+    const { use, besides } = this.sources;
+    const user = use.mountedIn(volume, besides);
+    const whole = user?.spec.volumes?.find((one) => one.volume === volume && one.subpath === undefined);
+    if (user === undefined || whole === undefined) throw new PortLayerError('volume.notMounted', { volume });
+    return this.open(volume, { id: user.spec.id, path: toBytes(whole.path) });
   }
 
   private open(volume: string, running: { id: string; path: string } | undefined): Promise<RootFiles> {

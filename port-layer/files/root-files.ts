@@ -129,6 +129,28 @@ export interface RootFiles {
   close(): Promise<void>;
 }
 
+/** What a mount point, or a directory on the way to it, will be made as. */
+export function madeDirectory(path: string): FileEntry {
+  const now = { sec: Math.floor(Date.now() / 1000), nsec: 0 };
+  return {
+    path,
+    mode: S_IFDIR | 0o755,
+    uid: 0,
+    gid: 0,
+    nlink: 2,
+    size: 4096,
+    mtime: now,
+    ctime: now,
+    atime: now,
+    ino: 0n,
+    dev: 0n,
+    major: 0,
+    minor: 0,
+    target: '',
+    capability: null,
+  };
+}
+
 /** Opens files for as long as `body` needs them. */
 export async function using<T>(open: () => Promise<RootFiles>, body: (files: RootFiles) => Promise<T>): Promise<T> {
   const files = await open();

@@ -60,8 +60,9 @@ export interface LayerStore {
 export interface GuestMount {
   type: 'tmpfs' | 'nfs' | 'nfs4';
   device: string;
-  /** `size=1m,mode=700`, `addr=10.0.0.1,rw`; may be empty. */
-  options: string;
+  flags: number;
+  /** `size=1m,mode=700`, `addr=10.0.0.1,nfsvers=4`; may be empty. A host name in `addr` is looked up when a container starts. */
+  data: string;
 }
 
 /** A volume in a container. */

@@ -22,6 +22,15 @@ interface Hold {
   over: Promise<void>;
 }
 
+/**
+ * What one running container keeps from others: volumes on disks, and those in memory, which is the memory of one machine. What a server has
+ * is for everybody.
+ */
+function claims(spec: ContainerSpec): { volume: string; readOnly: boolean }[] {
+  const inMemory = (spec.volumes ?? []).filter(({ mount }) => mount?.type === 'tmpfs');
+  return [...volumeDisks(spec), ...inMemory.map(({ volume }) => ({ volume, readOnly: false }))];
+}
+
 /** Uses of all volumes. */
 export class VolumeUse {
   private readonly holds = new Map<string, Set<Hold>>();
@@ -33,6 +42,14 @@ export class VolumeUse {
     for (let busy = this.busy(spec); busy.length > 0; busy = this.busy(spec)) await Promise.all(busy);
   }
 
+  /** A running container that has the volume mounted, as it is seen there. */
+  mountedIn(volume: string, besides: string): VolumeUser | undefined {
+    return this.containers().find(
+      (one) =>
+        one.spec.id !== besides && one.running && (one.spec.volumes ?? []).some((mount) => mount.volume === volume),
+    );
+  }
+
   private busy(spec: ContainerSpec): Promise<void>[] {
     return volumeDisks(spec).flatMap(({ volume, readOnly }) =>
       [...(this.holds.get(volume) ?? [])].filter(({ write }) => write || !readOnly).map(({ over }) => over),
@@ -41,7 +58,7 @@ export class VolumeUse {
 
   /** @throws conflict, naming volume and container, when a running container keeps this one from being started */
   check(spec: ContainerSpec): void {
-    for (const { volume, readOnly } of volumeDisks(spec)) {
+    for (const { volume, readOnly } of claims(spec)) {
       const user = this.userOf(volume, { write: !readOnly, besides: spec.id });
       if (user !== undefined) throw inUse(volume, user);
     }
@@ -53,7 +70,7 @@ export class VolumeUse {
       (one) =>
         one.spec.id !== besides &&
         (one.running || one.poweredOn || one.state === 'starting') &&
-        volumeDisks(one.spec).some((disk) => disk.volume === volume && (write || !disk.readOnly)),
+        claims(one.spec).some((disk) => disk.volume === volume && (write || !disk.readOnly)),
     );
   }
 
@@ -82,5 +99,7 @@ export class VolumeUse {
 }
 
 function inUse(volume: string, { spec }: VolumeUser): Error {
-  return new PortLayerError('volume.diskInUse', { volume, container: spec.id, name: spec.name });
+  const inMemory = spec.volumes?.find((one) => one.volume === volume)?.mount !== undefined;
+  const subject = { volume, container: spec.id, name: spec.name };
+  return new PortLayerError(inMemory ? 'volume.memoryInUse' : 'volume.diskInUse', subject);
 }

@@ -48,7 +48,8 @@ const point = z.string().regex(/^[0-9a-f]{16}$/);
 const described = z.strictObject({
   name: z.string().min(1),
   createdAt: z.string(),
-  capacityBytes: z.int().min(1),
+  /** 0: it has no disk. */
+  capacityBytes: z.int().min(0),
   driver: z.string(),
   labels: z.record(z.string(), z.string()).nullable(),
   options: z.record(z.string(), z.string()).nullable(),
@@ -71,6 +72,14 @@ const described = z.strictObject({
     )
     .optional(),
   store: z.string().min(1).optional(),
+  mount: z
+    .strictObject({
+      type: z.enum(['tmpfs', 'nfs', 'nfs4']),
+      device: z.string(),
+      flags: z.int().min(0),
+      data: z.string(),
+    })
+    .optional(),
 });
 
 /** A volume store, as its files are reached. */
@@ -192,13 +201,14 @@ export class Volumes implements VolumeStore {
   }
 
   placeOf(name: string): string {
-    return volumeDiskName(this.config, name, this.volumes.get(name)?.store);
+    const { store, mount } = this.volumes.get(name) ?? {};
+    return mount === undefined ? volumeDiskName(this.config, name, store) : '';
   }
 
   /** A container's mount, with what its volume is. */
   placed(wanted: VolumeMount): VolumeMount {
-    const { store } = this.volumes.get(wanted.volume) ?? {};
-    return { ...wanted, ...(store === undefined ? {} : { store }) };
+    const { store, mount } = this.volumes.get(wanted.volume) ?? {};
+    return { ...wanted, ...(store === undefined ? {} : { store }), ...(mount === undefined ? {} : { mount }) };
   }
 
   /** Keeps volumes while a container is created with them. @throws notFound. @returns a function that lets go of them */
@@ -224,16 +234,21 @@ export class Volumes implements VolumeStore {
       const info: VolumeInfo = {
         ...lasting,
         ...(store === DEFAULT_STORE ? {} : { store }),
-        capacityBytes: checkedCapacity(wanted),
+        capacityBytes: lasting.mount === undefined ? checkedCapacity(wanted) : 0,
         createdAt: new Date().toISOString(),
       };
       // One that can never be filled is refused. Without a size, it may grow as long as there is room.
       await this.store(info.store)
-        .room?.checkStorageQuota(volume.capacityBytes === undefined ? EMPTY_DISK : info.capacityBytes)
+        .room?.checkStorageQuota(
+          volume.capacityBytes === undefined && info.mount === undefined ? EMPTY_DISK : info.capacityBytes,
+        )
         .catch((failure: unknown) => {
           throw this.named(info.name, failure);
         });
-      return this.publish(info, (path) => this.writeDisk(info, path, content, signal));
+      const { mount } = info;
+      return this.publish(info, (path) =>
+        mount === undefined ? this.writeDisk(info, path, content, signal) : Promise.resolve(),
+      );
     });
   }
 
@@ -306,6 +321,8 @@ export class Volumes implements VolumeStore {
   }
 
   async populate(name: string, content: VolumeContent, signal?: AbortSignal): Promise<boolean> {
+    // What the guest mounts is not reached from here.
+    if (this.volumes.get(name)?.mount !== undefined) return false;
     const release = await this.holdUnused(name);
     if (release === null) return false;
     try {
@@ -369,7 +386,9 @@ export class Volumes implements VolumeStore {
   }
 
   async usage(name: string, signal?: AbortSignal): Promise<number> {
-    if (!this.volumes.has(name)) throw new PortLayerError('volume.notFound', { volume: name });
+    const info = this.volumes.get(name);
+    if (info === undefined) throw new PortLayerError('volume.notFound', { volume: name });
+    if (info.mount !== undefined) throw new PortLayerError('volume.notMounted', { volume: name });
     return this.readers.using(this.source(name), (disk) => disk.usage(), signal);
   }
 

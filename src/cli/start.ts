@@ -12,6 +12,7 @@ import { conflict, invalid } from '../common/errors.js';
 import { bootImage, DEFAULT_STATE_DIR, type InstancePaths, instancePaths } from '../common/paths.js';
 import { SOCKET_GROUP, socketGroup } from '../common/socket-group.js';
 import { parseDatastores } from '../hostd/datastore/datastore-places.js';
+import { keepDatastores, keptDatastores } from '../hostd/datastore/kept-datastores.js';
 import { wantedAcceleration } from '../hostd/qemu/acceleration.js';
 import { parseUplink, parseUplinks } from '../hostd/uplinks.js';
 import { DEFAULT_WARM_POOL, warmPoolSize } from '../hostd/warm-pool-size.js';
@@ -31,7 +32,7 @@ import {
   runningHostd,
   startHostdProcess,
 } from './hostd-process.js';
-import { keepDatastores, keepUplinks, keptDatastores, keptUplinks } from './kept-host-options.js';
+import { keepUplinks, keptUplinks } from './kept-uplinks.js';
 import { checkHostSettings, type NetworkOptions, networkOptions, networkSettings } from './network-options.js';
 import { positiveInteger } from './positive-integer.js';
 import { type RegistryOptions, registryOptions, registrySettings } from './registry-options.js';

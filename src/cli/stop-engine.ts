@@ -3,11 +3,11 @@ import { existsSync } from 'node:fs';
 import { readdir, rm } from 'node:fs/promises';
 import { messageOf, unavailable } from '../common/errors.js';
 import type { InstancePaths } from '../common/paths.js';
+import { keptDatastores } from '../hostd/datastore/kept-datastores.js';
 import { step } from '../setup/console.js';
 import { run } from '../setup/packages.js';
 import { connectHostd } from './connect-hostd.js';
 import { runningHostd, runningSupervisor, startHostdProcess, stopHostdProcess } from './hostd-process.js';
-import { keptDatastores } from './kept-host-options.js';
 import { deleteVch, listVchs, powerOffVch } from './vch.js';
 
 /** Stops the endpoints and hostd. Returns false when nothing ran. */

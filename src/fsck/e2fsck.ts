@@ -45,8 +45,7 @@ async function copyTo(chain: VmdkChain, { disk, metadata }: Ext4Verdict, path: s
   const file = await open(path, 'wx', 0o600);
   try {
     await file.truncate(chain.size);
-    for (let grain = await chain.nextGrain(0); grain !== null; grain = await chain.nextGrain(grain + 1)) {
-      if (wanted !== null && wanted[grain] === 0) continue;
+    for (const grain of await grainsIn(chain, wanted)) {
       const at = grain * GRAIN;
       const length = Math.min(GRAIN, chain.size - at);
       await file.write(await (disk ?? chain).read(at, length), 0, length, at);
@@ -56,6 +55,16 @@ async function copyTo(chain: VmdkChain, { disk, metadata }: Ext4Verdict, path: s
   } finally {
     await file.close();
   }
+}
+
+/** The grains to copy. A long chain is not searched for all that it has: most of that is content. */
+async function grainsIn(chain: VmdkChain, wanted: Uint8Array | null): Promise<number[]> {
+  const grains: number[] = [];
+  if (wanted === null)
+    for (let grain = await chain.nextGrain(0); grain !== null; grain = await chain.nextGrain(grain + 1))
+      grains.push(grain);
+  else for (const [grain, is] of wanted.entries()) if (is === 1 && (await chain.hasGrain(grain))) grains.push(grain);
+  return grains;
 }
 
 /** By grain, whether a part of it is in one of the runs of blocks. */

@@ -3,6 +3,8 @@ import { mkdir, readFile, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join, relative } from 'node:path';
 import { messageOf } from '../common/errors.js';
 import { writeWhole } from '../common/write-whole.js';
+import { parseDatastore } from '../hostd/datastore/datastore-places.js';
+import { keptDatastores } from '../hostd/datastore/kept-datastores.js';
 import type { Finding, Repair } from './finding.js';
 
 /** A repair's result. */
@@ -56,7 +58,12 @@ async function carryOut(stateDir: string, repair: Repair): Promise<string> {
     await unlist(path, repair.list, repair.entry);
     return 'taken out of the record';
   }
-  const place = join(stateDir, ASIDE, relative(stateDir, dirname(path)));
+  // Within its own datastore, which may be another filesystem.
+  const other = keptDatastores({ stateDir })
+    .map(parseDatastore)
+    .find(({ directory }) => path.startsWith(`${directory}/`));
+  const root = other?.directory ?? stateDir;
+  const place = join(root, ASIDE, relative(root, dirname(path)));
   await mkdir(place, { recursive: true, mode: 0o700 });
   const target = join(place, `${basename(path)}.${Date.now()}`);
   await rename(path, target);

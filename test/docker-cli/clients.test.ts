@@ -52,15 +52,21 @@ async function ok(command: string, ...args: string[]): Promise<Outcome> {
   return outcome;
 }
 
-it("a program with Docker's library for Python", async () => {
-  const program = fileURLToPath(new URL('../support/clients/round.py', import.meta.url));
+/** What a Python program says of each of its steps. */
+async function python(name: string): Promise<Record<string, unknown>> {
+  const program = fileURLToPath(new URL(`../support/clients/${name}`, import.meta.url));
   const { stdout } = await ok('/usr/bin/python3', program, stack.dockerHost, 'busybox:latest');
-  const steps = stdout
-    .trim()
-    .split('\n')
-    .map((line) => JSON.parse(line) as { step: string; value: unknown })
-    .map(({ step, value }): [string, unknown] => [step, value]);
-  const { events, ...values } = Object.fromEntries(steps);
+  return Object.fromEntries(
+    stdout
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as { step: string; value: unknown })
+      .map(({ step, value }): [string, unknown] => [step, value]),
+  );
+}
+
+it("a program with Docker's library for Python", async () => {
+  const { events, ...values } = await python('round.py');
   expect(values).toEqual({
     ping: true,
     pull: ['busybox:latest'],
@@ -85,6 +91,56 @@ it("a program with Docker's library for Python", async () => {
   expect(events).toEqual(
     expect.arrayContaining(['create', 'start', 'rename', 'stop', 'die', 'restart', 'kill', 'commit', 'destroy']),
   );
+}, 900_000);
+
+it("what the tests of Docker's library for Python do with images and volumes", async () => {
+  // The answers are those of Docker Engine 28.5.2.
+  expect(await python('images_and_volumes.py')).toEqual({
+    'image fields': true,
+    quiet: true,
+    tag: [true, true],
+    named: [['py/tagged:one']],
+    'not there': [404, 'No such image: py/nosuch:latest'],
+    inspect: [true, true, true, true, true, true],
+    history: [true, true, true, true, true],
+    commit: [true, 'me', 'why', { a: 'b' }],
+    intermediate: [1, 409],
+    removed: [['Untagged', 'Deleted']],
+    gone: 404,
+    import: true,
+    'import file': true,
+    'import changes': ['foobar', ['echo']],
+    'import from nowhere': [500, 'Get "http://127.0.0.1:1/x.tar": dial tcp 127.0.0.1:1: connect: connection refused'],
+    save: ['index.json', 'manifest.json', 'oci-layout', 'repositories'],
+    load: [['py/imported:one']],
+    'load nothing': [0],
+    'bad load': 'fails',
+    prune: [null, 0],
+    remove: [['Untagged'], ['Untagged'], ['Untagged']],
+    'remove again': [404, 'No such image: py/tagged:one'],
+    volume: ['py-volume', 'local', { a: 'b' }, 'local', null],
+    'bad driver': 404,
+    anonymous: 64,
+    list: ['py-volume'],
+    'list by name': ['py-volume'],
+    nothing: [404, 'get py-nosuch: no such volume'],
+    mounts: [
+      ['/a', 'volume', true],
+      ['/b', 'volume', false],
+      ['/c', 'volume', true],
+    ],
+    code: 0,
+    output: 'data\ndata\n',
+    'in use': 409,
+    'volumes from': [
+      ['/a', false],
+      ['/b', false],
+      ['/c', false],
+    ],
+    df: [['BuildCache', 'Containers', 'Images', 'LayersSize', 'Volumes'], [true]],
+    'remove volume': [null, 404],
+    'prune volumes': [1, []],
+  });
 }, 900_000);
 
 describe.each([

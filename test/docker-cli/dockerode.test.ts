@@ -1,6 +1,6 @@
 /** The life cycle of a container through dockerode, as programs use it. */
 import { once } from 'node:events';
-import { PassThrough, type Readable } from 'node:stream';
+import { PassThrough, Readable } from 'node:stream';
 import Docker from 'dockerode';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startMirroredStack } from '../support/mirrored-stack.js';
@@ -217,4 +217,61 @@ it('errors have Docker’s statuses', async () => {
   await expect(docker.getImage('busybox').remove()).rejects.toMatchObject({ statusCode: 409 });
   await one.remove();
   await expect(docker.getImage('nosuch').inspect()).rejects.toMatchObject({ statusCode: 404 });
+});
+
+// What dockerode's own tests of images and volumes do.
+describe('an image', () => {
+  it('is tagged, listed, looked at and removed', async () => {
+    const image = docker.getImage('busybox:latest');
+    await image.tag({ repo: 'node/tagged', tag: 'one' });
+    const listed = await docker.listImages({ filters: JSON.stringify({ reference: ['node/tagged'] }) });
+    expect(listed.map(({ RepoTags }) => RepoTags)).toEqual([['node/tagged:one']]);
+    expect((await image.history()).length).toBeGreaterThan(0);
+    expect(await docker.getImage('node/tagged:one').remove()).toEqual([{ Untagged: 'node/tagged:one' }]);
+    await expect(docker.getImage('node/tagged:one').inspect()).rejects.toMatchObject({ statusCode: 404 });
+  });
+
+  it('is committed, saved, removed with what it was committed from, and loaded again', async () => {
+    const container = await docker.createContainer({ Image: 'busybox', Cmd: ['true'] });
+    const first = (await container.commit({ repo: 'node/first' })) as { Id: string };
+    await container.remove();
+    const child = await docker.createContainer({ Image: 'node/first', Cmd: ['true'] });
+    await child.commit({ repo: 'node/second' });
+    await child.remove();
+    // Its types do not know it.
+    const images = docker as unknown as { getImages(query: { names: string[] }): Promise<Readable> };
+    const saved = await images.getImages({ names: ['node/first', 'node/second'] });
+    const archive: Buffer[] = [];
+    for await (const part of saved) archive.push(Buffer.from(part as Buffer));
+    expect(await docker.getImage('node/first').remove()).toEqual([{ Untagged: 'node/first:latest' }]);
+    const removed = (await docker.getImage('node/second').remove()) as { Deleted?: string }[];
+    expect(removed.filter(({ Deleted }) => Deleted !== undefined).map(({ Deleted }) => Deleted)).toContain(first.Id);
+    const loaded: unknown = await docker.loadImage(Readable.from([Buffer.concat(archive)], { objectMode: false }));
+    const said = await text(loaded as Readable);
+    expect(said).toContain('Loaded image: node/second:latest');
+    // It is known again what it was committed from.
+    const [row] = await docker.listImages({ filters: JSON.stringify({ reference: ['node/second'] }) });
+    expect(row?.ParentId).toBe(first.Id);
+    for (const name of ['node/second', 'node/first']) await docker.getImage(name).remove();
+    expect((await docker.pruneImages({ filters: JSON.stringify({ label: ['nosuch'] }) })).ImagesDeleted).toBeNull();
+  });
+});
+
+describe('a volume', () => {
+  it('is made, listed, looked at, counted and removed', async () => {
+    const made = await docker.createVolume({ Name: 'node-volume', Labels: { a: 'b' } });
+    expect(made.name).toBe('node-volume');
+    const volume = docker.getVolume('node-volume');
+    expect(await volume.inspect()).toMatchObject({ Driver: 'local', Labels: { a: 'b' }, Scope: 'local' });
+    const listed = await docker.listVolumes({ filters: JSON.stringify({ label: ['a=b'] }) });
+    expect(listed.Volumes.map(({ Name }) => Name)).toEqual(['node-volume']);
+    const usage = (await docker.df()) as { VolumeUsage?: { TotalCount?: number }; Volumes?: object[] };
+    expect(usage.VolumeUsage?.TotalCount ?? usage.Volumes?.length).toBeGreaterThan(0);
+    await volume.remove();
+    await expect(volume.inspect()).rejects.toMatchObject({
+      statusCode: 404,
+      message: expect.stringContaining('no such'),
+    });
+    expect((await docker.pruneVolumes({ filters: JSON.stringify({ label: ['a=b'] }) })).VolumesDeleted).toEqual([]);
+  });
 });

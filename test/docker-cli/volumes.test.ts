@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 import Docker from 'dockerode';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { type MirroredStack, startMirroredStack } from '../support/mirrored-stack.js';
+import { startNfsServer } from '../support/nfs-server.js';
 import { run } from '../support/stack.js';
 
 let stack: MirroredStack;
@@ -315,6 +316,64 @@ describe('restarts', () => {
     await good('rm', '-fv', 'runs', 'dies');
     expect(await volumes()).toEqual(['vol']);
     expect(await sh(['-v', 'vol:/d'], 'wc -l < /d/f; cat /d/more')).toMatch(/^[12]\nmore$/);
+  });
+});
+
+describe('a volume without a disk', () => {
+  it('of type tmpfs is in the memory of its container, which has it for itself', async () => {
+    const options = ['-o', 'type=tmpfs', '-o', 'device=tmpfs', '-o', 'o=size=5m,uid=7,mode=700'];
+    await good('volume', 'create', ...options, 'memory');
+    await good('run', '-d', '--name', 'one', '-v', 'memory:/m', 'busybox', 'sleep', '600');
+    expect(await good('exec', 'one', 'sh', '-c', 'stat -c "%u %a" /m; df -k /m | tail -1; echo hi > /m/f')).toMatch(
+      /^7 700\ntmpfs +5120 /,
+    );
+    expect(await good('cp', 'one:/m/f', '-')).toContain('hi');
+    const second = await stack.docker('run', '--rm', '-v', 'memory:/m', 'busybox', 'true');
+    expect(second.stderr).toContain('volume "memory" is in use by container one');
+    await good('rm', '-f', 'one');
+    expect(await sh(['-v', 'memory:/m'], 'ls /m')).toBe('');
+  });
+
+  it('of type nfs is shared, and a server that does not answer keeps nothing from being removed', async () => {
+    const server = await startNfsServer();
+    try {
+      const create = (name: string, o: string): Promise<string> =>
+        good(
+          'volume',
+          'create',
+          '-o',
+          'type=nfs',
+          '-o',
+          `o=addr=${server.address},nfsvers=4${o}`,
+          '-o',
+          'device=:/data',
+          name,
+        );
+      await create('net', '');
+      await create('closed', ',port=9');
+      const [, , refused] = await Promise.all([
+        good('run', '-d', '--name', 'one', '-v', 'net:/n', 'busybox', 'sleep', '600'),
+        good('run', '-d', '--name', 'two', '-v', 'net:/n:ro', 'busybox', 'sleep', '600'),
+        stack.docker('run', '--rm', '-v', 'closed:/n', 'busybox', 'true'),
+      ]);
+      expect(refused).toMatchObject({ code: 125 });
+      expect(refused.stderr).toContain(
+        `error while mounting volume 'closed': failed to mount local volume: mount :/data:closed, data: addr=${server.address},nfsvers=4,port=9: connection refused`,
+      );
+      await good('exec', 'one', 'sh', '-c', 'echo shared > /n/f; chown 5:6 /n/f');
+      expect(await good('exec', 'two', 'sh', '-c', 'cat /n/f; stat -c %u:%g /n/f; touch /n/g 2>&1; true')).toBe(
+        'shared\n5:6\ntouch: /n/g: Read-only file system',
+      );
+      expect(readFileSync(join(server.directory, 'f'), 'utf8')).toBe('shared\n');
+      writeFileSync(join(server.directory, 'from-outside'), 'seen\n');
+      expect(await good('cp', 'two:/n/from-outside', '-')).toContain('seen');
+      server.pause();
+      expect(await good('inspect', '-f', '{{.State.Status}}', 'one')).toBe('running');
+      expect(await good('exec', 'one', 'echo', 'alive')).toBe('alive');
+      await Promise.all(['one', 'two'].map((name) => good('rm', '-f', name)));
+    } finally {
+      await server.stop();
+    }
   });
 });
 

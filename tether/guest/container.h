@@ -32,7 +32,7 @@ struct container {
   struct cgroup cgroup;
   struct output_log log;
   struct program program;
-  bool mounted_volumes[MAX_DISKS];
+  bool mounted_volumes[MAX_VOLUMES];
   struct headstart headstart;
   enum freeze freeze;  /* never FREEZE_ASK */
   uint64_t kills_told; /* how many of cgroup.kills the endpoint was told of */

@@ -21,6 +21,7 @@
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/time.h>
 #include <unistd.h>
 
@@ -140,17 +141,39 @@ static void carry_out(enum file_request type, uint8_t *payload, size_t length) {
   flush_out();
 }
 
-/* Unmounts the kernel's filesystems, and those in memory, from this process's view: Docker's copies have none of these. */
+/* The devices of volumes in memory, by which they are known in another namespace. */
+static dev_t memory_volumes[MAX_GUEST_MOUNTS];
+
+static void find_memory_volumes(const struct container *c) {
+  for (uint32_t i = 0; i < MAX_GUEST_MOUNTS; i++) {
+    char path[64];
+    struct statx st;
+    memory_volumes[i] = 0;
+    if (!c->mounted_volumes[MAX_DISKS + i]) continue;
+    snprintf(path, sizeof path, "%s/%u", c->volumes, (unsigned)(MAX_DISKS + i));
+    /* A server is not asked: it may not answer. */
+    if (statx(AT_FDCWD, path, AT_STATX_DONT_SYNC, STATX_TYPE, &st) == 0) memory_volumes[i] = makedev(st.stx_dev_major, st.stx_dev_minor);
+  }
+}
+
+static bool is_memory_volume(dev_t device) {
+  for (uint32_t i = 0; i < MAX_GUEST_MOUNTS; i++)
+    if (memory_volumes[i] != 0 && memory_volumes[i] == device) return true;
+  return false;
+}
+
+/* Unmounts the kernel's filesystems, and those in memory, from this process's view: Docker's copies have none of these, except volumes. */
 static void hide_mounts(int proc) {
   static char points[64][256];
   size_t count = 0;
   int fd = openat(proc, "self/mountinfo", O_RDONLY | O_CLOEXEC);
   FILE *file = fd < 0 ? NULL : fdopen(fd, "r");
   char line[1024], root[256], point[256], type[64];
+  unsigned device_major, device_minor;
   while (file != NULL && fgets(line, sizeof line, file) != NULL) {
     const char *dash = strstr(line, " - ");
-    if (dash == NULL || sscanf(line, "%*d %*d %*s %255s %255s", root, point) != 2 || sscanf(dash, " - %63s", type) != 1) continue;
-    bool memory = strcmp(type, "tmpfs") == 0 && strcmp(root, "/") == 0; /* but not the single files that are bound from memory */
+    if (dash == NULL || sscanf(line, "%*d %*d %u:%u %255s %255s", &device_major, &device_minor, root, point) != 4 || sscanf(dash, " - %63s", type) != 1) continue;
+    bool memory = strcmp(type, "tmpfs") == 0 && strcmp(root, "/") == 0 && !is_memory_volume(makedev(device_major, device_minor)); /* but not the single files that are bound from memory */
     bool kernel = strcmp(type, "proc") == 0 || strcmp(type, "sysfs") == 0;
     if ((memory || kernel) && strcmp(point, "/") != 0 && count < 64) snprintf(points[count++], sizeof points[0], "%s", point);
   }
@@ -163,6 +186,7 @@ static void __attribute__((noreturn)) serve(const struct container *c, enum file
   signal(SIGPIPE, SIG_IGN);
   volumes_fd = open(c->volumes, O_PATH | O_DIRECTORY | O_CLOEXEC);
   if (view == FILES_AS_SEEN) {
+    find_memory_volumes(c);
     snprintf(path, sizeof path, "/proc/%d/ns/mnt", c->first);
     int ns = open(path, O_RDONLY | O_CLOEXEC);
     int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC); /* the container's /proc does not show this process */

@@ -48,6 +48,29 @@ static const char *step_volume(struct container *c, struct reader *r) {
   return mount_volume(c, bus, unit, (read_only & VOLUME_DISK_READ_ONLY) != 0);
 }
 
+/* A volume that the guest mounts itself. */
+static const char *step_guest_mount(struct container *c, struct reader *r) {
+  struct program *program = &c->program;
+  if (program->cover_count == MAX_MOUNTS) return "too many mounts";
+  struct cover *cover = &program->covers[program->cover_count];
+  uint32_t number = read_u32(r);
+  uint8_t read_only = read_u8(r);
+  cover->step = STEP_VOLUME;
+  cover->flags = read_only & VOLUME_MOUNT_READ_ONLY ? MS_RDONLY : 0;
+  cover->path = read_string(r);
+  cover->options = read_string(r);
+  struct guest_mount wanted = {.volume = read_string(r), .type = read_string(r), .device = read_string(r), .flags = read_u64(r)};
+  wanted.data = read_string(r);
+  const char *failed = "damaged step";
+  if (!r->bad && number < MAX_GUEST_MOUNTS) {
+    cover->disk = MAX_DISKS + number;
+    program->cover_count++;
+    failed = mount_guest_volume(c, number, &wanted);
+  }
+  free(wanted.volume), free(wanted.type), free(wanted.device), free(wanted.data);
+  return failed;
+}
+
 static const char *step_file(struct container *c, struct reader *r) {
   struct program *program = &c->program;
   char *path = read_string(r);
@@ -172,6 +195,8 @@ static const char *carry_out(struct container *c, enum step step, struct reader 
       return step_cover(program, step, r);
     case STEP_VOLUME:
       return step_volume(c, r);
+    case STEP_GUEST_MOUNT:
+      return step_guest_mount(c, r);
     case STEP_ROOT_SIZE:
       return limit_root(c, read_u64(r));
     case STEP_PROCESS:

@@ -2,6 +2,7 @@
 #include "root.h"
 #include "container.h"
 #include "platform.h"
+#include "system.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -67,6 +68,18 @@ const char *mount_volume(struct container *c, uint32_t bus, uint32_t unit, bool 
   return problem;
 }
 
+const char *mount_guest_volume(struct container *c, uint32_t number, const struct guest_mount *wanted) {
+  char path[PATH_SIZE];
+  uint32_t volume = MAX_DISKS + number;
+  if (c->mounted_volumes[volume]) return NULL;
+  mkdir(c->volumes, 0700);
+  volume_path(c, path, volume);
+  mkdir(path, 0700);
+  const char *failed = guest_mount_at(path, wanted);
+  c->mounted_volumes[volume] = failed == NULL;
+  return failed;
+}
+
 /* What the disk has beyond the limit is reserved (Documentation/ABI/testing/sysfs-fs-ext4, reserved_clusters). */
 const char *limit_root(const struct container *c, uint64_t bytes) {
   static char problem[128];
@@ -99,7 +112,16 @@ static void unmount(const char *path) {
 }
 
 void unmount_root(struct container *c) {
-  sync();
+  /* First those whose server may not answer: sync() would wait for it. */
+  bool answers = true;
+  for (uint32_t volume = MAX_DISKS; volume < MAX_VOLUMES; volume++) {
+    char path[PATH_SIZE];
+    volume_path(c, path, volume);
+    if (c->mounted_volumes[volume] && !guest_unmount(path)) answers = false;
+    c->mounted_volumes[volume] = false;
+  }
+  if (answers) sync();
+  else system_without_sync();
   for (uint32_t disk = 0; disk < MAX_DISKS; disk++) {
     char path[PATH_SIZE];
     volume_path(c, path, disk);

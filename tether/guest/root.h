@@ -3,16 +3,21 @@
 #define ROOT_H
 
 #include "common.h"
+#include "guest_mounts.h"
 
 struct container;
 
 #define MAX_DISKS (MAX_BUSES * MAX_UNITS)
+/* Numbers of volumes: those of disks first, and then those that have none. */
+#define MAX_VOLUMES (MAX_DISKS + MAX_GUEST_MOUNTS)
 
 const char *mount_root(const struct container *c, uint32_t bus, uint32_t unit, bool read_only);
 /* Of a root that is mounted: it may have `bytes` in all. */
 const char *limit_root(const struct container *c, uint64_t bytes);
 /* A volume's disk, once, however often the container has it. Its directory below c->volumes is named by volume_number. */
 const char *mount_volume(struct container *c, uint32_t bus, uint32_t unit, bool read_only);
+/* The same for a volume that has no disk; its number is MAX_DISKS + `number`. */
+const char *mount_guest_volume(struct container *c, uint32_t number, const struct guest_mount *wanted);
 static inline uint32_t volume_number(uint32_t bus, uint32_t unit) { return bus * MAX_UNITS + unit; }
 /* The volumes, and then the root. */
 void unmount_root(struct container *c);

@@ -42,8 +42,12 @@ static bool reboots;
 
 void system_reboots(bool instead) { reboots = instead; }
 
+static bool without_sync;
+
+void system_without_sync(void) { without_sync = true; }
+
 void system_power_off(void) {
-  sync();
+  if (!without_sync) sync();
   reboot(reboots ? RB_AUTOBOOT : RB_POWER_OFF);
   for (;;) pause();
 }

@@ -18,5 +18,7 @@ const char *set_sysctl(const char *key, const char *value);
 /* The machine is to start again when it is told to power off. */
 void system_reboots(bool instead);
 void __attribute__((noreturn)) system_power_off(void);
+/* From now on it does not write back what is in memory: a server that does not answer would keep it waiting. */
+void system_without_sync(void);
 
 #endif

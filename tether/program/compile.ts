@@ -8,7 +8,7 @@ import { invalid } from '../../src/common/errors.js';
 import { FieldWriter } from '../protocol/fields.js';
 import { cardFields, nameServerFields } from '../protocol/network-requests.js';
 import { capabilityBits, DEFAULT_CAPABILITIES } from './capabilities.js';
-import type { NicSpec, ProcessSpec, ProgramSpec } from './spec.js';
+import type { NicSpec, ProcessSpec, ProgramSpec, VolumeSpec } from './spec.js';
 import { NO_NEW_PRIVILEGES, PROGRAM_VERSION, ProcessFlag, Step, USUAL_UMASK, VolumeFlag } from './steps.js';
 
 /** Linux resource numbers (asm-generic/resource.h) by the names that `ulimit` options use. */
@@ -144,6 +144,23 @@ function fileSource(containerId: string, path: string, index: number): string {
   return TELLING.includes(path) ? `var/lib/docker/containers/${containerId}/${posix.basename(path)}` : `${index}`;
 }
 
+function volumeStep({ from, path, readOnly, subpath }: VolumeSpec): { operation: number; bytes: FieldWriter } {
+  const own = readOnly ? VolumeFlag.mountReadOnly : 0;
+  if ('filesystem' in from) {
+    const { number, volume, type, device, flags, data } = from.filesystem;
+    const bytes = new FieldWriter().u32(number).u8(own).string(path).string(subpath);
+    bytes.string(volume).string(type).string(device).u64(BigInt(flags)).string(data);
+    return { operation: Step.guestMount, bytes };
+  }
+  const { disk, diskReadOnly } = from;
+  const bytes = new FieldWriter().u32(disk.bus).u32(disk.unit);
+  bytes
+    .u8(own | (diskReadOnly ? VolumeFlag.diskReadOnly : 0))
+    .string(path)
+    .string(subpath);
+  return { operation: Step.volume, bytes };
+}
+
 /** The mounts in the root, outer paths first. */
 function filesystems({ tmpfs = [], volumes = [] }: ProgramSpec): { operation: number; bytes: FieldWriter }[] {
   const all = [
@@ -152,16 +169,7 @@ function filesystems({ tmpfs = [], volumes = [] }: ProgramSpec): { operation: nu
       operation: Step.tmpfs,
       bytes: new FieldWriter().string(path).u64(BigInt(flags)).string(options),
     })),
-    ...volumes.map(({ disk, diskReadOnly, path, readOnly, subpath }) => ({
-      path,
-      operation: Step.volume,
-      bytes: new FieldWriter()
-        .u32(disk.bus)
-        .u32(disk.unit)
-        .u8((readOnly ? VolumeFlag.mountReadOnly : 0) | (diskReadOnly ? VolumeFlag.diskReadOnly : 0))
-        .string(path)
-        .string(subpath),
-    })),
+    ...volumes.map((volume) => ({ path: volume.path, ...volumeStep(volume) })),
   ];
   const depth = ({ path }: { path: string }): number => path.split('/').length;
   return all.sort((a, b) => depth(a) - depth(b));

@@ -128,11 +128,22 @@ export interface DiskRef {
   unit: number;
 }
 
+/** A filesystem that the guest mounts in place of a volume's disk, as mount(2) takes it. */
+export interface GuestFilesystem {
+  /** The same for all mounts of one volume; there are 64. */
+  number: number;
+  /** The volume's name, for messages. */
+  volume: string;
+  type: string;
+  device: string;
+  flags: number;
+  data: string;
+}
+
 /** A volume's filesystem, bound over a path. */
 export interface VolumeSpec {
-  disk: DiskRef;
-  /** All mounts of this disk are read-only: its filesystem is mounted read-only. */
-  diskReadOnly: boolean;
+  /** `diskReadOnly`: all mounts of this disk are read-only, and so its filesystem is mounted read-only. */
+  from: { disk: DiskRef; diskReadOnly: boolean } | { filesystem: GuestFilesystem };
   path: string;
   readOnly: boolean;
   /** The path in the volume that is bound; '': its root. */

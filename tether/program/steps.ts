@@ -31,6 +31,7 @@ export const Step = {
   initLayer: 30,
   card: 31,
   nameServers: 32,
+  guestMount: 33,
 } as const;
 
 /** Bits of a process's first byte. */
@@ -49,6 +50,8 @@ export const USUAL_SHM = 64 << 20;
 export const MAX_LIMITS = 64;
 export const MAX_FILES = 64;
 export const MAX_MOUNTS = 512;
+/** Volumes that have no disk. */
+export const MAX_GUEST_MOUNTS = 64;
 export const MAX_NICS = 16;
 /** SCSI controllers of a machine, and the units of each: vSphere's configuration maximums. */
 export const MAX_BUSES = 4;
@@ -68,3 +71,5 @@ export const UNLESS_LEASED = 'else:';
 /** Lists of modules in the boot image: those for the machine's devices, and those of the packet filter, which few containers have. */
 export const BOOT_MODULES = 'order';
 export const FILTER_MODULES = 'filter';
+/** Those of NFS, which a container with an NFS volume needs. */
+export const NFS_MODULES = 'nfs';

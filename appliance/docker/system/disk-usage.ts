@@ -142,6 +142,8 @@ async function containerUsage(sources: UsageSources, apiVersion: string, signal:
 async function volumeUsage({ volumes, volumeStore }: UsageSources, signal: AbortSignal): Promise<VolumeRow[]> {
   const rows: VolumeRow[] = [];
   for (const volume of volumes.list()) {
+    // Docker counts none that it mounts from elsewhere.
+    if (volume.mount !== undefined) continue;
     const Size = await volumeStore.usage(volume.name, signal).catch(() => -1);
     const RefCount = volumes.usersOf(volume.name).length;
     rows.push({ ...volumeView(volume, volumes.sourceOf(volume.name)), UsageData: { RefCount, Size } });

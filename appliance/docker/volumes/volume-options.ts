@@ -1,6 +1,7 @@
 /** Checks the drivers, options and names of volumes. */
 import { DEFAULT_STORE, type NewVolume } from '../../../port-layer/index.js';
-import { invalid, notFound, unsupported } from '../../../src/common/errors.js';
+import { invalid, notFound } from '../../../src/common/errors.js';
+import { guestMount, MOUNT_OPTIONS } from './mount-options.js';
 
 /** Two names for the same driver: Docker's name for its own, and what the engine's volumes really are. */
 export const DEFAULT_DRIVER = 'local';
@@ -12,8 +13,6 @@ const NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/;
 const CLONE_SOURCE = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*(@[a-zA-Z0-9][a-zA-Z0-9_.-]*)?$/;
 /** The limit of a file name. */
 const MAX_NAME = 255;
-/** Options of Docker's driver that mount something from elsewhere. The engine has only its own store. */
-const MOUNTED_ELSEWHERE = ['type', 'device', 'o'];
 const UNITS: Record<string, number> = { '': 1, k: 2 ** 10, m: 2 ** 20, g: 2 ** 30, t: 2 ** 40, p: 2 ** 50 };
 const MIB = 2 ** 20;
 
@@ -35,7 +34,9 @@ export function newVolume(
   checkName(name);
   const capacityBytes = capacity(name, chosen, options ?? {});
   const store = storeOf(name, options ?? {}, stores);
-  return { name, driver: chosen, options, labels, store, ...(capacityBytes === undefined ? {} : { capacityBytes }) };
+  const mount = chosen === DEFAULT_DRIVER ? guestMount(name, options ?? {}) : undefined;
+  const size = capacityBytes === undefined ? {} : { capacityBytes };
+  return { name, driver: chosen, options, labels, store, ...size, ...(mount === undefined ? {} : { mount }) };
 }
 
 /** What the option `Clone` names, `volume` or `volume@snapshot`; null without it. */
@@ -79,10 +80,8 @@ function capacity(name: string, driver: string, options: Record<string, string>)
         throw invalid(`create ${name}: invalid Clone: '${value}': it is the name of a volume, or volume@snapshot`);
     } else if (option === 'volumestore') {
       // See storeOf.
-    } else if (driver === DEFAULT_DRIVER && MOUNTED_ELSEWHERE.includes(given)) {
-      throw unsupported(
-        `create ${name}: option "${given}" is not implemented: a volume is a disk of its own, and nothing else can be mounted in its place`,
-      );
+    } else if (driver === DEFAULT_DRIVER && MOUNT_OPTIONS.includes(given)) {
+      // See guestMount.
     } else if (driver === DEFAULT_DRIVER) throw invalid(`create ${name}: invalid option: "${given}"`);
     else throw invalid(`create ${name}: bad driver value - ${given} is not a supported option`);
   }

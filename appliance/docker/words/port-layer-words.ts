@@ -102,7 +102,11 @@ export const WORDS: Words = {
   'volume.notFound': ({ volume }) => `get ${volume}: no such volume`,
   'volume.inUse': ({ volume }) => `remove ${volume}: volume is in use`,
   'volume.diskInUse': null,
+  'volume.memoryInUse': null,
   'volume.noStore': ({ store }) => `No volume store named (${store}) exists`,
+  'volume.notMounted': null,
+  'volume.noAddress': ({ volume, host, reason }) =>
+    `error while mounting volume '${volume}': failed to mount local volume: error resolving passed in network volume address: lookup ${host}: ${reason}`,
   'volume.tooMany': null,
   'volume.badCapacity': null,
   'volume.noRoom': null,
@@ -191,6 +195,8 @@ function containerNotStarted(reason: string): string {
   // The daemon makes the working directory itself, before it calls runc.
   const directory = /^mkdir (.*): not a directory$/i.exec(reason)?.[1];
   if (directory !== undefined) return `Cannot mkdir: ${directory} is not a directory`;
+  // Docker mounts volumes before it calls runc.
+  if (reason.startsWith('error while mounting volume ')) return reason;
   const hint = /^exec: .*: not a directory$/s.test(reason) ? MOUNT_HINT : '';
   return `${START_FAILED}${UNABLE}${reason}${hint}`;
 }

@@ -88,7 +88,7 @@ function padded(bitmap: Buffer, size: number): boolean {
 /** Blocks of a group that hold tables of groups. */
 function ownBlocks(state: Ext4State, start: number, size: number): number {
   let count = 0;
-  for (const run of state.groupRuns())
+  for (const run of state.groupRuns)
     count += Math.max(0, Math.min(run.start + run.count, start + size) - Math.max(run.start, start));
   return count;
 }

@@ -44,6 +44,8 @@ export async function checkExt4(disk: BlockReader): Promise<Ext4Verdict> {
   const raw = Buffer.from(await recovered.read(c.SUPER_OFFSET, c.SUPER_SIZE));
   if (!hasOurFeatures(raw) || raw.readUInt16LE(88) !== c.INODE_SIZE) {
     const problems = new Problems();
+    if (!(raw.readUInt32LE(92) & c.COMPAT_HAS_JOURNAL) && raw.readUInt32LE(224) !== 0)
+      problems.add('there is a journal, and the superblock says that there is none');
     await walkTree(filesystem, problems);
     return { problems: problems.list(), dirty, disk: recovered, metadata: null };
   }

@@ -40,10 +40,10 @@ export class Ext4State {
   readonly inodes = new Map<number, KnownInode>();
   /** Blocks of extended attributes, and how many inodes have each. */
   readonly attributes = new Map<number, number>();
-  /** Blocks with metadata: everything besides the content of files. */
+  /** Blocks with metadata: everything besides the content of files and what was never written. */
   readonly metadata: { start: number; count: number }[] = [];
-  /** How many of these, from the beginning, belong to block groups. */
-  groupMetadata = 0;
+  /** Blocks that belong to block groups themselves. */
+  readonly groupRuns: { start: number; count: number }[] = [];
   groups: Group[] = [];
   /** Inodes that were deleted while open: they are freed at the next mount. */
   readonly orphans = new Set<number>();
@@ -76,11 +76,6 @@ export class Ext4State {
         : `block ${wrong.block} belongs to ${what()}, and to something else too`,
     );
     return false;
-  }
-
-  /** Blocks that belong to groups themselves. */
-  groupRuns(): { start: number; count: number }[] {
-    return this.metadata.slice(0, this.groupMetadata);
   }
 
   takeMetadata(start: number, count: number, what: () => string): boolean {

@@ -39,6 +39,7 @@ export async function checkVmdk(file: BlockReader): Promise<VmdkVerdict> {
 async function checkTables(file: BlockReader, header: SparseHeader, problems: Problems): Promise<number> {
   const tables = Math.ceil(header.capacity / (GRAIN_SECTORS * GTES_PER_GT));
   const directory = await readDirectory(file, header.gdOffset, tables);
+  if (header.overHead * SECTOR > file.size) problems.add('its grains begin beyond the end of the file');
   const fileSectors = Math.floor(file.size / SECTOR);
   const meta: Run[] = [
     { at: 0, length: 1, what: 'the header' },

@@ -42,7 +42,9 @@ export async function readVmdkIdentity(file: BlockReader): Promise<{ identity: V
   const lines = bytes.toString('latin1', 0, end < 0 ? bytes.length : end).split(/\r?\n/);
   for (const key of SINGLE) {
     const pattern = new RegExp(`^\\s*${key}\\s*=`, 'i');
-    if (lines.filter((line) => pattern.test(line)).length > 1) throw invalid(`its descriptor has several ${key}`);
+    const count = lines.filter((line) => pattern.test(line)).length;
+    if (count > 1) throw invalid(`its descriptor has several ${key}`);
+    if (count === 0 && key === 'parentCID') throw invalid(`its descriptor has no ${key}`);
   }
   const { cid, parentCid, parentHint, createType } = decodeDescriptor(bytes);
   if (createType !== 'monolithicSparse') throw unsupported(`it is of the type "${createType}"`);

@@ -50,6 +50,7 @@ async function* batches(
  */
 export async function checkTablesFit(file: BlockReader): Promise<void> {
   const header = decodeHeader(await file.read(0, Math.min(file.size, SECTOR)), file.size);
+  if (header.overHead * SECTOR > file.size) throw invalid('its grains begin beyond the end of the file');
   const tables = Math.ceil(header.capacity / (GRAIN_SECTORS * GTES_PER_GT));
   const directory = await readDirectory(file, header.gdOffset, tables);
   const last = Math.floor(file.size / SECTOR) - TABLE_SECTORS;

@@ -52,6 +52,10 @@ const char *configure_nic(uint32_t index, const struct card *card) {
   return (void)index, length > 4000 ? "too long" : NULL;
 }
 void report_addresses(void) {}
+const char *mount_guest_volume(struct container *c, uint32_t number, const struct guest_mount *wanted) {
+  HOLDS(number < MAX_GUEST_MOUNTS);
+  return (void)c, strlen(wanted->volume) + strlen(wanted->type) + strlen(wanted->device) + strlen(wanted->data) > 4000 ? "too long" : NULL;
+}
 const char *leases_await(void) { return world_chance() % 64 == 0 ? "no server" : NULL; }
 char *leases_fill_in(const char *content) { return world_keep(strdup(content)); }
 const char *resolver_set(const struct container *c, char **servers) {
@@ -72,7 +76,7 @@ const char *setup_file(const char *path, int files, const char *name, bool read_
 const char *setup_bound(const char *source, const char *path, bool read_only) { return (void)source, (void)path, (void)read_only, NULL; }
 const char *setup_directory(const char *path) { return *path == 0 ? "none" : NULL; }
 const char *setup_volume(int volumes, uint32_t disk, const char *inside, const char *path, bool read_only) {
-  HOLDS(disk < MAX_DISKS);
+  HOLDS(disk < MAX_VOLUMES);
   return (void)volumes, (void)read_only, strlen(inside) + strlen(path) > 4000 ? "too long" : NULL;
 }
 const char *confine_mask(const char *path, int empty) { return (void)empty, *path == 0 ? "none" : NULL; }

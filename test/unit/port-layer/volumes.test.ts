@@ -58,6 +58,22 @@ describe('the disks of volumes', () => {
     expect(volumeDisks({ volumes }).map(({ readOnly }) => readOnly)).toEqual([false, true]);
   });
 
+  it('are not those that the guest mounts, of which only what is in memory is for one container', () => {
+    const mounted = (volume: string, type: 'tmpfs' | 'nfs'): VolumeMount => ({
+      ...mountOf(volume),
+      mount: { type, device: ':/x', flags: 0, data: '' },
+    });
+    const volumes = [mounted('m', 'tmpfs'), mounted('n', 'nfs'), mountOf('d')];
+    expect(volumeDisks({ volumes }).map(({ volume }) => volume)).toEqual(['d']);
+    const use = new VolumeUse(() => [user('1', 'running', ...volumes)]);
+    expect(() => use.check(user('2', 'created', mounted('n', 'nfs')).spec)).not.toThrow();
+    expect(() => use.check(user('2', 'created', mounted('m', 'tmpfs')).spec)).toThrow(
+      'a volume in memory is in that of one',
+    );
+    expect(use.mountedIn('n', '2')?.spec.id).toBe('1');
+    expect(use.mountedIn('n', '1')).toBeUndefined();
+  });
+
   it('have valid paths for any name', () => {
     expect(volumeDiskPath(CONFIG, 'A')).toMatch(/^store\/VIC\/a{32}\/volumes\/([0-9a-f]{64})\/\1\.vmdk$/);
     expect(volumeId('A')).not.toBe(volumeId('a'));
@@ -175,6 +191,20 @@ describe('volumes', () => {
     await again.remove('f');
     expect(await readdir(join(directory, `fast/VIC/${CONFIG.id}/volumes`))).toEqual([]);
     await expect(again.create({ ...named('x'), store: 'nope' })).rejects.toThrow("there is no volume store 'nope'");
+  });
+
+  it('need no disk when the guest mounts them', async () => {
+    const mount = { type: 'nfs' as const, device: ':/x', flags: 0, data: 'addr=10.0.0.1' };
+    const volumes = await make();
+    expect(await volumes.create({ ...named('n'), mount })).toMatchObject({ capacityBytes: 0, mount });
+    expect(await readdir(join(directory, root, 'volumes', volumeId('n')))).toEqual(['volume.json']);
+    const again = await make();
+    expect(again.placed(mountOf('n'))).toEqual({ ...mountOf('n'), mount });
+    expect(again.placeOf('n')).toBe('');
+    expect(await again.populate('n', { layer: null, path: '/etc' })).toBe(false);
+    await expect(again.usage('n')).rejects.toMatchObject({ kind: 'conflict' });
+    await again.remove('n');
+    expect(await readdir(join(directory, root, 'volumes'))).toEqual([]);
   });
 
   it('are found again, without leftovers of half-made or removed ones', async () => {

@@ -1,0 +1,101 @@
+/*
+ * See guest_mounts.h. The kernel waits minutes for a server, and some of its calls without end, so each is made by a child that is killed
+ * when its time is over: what waits for NFS can be killed.
+ */
+#include "guest_mounts.h"
+#include "leases.h"
+#include "system.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define MOUNT_MS 20000
+#define UNMOUNT_MS 5000
+#define FORCED_MS 2000
+#define KILLED_MS 1000
+
+/* Waits for a child to end. Its exit code, or -1 when the time is over. */
+static int ended_within(pid_t child, unsigned ms) {
+  uint64_t end = monotonic_ms() + ms;
+  int status;
+  for (unsigned pause = 1;; pause = pause < 50 ? pause * 2 : 50) {
+    pid_t found = waitpid(child, &status, WNOHANG);
+    if (found == child) return WIFEXITED(status) ? WEXITSTATUS(status) : EINTR;
+    if (found < 0 && errno != EINTR) return EINTR;
+    if (monotonic_ms() >= end) return -1;
+    sleep_ms(pause);
+  }
+}
+
+/* Does the work in a child. 0, or its errno: ETIMEDOUT when it took too long. */
+static int bounded(int (*work)(const void *about), const void *about, unsigned ms) {
+  pid_t child = fork();
+  if (child < 0) return errno;
+  if (child == 0) {
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    _exit(work(about));
+  }
+  int code = ended_within(child, ms);
+  if (code >= 0) return code;
+  kill(child, SIGKILL);
+  ended_within(child, KILLED_MS);
+  return ETIMEDOUT;
+}
+
+struct call {
+  const char *path;
+  const struct guest_mount *wanted;
+};
+
+static int do_mount(const void *about) {
+  const struct call *call = about;
+  const struct guest_mount *w = call->wanted;
+  return mount(w->device, call->path, w->type, w->flags, w->data) == 0 ? 0 : errno;
+}
+
+static int do_unmount(const void *about) {
+  int fd = open(about, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd >= 0) {
+    syncfs(fd); /* the container's own mounts of it may end later than this one */
+    close(fd);
+  }
+  return umount2(about, 0) == 0 ? 0 : errno;
+}
+
+/* What still waits for the server gets an error. */
+static int do_force(const void *about) { return umount2(about, MNT_FORCE | MNT_DETACH) == 0 ? 0 : errno; }
+
+const char *guest_mount_at(const char *path, const struct guest_mount *w) {
+  static char problem[900];
+  static bool loaded;
+  if (strncmp(w->type, "nfs", 3) == 0) {
+    const char *failed = leases_await(); /* it is reached by the container's networks */
+    if (failed != NULL) return failed;
+    if (!loaded) load_modules(NFS_MODULES);
+    loaded = true;
+  }
+  struct call call = {path, w};
+  int code = bounded(do_mount, &call, MOUNT_MS);
+  if (code == 0) return NULL;
+  errno = code;
+  char flags[32] = "";
+  if (w->flags != 0) snprintf(flags, sizeof flags, ", flags: 0x%llx", (unsigned long long)w->flags);
+  snprintf(problem, sizeof problem, "error while mounting volume '%.255s': failed to mount local volume: mount %.200s:%.100s%s%s%.200s: %s", w->volume, w->device, w->volume, flags, *w->data == 0 ? "" : ", data: ", w->data, cause());
+  return problem;
+}
+
+bool guest_unmount(const char *path) {
+  int code = bounded(do_unmount, path, UNMOUNT_MS);
+  if (code == 0) return true;
+  say("%s is not unmounted: %s", path, strerror(code));
+  bounded(do_force, path, FORCED_MS);
+  return false;
+}
