@@ -2,7 +2,7 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isEmbedded } from '../src/common/embedded-host.js';
-import { ownSpoolDirectory } from '../src/common/paths.js';
+import { FILES_SOCKET, ownSpoolDirectory } from '../src/common/paths.js';
 import { type ManagedObjectReference, PropertyWatcher, VimClient } from '../src/vim25/index.js';
 import type { VchConfig } from './config.js';
 import { DiskReaders } from './disks/disk-readers.js';
@@ -35,7 +35,8 @@ import { type StoreFiles, Volumes } from './storage/volumes.js';
 
 /** Connects to vSphere and finds everything that belongs to the virtual container host. @throws unavailable, unauthorized, VimFault */
 export async function openPortLayer(config: VchConfig): Promise<PortLayer> {
-  const client = await VimClient.connect(config.target);
+  const filesSocket = process.env[FILES_SOCKET];
+  const client = await VimClient.connect({ ...config.target, ...(filesSocket === undefined ? {} : { filesSocket }) });
   try {
     const datacenter = await findDatacenter(client, config.datacenter);
     await mkdir(config.channelDir, { recursive: true, mode: 0o711 });

@@ -1,15 +1,10 @@
 /** Makes an image from a container: one more layer on top of its image, and a configuration. */
-import { randomBytes } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import { rm } from 'node:fs/promises';
-import { join } from 'node:path';
 import { CaissonError, invalid } from '../../src/common/errors.js';
-import { chainId, sha256 } from '../../src/common/ids.js';
+import { sha256 } from '../../src/common/ids.js';
 import { parseConfig } from './image-config.js';
 import { DEPTH_EXCEEDED, LAYERS_MAX } from './manifest.js';
 import { DEFAULT_PLATFORM } from './platform.js';
 import { isDigest, joinReference, parseReference, type Reference, withDefaultTag } from './reference.js';
-import { spoolTar } from './spool-tar.js';
 import type { CommitOptions, Image } from './types.js';
 import type { ImageWork } from './work.js';
 
@@ -27,28 +22,24 @@ export function commitReference(repository: string, tag: string): Reference | nu
 /** Stores the layer, then the image. @throws invalid, insufficientResources, cancelled */
 export async function commitImage(context: ImageWork, options: CommitOptions): Promise<Image> {
   const { base, signal } = options;
-  const path = join(context.spoolDir, `commit-${randomBytes(8).toString('hex')}.tar`);
   try {
     return await context.holding(base.chainIds, async () => {
-      const { diffId, size } = await spoolTar(options.layer, path, context.room?.growing(true), signal);
-      const empty = size <= EMPTY_TAR;
-      const parent = base.chainIds.at(-1) ?? null;
-      const chain = chainId(parent, diffId);
-      // Docker, too, registers the layer before it checks whether it is empty.
-      if (base.chainIds.length >= LAYERS_MAX) throw new CaissonError('unavailable', DEPTH_EXCEEDED);
-      if (empty) return record(context, options, null);
-      return context.holding([chain], async () => {
-        await context.layers.write(
-          { chainId: chain, parent, diffId },
-          createReadStream(path, { highWaterMark: 1 << 20 }),
-          { verify: async () => undefined, ...(signal ? { signal } : {}) },
-        );
-        return record(context, options, diffId);
-      });
+      // While the container's files are still being read, what has come is written.
+      const layer = await context.layers.prepare(base.chainIds.at(-1) ?? null, options.layer, signal);
+      try {
+        // Docker, too, registers the layer before it checks whether it is empty.
+        if (base.chainIds.length >= LAYERS_MAX) throw new CaissonError('unavailable', DEPTH_EXCEEDED);
+        if (layer.tarSize <= EMPTY_TAR) return await record(context, options, null);
+        return await context.holding([layer.chainId], async () => {
+          await layer.publish();
+          return record(context, options, layer.diffId);
+        });
+      } finally {
+        await layer.discard();
+      }
     });
   } finally {
     options.layer.destroy();
-    await rm(path, { force: true });
   }
 }
 

@@ -10,6 +10,7 @@ import type { LayerStore, StorageReserve } from '../../port-layer/index.js';
 import { cancelled, messageOf } from '../../src/common/errors.js';
 import { shortId } from '../../src/common/ids.js';
 import { logger } from '../../src/common/log.js';
+import { roomyHeap } from '../../src/common/roomy-heap.js';
 import { Semaphore } from '../../src/common/semaphore.js';
 import { downloadBlob } from './blob-download.js';
 import { type LayerReader, readLayer } from './layer-reader.js';
@@ -79,6 +80,7 @@ export class LayerFetcher {
     if (missing.length > 0) this.room?.checkQuota(bytes);
     if (missing.length > 0) await this.room?.checkStorageQuota(bytes);
     const context = { ...options, signal };
+    const done = roomyHeap();
     // A failed pull returns only after the writes that it aborted have closed their files.
     const writes: Promise<void>[] = [];
     const downloads = missing.map((layer) => this.#download(layer.descriptor, context, options.progress));
@@ -110,6 +112,7 @@ export class LayerFetcher {
       const held = await Promise.allSettled(downloads);
       await Promise.all(held.map((lease) => (lease.status === 'fulfilled' ? lease.value.release() : undefined)));
       await Promise.allSettled(writes);
+      done();
     }
   }
 

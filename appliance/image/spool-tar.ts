@@ -1,36 +1,10 @@
-/** Keeps a tar in a file, because a layer's digest must be known before the layer is written. */
-import { createHash } from 'node:crypto';
+/** Keeps a tar in a file, because its digest must be known before it is used. */
 import { createWriteStream } from 'node:fs';
-import { type Readable, Transform } from 'node:stream';
+import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { type Grow, withoutRoom } from '../../port-layer/index.js';
-
-/** Passes bytes on, hashes and counts them. @param grow asked before more is passed on */
-export class Measured extends Transform {
-  readonly #hash = createHash('sha256');
-  /** Bytes so far. */
-  size = 0;
-
-  constructor(grow: Grow | undefined) {
-    super({
-      transform: (chunk: Buffer, _encoding, done) => {
-        this.#hash.update(chunk);
-        this.size += chunk.length;
-        if (grow === undefined) done(null, chunk);
-        else
-          grow(chunk.length).then(
-            () => done(null, chunk),
-            (error: Error) => done(error),
-          );
-      },
-    });
-  }
-
-  /** To be called once, at the end. */
-  digest(): string {
-    return `sha256:${this.#hash.digest('hex')}`;
-  }
-}
+import { Measured } from '../../src/common/measured.js';
+import { withRoomyHeap } from '../../src/common/roomy-heap.js';
 
 /**
  * Writes `tar` to the file at `path`, which the caller removes.
@@ -45,7 +19,7 @@ export async function spoolTar(
 ): Promise<{ diffId: string; size: number }> {
   const measured = new Measured(grow);
   const file = createWriteStream(path, { mode: 0o600, highWaterMark: 1 << 20 });
-  await pipeline(tar, measured, file, { signal }).catch((error: unknown) => {
+  await withRoomyHeap(() => pipeline(tar, measured, file, { signal })).catch((error: unknown) => {
     throw withoutRoom(error);
   });
   return { diffId: measured.digest(), size: measured.size };

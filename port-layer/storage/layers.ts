@@ -2,10 +2,12 @@
 import { randomBytes } from 'node:crypto';
 import { mkdir, rm } from 'node:fs/promises';
 import { join, posix } from 'node:path';
-import { Readable } from 'node:stream';
+import { pipeline, Readable } from 'node:stream';
 import { isKind, messageOf } from '../../src/common/errors.js';
-import { sha256 } from '../../src/common/ids.js';
+import { chainId as chainIdOf, sha256 } from '../../src/common/ids.js';
 import { logger } from '../../src/common/log.js';
+import { Measured } from '../../src/common/measured.js';
+import { roomyHeap } from '../../src/common/roomy-heap.js';
 import {
   applyLayer,
   type BlockReader,
@@ -26,7 +28,7 @@ import { LayerDisks } from './layer-disks.js';
 import { checkedTar } from './layer-tar.js';
 import { removeAside } from './remove-aside.js';
 import { type StorageReserve, withoutRoom } from './storage-reserve.js';
-import type { LayerInfo, LayerStore, LayerWriteOptions } from './types.js';
+import type { LayerInfo, LayerStore, LayerWriteOptions, PreparedLayer } from './types.js';
 
 const log = logger('storage');
 /** The layer under containers whose image has none: an empty filesystem. */
@@ -44,6 +46,20 @@ interface Writing {
   disk: string | null;
   /** Where its own disk is until it is stored; null if it has none. */
   spool: string | null;
+}
+
+/** @param disk the layer whose disk it uses: its own, or one below it */
+function infoOf(
+  layer: { chainId: string; parent: string | null; diffId: string },
+  disk: string,
+  { size, recipe }: LayerResult,
+): LayerInfo {
+  return {
+    ...layer,
+    size,
+    ...(disk === layer.chainId ? {} : { disk }),
+    ...(recipe === null ? {} : { recipe: { version: RECIPE_VERSION, ...recipe } }),
+  };
 }
 
 /** The storage component's image side. */
@@ -187,12 +203,63 @@ export class Layers implements LayerStore {
       if (disk === layer.chainId) writing.spool = spool;
       options.applied?.();
     };
+    const done = roomyHeap();
     const stored = this.writeNew(layer, tar, spool, { ...options, applied }).finally(async () => {
+      done();
       this.writing.delete(layer.chainId);
       for (const path of [spool, ...Object.values(recipeFiles(spool))]) await rm(path, { force: true });
     });
     const writing: Writing = { stored, disk: null, spool: null };
     this.writing.set(layer.chainId, writing);
+    return stored;
+  }
+
+  async prepare(parent: string | null, tar: Readable, signal?: AbortSignal): Promise<PreparedLayer> {
+    // Its own id is not known yet, so what would be derived from that is random.
+    const seed = randomBytes(32).toString('hex');
+    const spool = join(this.spoolDir, `new-${seed.slice(0, 16)}.vmdk`);
+    const done = roomyHeap();
+    const discard = async (): Promise<void> => {
+      done();
+      for (const path of [spool, ...Object.values(recipeFiles(spool))]) await rm(path, { force: true });
+    };
+    try {
+      const hashed = new Measured();
+      // Errors on either side reach the reader.
+      pipeline(tar, hashed, () => undefined);
+      const result = await this.apply({ chainId: seed, parent }, hashed, spool, {
+        verify: async () => undefined,
+        ...(signal ? { signal } : {}),
+      });
+      const diffId = hashed.digest();
+      const chainId = chainIdOf(parent, diffId);
+      const publish = (): Promise<LayerInfo> =>
+        this.publishPrepared({ chainId, parent, diffId }, result, spool, signal);
+      return { chainId, diffId, tarSize: hashed.size, publish, discard };
+    } catch (error) {
+      await discard();
+      throw error;
+    } finally {
+      tar.destroy();
+    }
+  }
+
+  private publishPrepared(
+    layer: { chainId: string; parent: string | null; diffId: string },
+    result: LayerResult,
+    spool: string,
+    signal: AbortSignal | undefined,
+  ): Promise<LayerInfo> {
+    const { chainId, parent } = layer;
+    const known = this.layers.get(chainId);
+    if (known !== undefined) return Promise.resolve(known);
+    const running = this.writing.get(chainId);
+    if (running !== undefined) return running.stored;
+    const disk = result.unchanged && parent !== null ? this.diskLayer(parent) : chainId;
+    const stored = this.store(infoOf(layer, disk, result), spool, undefined, signal).finally(() =>
+      this.writing.delete(chainId),
+    );
+    this.writing.set(chainId, { stored, disk, spool: disk === chainId ? spool : null });
     return stored;
   }
 
@@ -205,16 +272,10 @@ export class Layers implements LayerStore {
     const { chainId, parent } = layer;
     const below = parent === null || this.layers.has(parent) ? undefined : this.writing.get(parent);
     try {
-      const { size, unchanged, recipe } = await this.apply(layer, tar, spool, options);
-      const disk = unchanged && parent !== null ? this.diskLayer(parent) : chainId;
+      const result = await this.apply(layer, tar, spool, options);
+      const disk = result.unchanged && parent !== null ? this.diskLayer(parent) : chainId;
       options.applied(disk);
-      const info = {
-        ...layer,
-        size,
-        ...(disk === chainId ? {} : { disk }),
-        ...(recipe === null ? {} : { recipe: { version: RECIPE_VERSION, ...recipe } }),
-      };
-      return await this.store(info, spool, below, options.signal);
+      return await this.store(infoOf(layer, disk, result), spool, below, options.signal);
     } catch (error) {
       // A failure below is the cause of this one.
       await below?.stored;
@@ -384,7 +445,11 @@ export class Layers implements LayerStore {
           : (start, end) => datastore.get(`${directory}/${REPLACED}`, { start, end, signal }),
     };
     const chain = await VmdkChain.open(await this.diskOf(chainId), (path) => this.openDisk(path));
-    return checkedTar(layer, source, chain, this.use(chainId));
+    const [release, done] = [this.use(chainId), roomyHeap()];
+    return checkedTar(layer, source, chain, () => {
+      release();
+      done();
+    });
   }
 
   async delete(chainId: string): Promise<void> {

@@ -39,6 +39,12 @@ export interface LayerStore {
     tar: Readable,
     options: LayerWriteOptions,
   ): Promise<LayerInfo>;
+  /**
+   * Writes a layer whose digest is known only at its end. It is not in the store before it is published.
+   * @param parent a stored layer, which the caller keeps
+   * @throws like `write`; nothing is left then
+   */
+  prepare(parent: string | null, tar: Readable, signal?: AbortSignal): Promise<PreparedLayer>;
   /** Bytes of a layer's tar; null if an earlier version stored the layer, so that only `newTar` gives one. @throws notFound */
   tarSize(chainId: string): number | null;
   /**
@@ -54,6 +60,18 @@ export interface LayerStore {
   newTar(chainId: string, signal?: AbortSignal): Promise<Readable>;
   /** @throws conflict while another layer or a container is based on it */
   delete(chainId: string): Promise<void>;
+}
+
+/** A layer that is complete, but not in the store. */
+export interface PreparedLayer {
+  readonly chainId: string;
+  readonly diffId: string;
+  /** Bytes of its tar. */
+  readonly tarSize: number;
+  /** @throws like `LayerStore.write` */
+  publish(): Promise<LayerInfo>;
+  /** Removes what is left of it here; to be called in any case. */
+  discard(): Promise<void>;
 }
 
 /** What the guest mounts in place of a volume's disk, as mount(2) takes it. */

@@ -20,6 +20,8 @@ export interface InstancePaths {
   readonly moreDatastores?: readonly { name: string; directory: string }[];
   /** Sockets and pid files; lost at reboot. Kept short: a unix socket path holds 107 bytes. */
   readonly runDir: string;
+  /** Where hostd gives and takes the datastore's files without TLS, for the endpoints. */
+  readonly filesSocket: string;
   /** `{url, thumbprint, pid}` of the running hostd. */
   readonly hostdFile: string;
   /** `{pid, startTime}` of the process that keeps hostd running. */
@@ -40,6 +42,7 @@ export function instancePaths(stateDir: string): InstancePaths {
     stateDir,
     datastoreDir: join(stateDir, 'datastore1'),
     runDir,
+    filesSocket: join(runDir, 'files.sock'),
     hostdFile: join(stateDir, 'hostd.json'),
     supervisorFile: join(runDir, 'supervisor.json'),
     credentialsFile: join(stateDir, 'credentials.json'),
@@ -83,6 +86,9 @@ export function spoolDirectory(vchId: string): string {
   if (!/^[0-9a-f]{1,64}$/.test(vchId)) throw invalid(`'${vchId}' is not the id of a virtual container host`);
   return join(cacheDirectory(), 'spool', vchId);
 }
+
+/** The environment variable that tells an endpoint the path of {@link InstancePaths.filesSocket}. */
+export const FILES_SOCKET = 'CAISSON_FILES_SOCKET';
 
 /** The environment variable that tells an endpoint its spool directory. */
 export const OWN_SPOOL = 'CAISSON_SPOOL';

@@ -5,7 +5,7 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import { chmod, chown, mkdir, readFile, rm } from 'node:fs/promises';
 import { EMBEDDED_VENDOR } from '../common/embedded-host.js';
-import { conflict } from '../common/errors.js';
+import { conflict, messageOf } from '../common/errors.js';
 import { logger } from '../common/log.js';
 import type { InstancePaths } from '../common/paths.js';
 import { identify } from '../common/process-id.js';
@@ -20,8 +20,9 @@ import type { RunsMachines } from './inventory/host/runs-machines.js';
 import { type HostSwitch, Inventory } from './inventory/inventory.js';
 import type { VmRuntime } from './runtime.js';
 import { hostCertificate } from './server/certificate.js';
+import { type AnswerFile, FileSocket } from './server/file-socket.js';
 import { removeLeftUploads } from './server/uploads.js';
-import { VimServer } from './server/vim-server.js';
+import { answerFile, VimServer } from './server/vim-server.js';
 import { AuthorizationManager } from './services/authorization-manager.js';
 import { HostLocalAccountManager } from './services/host-local-account-manager.js';
 import { ServiceInstance } from './services/service-instance.js';
@@ -107,6 +108,9 @@ export async function startHostd(options: {
   );
   inventory.registry.add(new HostLocalAccountManager(accounts, (user) => sessions.endAllOf(user)));
   await inventory.load();
+  const files = await listenForFiles(paths, (request, response, known) =>
+    answerFile(inventory, sessions, request, response, known),
+  );
   const isMachines = (path: string): boolean =>
     inventory.machines.withUnfinished().some(({ directory }) => directory === path);
   for (const { directory } of datastorePlaces(paths)) {
@@ -130,9 +134,21 @@ export async function startHostd(options: {
       await rm(paths.hostdFile, { force: true });
       sessions.close();
       await server.close();
+      await files?.close();
       inventory.release();
     },
   };
+}
+
+/** Null where it is not possible: then endpoints use HTTPS. */
+async function listenForFiles(paths: InstancePaths, answer: AnswerFile): Promise<FileSocket | null> {
+  try {
+    await mkdir(paths.runDir, { recursive: true, mode: 0o711 });
+    return await FileSocket.listen(paths.filesSocket, answer);
+  } catch (error) {
+    log.warn({ err: messageOf(error) }, 'endpoints move files over HTTPS: no socket for them');
+    return null;
+  }
 }
 
 async function refuseTwice(paths: InstancePaths): Promise<void> {

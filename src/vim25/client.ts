@@ -29,6 +29,8 @@ export interface ConnectOptions {
   password: string;
   /** SHA-1 of the server's certificate, `AB:CD:…`; without it the system's authorities decide. */
   thumbprint?: string;
+  /** A socket of this machine at which the server has the datastore's files too. Without an answer there, HTTPS is used. */
+  filesSocket?: string;
   /** Cancels the attempt to connect; it has no effect on later logins. */
   signal?: AbortSignal;
 }
@@ -53,7 +55,7 @@ export class VimClient implements VimCalls {
 
   /** Connects and logs in. @throws invalid for a bad URL, unavailable, unauthorized (a {@link VimFault} InvalidLogin) */
   static async connect(options: ConnectOptions): Promise<VimClient> {
-    const transport = new Transport(options.url, options.thumbprint);
+    const transport = new Transport(options.url, options.thumbprint, options.filesSocket);
     const client = new VimClient(transport, await SoapService.open(transport), options);
     const { signal } = options;
     try {

@@ -1,5 +1,11 @@
 /** One SOAP or file exchange over HTTPS: keep-alive, session cookie, operation id, timeouts, cancellation. */
-import type { ClientRequest, IncomingMessage, OutgoingHttpHeaders } from 'node:http';
+import {
+  Agent,
+  type ClientRequest,
+  type IncomingMessage,
+  type OutgoingHttpHeaders,
+  request as plainRequest,
+} from 'node:http';
 import { request } from 'node:https';
 import { finished, type Readable } from 'node:stream';
 import { CaissonError, cancelled, errnoOf, invalid, unavailable } from '../common/errors.js';
@@ -8,6 +14,8 @@ import { PinnedAgent } from './pinned-agent.js';
 
 const MAX_ANSWER = 256 * 1024 * 1024;
 const IDLE_TIMEOUT_MS = 120_000;
+/** Paths of the datastore's files. */
+const FILES = '/folder/';
 
 /** Options of one exchange. */
 export interface ExchangeOptions {
@@ -24,13 +32,21 @@ export interface ExchangeOptions {
 export class Transport {
   private readonly agent: PinnedAgent;
   private readonly url: URL;
+  private readonly files: { socketPath: string; agent: Agent } | null;
   private cookie: string | undefined;
 
-  /** @throws invalid unless the URL is https */
-  constructor(url: string, thumbprint: string | undefined) {
+  /**
+   * @param filesSocket a socket of this machine at which the server also answers for files
+   * @throws invalid unless the URL is https
+   */
+  constructor(url: string, thumbprint: string | undefined, filesSocket?: string) {
     if (!URL.canParse(url) || new URL(url).protocol !== 'https:') throw invalid(`'${url}' is not an https URL`);
     this.url = new URL(url);
     this.agent = new PinnedAgent(thumbprint);
+    this.files =
+      filesSocket === undefined
+        ? null
+        : { socketPath: filesSocket, agent: new Agent({ keepAlive: true, maxSockets: 256, scheduling: 'lifo' }) };
   }
 
   /** Path of the SOAP service, e.g. `/sdk`. */
@@ -43,15 +59,26 @@ export class Transport {
    * @throws unavailable, cancelled
    */
   async exchange(options: ExchangeOptions): Promise<IncomingMessage> {
+    if (this.files !== null && this.cookie !== undefined && options.path.startsWith(FILES)) {
+      try {
+        return await this.atMostTwice(options, this.files);
+      } catch (error) {
+        if (!(error instanceof NoConnection)) throw error;
+      }
+    }
+    return this.atMostTwice(options, null);
+  }
+
+  private async atMostTwice(options: ExchangeOptions, socket: Transport['files']): Promise<IncomingMessage> {
     try {
-      return await this.once(options);
+      return await this.once(options, socket);
     } catch (error) {
       if (!(error instanceof StaleConnection)) throw error;
-      return this.once(options);
+      return this.once(options, socket);
     }
   }
 
-  private once(options: ExchangeOptions): Promise<IncomingMessage> {
+  private once(options: ExchangeOptions, socket: Transport['files']): Promise<IncomingMessage> {
     const { signal, body } = options;
     const operation = currentOperation();
     return new Promise((resolve, reject) => {
@@ -61,18 +88,34 @@ export class Transport {
         return;
       }
       let answer: IncomingMessage | undefined;
-      const outgoing = request({
-        host: this.url.hostname.replace(/^\[|\]$/g, ''),
-        port: this.url.port === '' ? 443 : Number(this.url.port),
+      const common = {
         method: options.method,
         path: options.path,
-        agent: this.agent,
         timeout: options.idleTimeoutMs ?? IDLE_TIMEOUT_MS,
         headers: {
           ...options.headers,
           ...(this.cookie === undefined ? {} : { cookie: this.cookie }),
           ...(operation === undefined ? {} : { 'vim25-operationid': operation }),
         },
+      };
+      const outgoing =
+        socket === null
+          ? request({
+              ...common,
+              host: this.url.hostname.replace(/^\[|\]$/g, ''),
+              port: this.url.port === '' ? 443 : Number(this.url.port),
+              agent: this.agent,
+            })
+          : plainRequest({ ...common, ...socket });
+      // Nothing of a body is given away before there is a connection, so that without one it can be sent elsewhere.
+      let connected = false;
+      outgoing.once('socket', (stream) => {
+        const begin = (): void => {
+          connected = true;
+          if (isStream(body)) body.pipe(outgoing);
+        };
+        if (stream.connecting) stream.once('connect', begin);
+        else begin();
       });
       // A request without a socket reports its end only when it gets one, so do it now.
       const abort = (): void => {
@@ -86,6 +129,7 @@ export class Transport {
       outgoing.on('close', () => signal?.removeEventListener('abort', abort));
       outgoing.on('error', (error) => {
         if (error instanceof CaissonError) reject(error);
+        else if (socket !== null && !connected) reject(new NoConnection(this.url, error));
         else if (isStale(outgoing, error, answer) && !isStream(body)) reject(new StaleConnection(this.url, error));
         else reject(unavailable(`cannot reach ${this.url.host}: ${error.message}`, error));
       });
@@ -108,14 +152,15 @@ export class Transport {
           outgoing.destroy(unavailable(`${options.method} ${options.path} broke off: ${error.message}`, error));
         }
       });
-      outgoing.on('close', () => body.destroy());
+      outgoing.on('close', () => {
+        if (connected || socket === null) body.destroy();
+      });
       // An error status before the end of the body is a refusal, so the rest need not be sent.
       outgoing.on('response', (head) => {
         if (outgoing.writableFinished || (head.statusCode ?? 0) < 300) return;
         body.destroy();
         head.on('close', () => outgoing.destroy());
       });
-      body.pipe(outgoing);
     });
   }
 
@@ -126,6 +171,14 @@ export class Transport {
 
   close(): void {
     this.agent.destroy();
+    this.files?.agent.destroy();
+  }
+}
+
+/** Nothing was sent, because there was no connection. */
+class NoConnection extends CaissonError {
+  constructor(url: URL, cause: Error) {
+    super('unavailable', `cannot reach ${url.host}: ${cause.message}`, { cause });
   }
 }
 

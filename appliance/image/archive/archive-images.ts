@@ -1,31 +1,24 @@
 /** The images that an archive says it has: Docker's `manifest.json`, or else the index of an OCI layout. */
 import { z } from 'zod';
-import { invalid, unsupported } from '../../../src/common/errors.js';
+import { invalid } from '../../../src/common/errors.js';
 import { GoJsonError, goType, readGoJson } from '../../../src/common/go-json.js';
 import { checkImage, type Manifest, parseManifest } from '../manifest.js';
 import { formatPlatform, hostPlatform, type Platform, platformMatch, platformOf } from '../platform.js';
 import { isDigest } from '../reference.js';
 import { digestLike } from '../registry-client.js';
+import type { ArchivedImage } from './archived-image.js';
+import { legacyImages } from './legacy-images.js';
 import type { ArchiveMembers } from './members.js';
 
 type ImageManifest = Manifest & { kind: 'image' };
 
 const DOCUMENT_MAX = 16 * 1024 * 1024;
+/** Images and tags together. */
+const IMAGES_MAX = 10_000;
 /** How deep indexes may be nested. */
 const INDEX_DEPTH = 4;
 /** How well an entry without a platform fits: worse than any that names a suitable one. */
 const UNNAMED = 0.1;
-
-/** An image in an archive. Names are those of files in it. */
-export interface ArchivedImage {
-  config: string;
-  /** Lowest first. Each may be compressed. */
-  layers: string[];
-  /** Tags that it shall have, as the archive words them. */
-  tags: string[];
-  /** The id of the image that it was committed from. */
-  parent?: string;
-}
 
 const list = z.array(z.string()).nullish();
 /** moby `image/tarexport/tarexport.go`, `manifestItem`. */
@@ -54,15 +47,27 @@ const REF_NAME = 'org.opencontainers.image.ref.name';
 
 /**
  * @param platform which image to take of those that differ only in that; the default is the host's
- * @throws invalid, unsupported; notFound for files that are missing
+ * @throws invalid, unsupported; notFound for files that are missing; cancelled
  */
-export async function imagesIn(members: ArchiveMembers, platform?: Platform): Promise<ArchivedImage[]> {
+export async function imagesIn(
+  members: ArchiveMembers,
+  platform?: Platform,
+  signal?: AbortSignal,
+): Promise<ArchivedImage[]> {
+  const images = await allImages(members, platform, signal);
+  if (images.reduce((sum, { tags }) => sum + 1 + tags.length, 0) > IMAGES_MAX)
+    throw invalid(`the archive has more than ${IMAGES_MAX} images and tags`);
+  return images;
+}
+
+async function allImages(
+  members: ArchiveMembers,
+  platform: Platform | undefined,
+  signal: AbortSignal | undefined,
+): Promise<ArchivedImage[]> {
   if (members.find('manifest.json') !== null) return dockerImages(members);
   if (members.find('index.json') !== null) return ociImages(members, platform ?? hostPlatform());
-  if (members.find('repositories') !== null)
-    throw unsupported(
-      'the archive was made by Docker before 1.10, which is not supported: save the image again with a newer version',
-    );
+  if (members.names().some((name) => name.endsWith('/layer.tar'))) return legacyImages(members, signal);
   throw invalid('the archive has no image: there is neither a manifest.json nor an index.json in it');
 }
 
@@ -70,7 +75,7 @@ async function dockerImages(members: ArchiveMembers): Promise<ArchivedImage[]> {
   const text = (await members.text('manifest.json', DOCUMENT_MAX)).toString('utf8');
   try {
     return (readGoJson(text, manifestSchema) ?? []).map((item) => ({
-      config: item?.Config ?? '',
+      config: { file: item?.Config ?? '' },
       layers: item?.Layers ?? [],
       tags: item?.RepoTags ?? [],
       ...(item?.Parent ? { parent: item.Parent } : {}),
@@ -85,7 +90,9 @@ async function ociImages(members: ArchiveMembers, platform: Platform): Promise<A
   const groups = new Map<string, IndexEntry[]>();
   for (const entry of readIndex(await members.text('index.json', DOCUMENT_MAX))) {
     const group = nameOf(entry) ?? entry.digest;
-    groups.set(group, [...(groups.get(group) ?? []), entry]);
+    const others = groups.get(group);
+    if (others === undefined) groups.set(group, [entry]);
+    else others.push(entry);
   }
   const byConfig = new Map<string, ArchivedImage>();
   for (const entries of groups.values()) {
@@ -103,7 +110,7 @@ async function ociImages(members: ArchiveMembers, platform: Platform): Promise<A
 }
 
 const archived = (manifest: ImageManifest, name: string | null): ArchivedImage => ({
-  config: blobName(manifest.config.digest),
+  config: { file: blobName(manifest.config.digest) },
   layers: manifest.layers.map(({ digest }) => blobName(digest)),
   tags: name === null ? [] : [name],
 });

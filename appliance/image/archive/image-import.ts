@@ -1,13 +1,8 @@
 /** Makes an image of a root filesystem's archive (`docker import`). */
-import { randomBytes } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import { rm } from 'node:fs/promises';
-import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { sha256 } from '../../../src/common/ids.js';
 import { parseConfig } from '../image-config.js';
 import { DEFAULT_PLATFORM, type Platform } from '../platform.js';
-import { spoolTar } from '../spool-tar.js';
 import type { Image, ImportOptions } from '../types.js';
 import type { ImageWork } from '../work.js';
 
@@ -22,16 +17,11 @@ export async function importImage(
   options: ImportOptions & { signal: AbortSignal },
 ): Promise<Image> {
   const { signal } = options;
-  const path = join(work.spoolDir, `import-${randomBytes(8).toString('hex')}.tar`);
+  const layer = await work.layers.prepare(null, tar, signal);
+  const { chainId, diffId } = layer;
   try {
-    const { diffId } = await spoolTar(tar, path, work.room?.growing(true), signal);
-    return await work.holding([diffId], async () => {
-      // The chain id of a lowest layer is its own digest.
-      await work.layers.write(
-        { chainId: diffId, parent: null, diffId },
-        createReadStream(path, { highWaterMark: 1 << 20 }),
-        { verify: async () => undefined, signal },
-      );
+    return await work.holding([chainId], async () => {
+      await layer.publish();
       const rawConfig = documentOf(options, diffId);
       const id = `sha256:${sha256(rawConfig)}`;
       return work.exclusive(async () => {
@@ -41,8 +31,7 @@ export async function importImage(
       });
     });
   } finally {
-    tar.destroy();
-    await rm(path, { force: true });
+    await layer.discard();
   }
 }
 

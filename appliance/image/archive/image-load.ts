@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { CaissonError, invalid } from '../../../src/common/errors.js';
 import { sha256 } from '../../../src/common/ids.js';
+import { withRoomyHeap } from '../../../src/common/roomy-heap.js';
 import { checkConfig, parseConfig } from '../image-config.js';
 import { chainIdsOf, type ImageStore } from '../image-store.js';
 import { readLayer } from '../layer-reader.js';
@@ -13,7 +14,8 @@ import { layerProgress, ProgressMeter } from '../progress.js';
 import { familiarString, parseReference, type Reference } from '../reference.js';
 import type { Image, ImageConfig, LoadOptions } from '../types.js';
 import type { ImageWork } from '../work.js';
-import { type ArchivedImage, imagesIn } from './archive-images.js';
+import { imagesIn } from './archive-images.js';
+import type { ArchivedImage } from './archived-image.js';
 import { ArchiveMembers, type Member } from './members.js';
 
 /** What of an archive is to be stored. */
@@ -38,13 +40,18 @@ export async function loadImages(
 ): Promise<void> {
   const { signal, platform } = options;
   const directory = join(work.spoolDir, `load-${randomBytes(8).toString('hex')}`);
-  const grow = work.room?.growing(false) ?? (async () => undefined);
-  const members = await ArchiveMembers.read(tar, directory, grow, signal);
+  const { room } = work;
+  const limits = {
+    grow: room?.growing(false) ?? (async () => undefined),
+    // A file larger than all images may be is no layer that can be stored.
+    largest: room?.quota?.most ?? Number.POSITIVE_INFINITY,
+  };
+  const members = await withRoomyHeap(() => ArchiveMembers.read(tar, directory, limits, signal));
   try {
     const unnamed: string[] = [];
     let named = 0;
     const stored = new Map<string, string | undefined>();
-    for (const archived of await imagesIn(members, platform)) {
+    for (const archived of await imagesIn(members, platform, signal)) {
       const image = await loadImage({ work, members, options, signal }, archived);
       if (image === null) continue;
       if (archived.tags.length === 0) unnamed.push(image.id);
@@ -64,7 +71,8 @@ export async function loadImages(
 /** Null for an image of another platform than the one asked for. */
 async function loadImage(loading: Loading, archived: ArchivedImage): Promise<Image | null> {
   const { work, members, options, signal } = loading;
-  const rawConfig = await members.text(archived.config, CONFIG_SIZE_MAX);
+  const rawConfig =
+    'made' in archived.config ? archived.config.made : await members.text(archived.config.file, CONFIG_SIZE_MAX);
   const config = parseConfig(rawConfig);
   checkConfig(config);
   if ((config.os || 'linux') !== 'linux') throw invalid(`cannot load ${config.os} image on linux`);

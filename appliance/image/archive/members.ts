@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { finished } from 'node:stream/promises';
 import { type Grow, type TarEntry, TarReader, withoutRoom } from '../../../port-layer/index.js';
-import { invalid, notFound } from '../../../src/common/errors.js';
+import { insufficientResources, invalid, notFound } from '../../../src/common/errors.js';
 
 /** An image of 125 layers has some 400 entries. */
 const MAX_ENTRIES = 100_000;
@@ -22,6 +22,14 @@ export interface Member {
   size: number;
 }
 
+/** What an archive may take. */
+export interface MemberLimits {
+  /** Asked before more is written. */
+  grow: Grow;
+  /** Bytes of one file. */
+  largest: number;
+}
+
 /** An archive's files by name. Must be closed, which removes them. */
 export class ArchiveMembers {
   /** Names have one character per byte, without `.`, `..` and slashes at the ends. */
@@ -29,22 +37,38 @@ export class ArchiveMembers {
   /** Targets of links: relative to the root of the archive. */
   private readonly links = new Map<string, string>();
 
-  private constructor(private readonly directory: string) {}
+  /** So far. */
+  private entries = 0;
+
+  private constructor(
+    private readonly directory: string,
+    private readonly limits: MemberLimits,
+  ) {}
+
+  /** Bytes that a file of an image may have when it is unpacked. */
+  get largest(): number {
+    return this.limits.largest;
+  }
 
   /**
    * Unpacks an uncompressed tar.
    * @param directory is made, and must not exist
-   * @param grow asked before more is written
+   * @param limits asked before anything is written
    * @throws invalid for a bad tar, insufficientResources, cancelled
    */
-  static async read(tar: Readable, directory: string, grow: Grow, signal?: AbortSignal): Promise<ArchiveMembers> {
-    const members = new ArchiveMembers(directory);
+  static async read(
+    tar: Readable,
+    directory: string,
+    limits: MemberLimits,
+    signal?: AbortSignal,
+  ): Promise<ArchiveMembers> {
+    const members = new ArchiveMembers(directory, limits);
     await mkdir(directory, { mode: 0o700 });
     try {
       const reader = new TarReader(tar);
       for (let entry = await reader.next(); entry !== null; entry = await reader.next()) {
         signal?.throwIfAborted();
-        await members.add(entry, reader, grow);
+        await members.add(entry, reader);
       }
       return members;
     } catch (error) {
@@ -53,11 +77,11 @@ export class ArchiveMembers {
     }
   }
 
-  private async add(entry: TarEntry, reader: TarReader, grow: Grow): Promise<void> {
+  private async add(entry: TarEntry, reader: TarReader): Promise<void> {
     const name = inside(entry.name);
     if (name === null) throw invalid(`invalid entry name ${JSON.stringify(toText(entry.name))}`);
-    if (this.files.size + this.links.size >= MAX_ENTRIES)
-      throw invalid(`the archive has more than ${MAX_ENTRIES} entries`);
+    // Also those that leave nothing: there may be any number of them in a small compressed archive.
+    if (++this.entries > MAX_ENTRIES) throw invalid(`the archive has more than ${MAX_ENTRIES} entries`);
     this.files.delete(name);
     this.links.delete(name);
     if (entry.type === 'symlink' || entry.type === 'link') {
@@ -65,12 +89,17 @@ export class ArchiveMembers {
       const target = inside(`${from}/${entry.linkName}`);
       // A link that leads out leads nowhere; Docker fails when it opens the file.
       if (target !== null) this.links.set(name, target);
-    } else if (entry.type === 'file') this.files.set(name, await this.unpack(entry, reader, grow));
+    } else if (entry.type === 'file') this.files.set(name, await this.unpack(entry, reader));
   }
 
-  private async unpack(entry: TarEntry, reader: TarReader, grow: Grow): Promise<Member> {
+  private async unpack(entry: TarEntry, reader: TarReader): Promise<Member> {
     if (entry.parts !== null) throw invalid('the archive has a sparse file, which no image archive needs');
-    const path = join(this.directory, String(this.files.size + this.links.size));
+    const { grow, largest } = this.limits;
+    if (entry.size > largest)
+      throw insufficientResources(
+        `${toText(entry.name)} in the archive has ${entry.size} bytes, more than all images may have (${largest})`,
+      );
+    const path = join(this.directory, String(this.entries));
     const file = createWriteStream(path, { mode: 0o600, flags: 'w', highWaterMark: 1 << 20 });
     const written = finished(file);
     written.catch(() => undefined);
@@ -85,6 +114,11 @@ export class ArchiveMembers {
       await written;
     }
     return { path, size: entry.size };
+  }
+
+  /** Of all files. */
+  names(): string[] {
+    return [...this.files.keys()];
   }
 
   /** The file of that name; links are followed. Null if there is none. @throws invalid for a name that leads out of the archive */

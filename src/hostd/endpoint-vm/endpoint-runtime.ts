@@ -100,6 +100,7 @@ export class EndpointRuntime implements VmRuntime {
       readable: await this.readable,
       users: this.users,
       netns,
+      filesSocket: this.paths.filesSocket,
       hangMs: this.hangMs,
       plugCard: (nic) => this.virtualSwitch.plugEndpointCard(vm.moid, nic),
       unplugCard: async (nic) => this.virtualSwitch.unplugEndpointCard(vm.moid, nic),

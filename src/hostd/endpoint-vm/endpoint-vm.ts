@@ -3,7 +3,7 @@ import { chown, open, rm, rmdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { unsupported } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
-import { OWN_SPOOL } from '../../common/paths.js';
+import { FILES_SOCKET, OWN_SPOOL } from '../../common/paths.js';
 import {
   ended,
   identify,
@@ -45,6 +45,8 @@ export interface EndpointPlace {
   users: VchUsers;
   /** Path of its network namespace. */
   netns: string;
+  /** Where hostd serves files. */
+  filesSocket: string;
   /** A process that is silent for so long, in ms, hangs. */
   hangMs: number;
   /** Adds a card to its namespace. @throws notFound for an unknown port group, internal; nothing is left of it then */
@@ -121,7 +123,12 @@ export class EndpointVm implements RunningVm {
         output: output.fd,
         beats: beats.descriptors,
         watch: { files: this.beats, hangMs: place.hangMs },
-        env: { CAISSON_GUESTINFO: this.keysFile, CAISSON_VM_UUID: vm.uuid, [OWN_SPOOL]: spool.path },
+        env: {
+          CAISSON_GUESTINFO: this.keysFile,
+          CAISSON_VM_UUID: vm.uuid,
+          [OWN_SPOOL]: spool.path,
+          [FILES_SOCKET]: place.filesSocket,
+        },
       };
       const { endpoint, porter } = await startEndpoint(command, () => this.look());
       const identity = { ...endpoint, porter };

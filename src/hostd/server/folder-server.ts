@@ -4,6 +4,7 @@ import { stat } from 'node:fs/promises';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { pipeline } from 'node:stream/promises';
 import { errnoOf, isKind, messageOf } from '../../common/errors.js';
+import { withRoomyHeap } from '../../common/roomy-heap.js';
 import type { DatastoreFiles } from '../datastore/datastore-files.js';
 import { DATASTORE } from '../datastore/datastore-places.js';
 import { deleteFile } from '../datastore/file-changes.js';
@@ -95,7 +96,9 @@ async function send(
     response.end();
     return;
   }
-  await pipeline(createReadStream(path, { start, end: end - 1, highWaterMark: 256 * 1024 }), response);
+  await withRoomyHeap(() =>
+    pipeline(createReadStream(path, { start, end: end - 1, highWaterMark: 256 * 1024 }), response),
+  );
 }
 
 /** Parses a single byte range (RFC 9110, 14.1.2); a request for several is answered with the whole file. */
@@ -110,7 +113,7 @@ function parseRange(header: string | undefined, size: number): { start: number; 
 
 /** Takes an upload. */
 async function receive(path: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
-  const existed = await receiveFile(path, request);
+  const existed = await withRoomyHeap(() => receiveFile(path, request));
   if (existed) await diskReplaced(path);
   response.writeHead(existed ? 200 : 201).end();
 }

@@ -97,7 +97,7 @@ async function handle(
   const url = new URL(request.url ?? '/', 'https://host');
   const session = sessions.open(cookieOf(request));
   if (session.user !== null) isKnownClient(request, session.user.userName);
-  const operation = String(request.headers['vim25-operationid'] ?? newOperationId()).slice(0, 64);
+  const operation = operationOf(request);
   if (url.pathname === '/sdk/vimServiceVersions.xml') {
     response.writeHead(200, { 'content-type': 'text/xml' }).end(VERSIONS);
   } else if (url.pathname === '/sdk/vimService.wsdl') {
@@ -119,6 +119,31 @@ async function handle(
     response.writeHead(404, { 'content-type': 'text/plain' }).end('not found\n');
   }
 }
+
+/** Answers a request for a file from a client that must have a session. @param known called if it has */
+export async function answerFile(
+  inventory: Inventory,
+  sessions: SessionManager,
+  request: IncomingMessage,
+  response: ServerResponse,
+  known: () => void,
+): Promise<void> {
+  const url = new URL(request.url ?? '/', 'https://host');
+  const session = sessions.open(cookieOf(request));
+  const isFile = url.pathname.startsWith('/folder/');
+  if (session.user === null || !isFile) {
+    request.resume();
+    response.writeHead(isFile ? 401 : 404).end();
+    return;
+  }
+  known();
+  await withOperation(operationOf(request), () =>
+    asCaller(session, () => serveFolder(inventory.files, request, response, url)),
+  );
+}
+
+const operationOf = ({ headers }: IncomingMessage): string =>
+  String(headers['vim25-operationid'] ?? newOperationId()).slice(0, 64);
 
 function cookieOf(request: IncomingMessage): string | undefined {
   return new RegExp(`(?:^|;\\s*)${COOKIE}="?([0-9a-f]+)"?`).exec(request.headers.cookie ?? '')?.[1];

@@ -21,7 +21,7 @@ export const imageChange: Subject = {
     {
       name: 'tags',
       steps: [
-        gone('dt/ta:1', 'dt/tb:1', 'dt/tb:latest', 'localhost:1/t/a:b'),
+        gone('dt/ta:1', 'dt/tb:1', 'dt/tb:2', 'dt/tb:latest', 'localhost:1/t/a:b'),
         small({ tags: ['dt/ta:1'], layers: ['ta'], labels: { 'dt-ta': '' } }),
         tagged('repo=dt/tb&tag=1'),
         tagged('repo=dt/tb'),
@@ -58,7 +58,7 @@ export const imageChange: Subject = {
         sh('docker tag dt/ta:1'),
         sh(`docker tag ${short('dt/ta:1')} dt/tc:1 && docker rmi dt/tc:1`),
         sh(`docker tag ${id('dt/ta:1')} dt/tc:1 && docker rmi dt/tc:1`),
-        gone('dt/ta:1', 'dt/tb:1', 'dt/tb:latest', 'localhost:1/t/a:b'),
+        gone('dt/ta:1', 'dt/tb:1', 'dt/tb:2', 'dt/tb:latest', 'localhost:1/t/a:b'),
       ],
     },
     {

@@ -1,8 +1,9 @@
 /** An in-memory layer store and key-value store with the port layer's contracts, for tests of their users. */
 import { Readable } from 'node:stream';
 import { extract } from 'tar-stream';
-import type { KeyValueStore, LayerInfo, LayerStore } from '../../../port-layer/index.js';
+import type { KeyValueStore, LayerInfo, LayerStore, PreparedLayer } from '../../../port-layer/index.js';
 import { conflict, invalid, notFound, unsupported } from '../../../src/common/errors.js';
+import { chainId, sha256 } from '../../../src/common/ids.js';
 
 /** Keeps its layers in memory; can be made to fail. */
 export class MemoryLayerStore implements LayerStore {
@@ -69,6 +70,26 @@ export class MemoryLayerStore implements LayerStore {
     } finally {
       this.writing--;
     }
+  }
+
+  async prepare(parent: string | null, tar: Readable, signal?: AbortSignal): Promise<PreparedLayer> {
+    const parts: Buffer[] = [];
+    for await (const part of tar) parts.push(part as Buffer);
+    const bytes = Buffer.concat(parts);
+    signal?.throwIfAborted();
+    const diffId = `sha256:${sha256(bytes)}`;
+    const layer = { chainId: chainId(parent, diffId), parent, diffId };
+    const known = new MemoryLayerStore();
+    for (const [id, info] of this.layers) known.layers.set(id, info);
+    // A bad tar is found before anything is published.
+    await known.write(layer, Readable.from([bytes]), { verify: async () => undefined });
+    return {
+      ...layer,
+      tarSize: bytes.length,
+      publish: () =>
+        this.write(layer, Readable.from([bytes]), { verify: async () => undefined, ...(signal ? { signal } : {}) }),
+      discard: async () => undefined,
+    };
   }
 
   tarSize(chainId: string): number | null {

@@ -144,7 +144,7 @@ describe('loading', () => {
     ['no manifest', () => tarOf([file('x', 'y')]), /the archive has no image: there is neither/],
     ['not a tar', () => Buffer.from('hello world'.repeat(100)), /a number in a tar header is malformed/],
     ['cut off', async () => (await dockerArchive(['t/x:1'])).subarray(0, 3000), /the tar ends in the middle/],
-    ['before 1.10', () => tarOf([file('repositories', '{}')]), /made by Docker before 1\.10/],
+    ['only tags', () => tarOf([file('repositories', '{}')]), /the archive has no image/],
     ['a broken manifest', () => dockerArchive(null, file('manifest.json', '{')), /unexpected EOF/],
     [
       'a manifest of another shape',
@@ -243,6 +243,221 @@ function sparseArchive(): Buffer {
     rmSync(directory, { recursive: true });
   }
 }
+
+describe('loading what other tools write', () => {
+  const hex = (content: Buffer | string): string => sha256(content);
+  /** How each tool names configuration and layers, what it compresses, and what else it writes. */
+  const shapes: Record<string, (config: string, layers: Buffer[]) => { entries: Entry[]; items: object[] }> = {
+    'docker save 1.10–24: legacy files beside the manifest, equal layers linked': (config, layers) => {
+      const [a, b] = layers.map(hex);
+      return {
+        entries: [
+          ...[a, b].flatMap((id, i) => [
+            { name: `${id}/`, type: 'directory' as const },
+            file(`${id}/VERSION`, '1.0'),
+            file(`${id}/json`, '{}'),
+            file(`${id}/layer.tar`, layers[i]!),
+          ]),
+          { name: 'c/layer.tar', type: 'symlink', linkname: `../${a}/layer.tar` },
+          file(`${hex(config)}.json`, config),
+          file('repositories', '{"t/tool":{"1":"x"}}'),
+        ],
+        items: [item(`${hex(config)}.json`, ['c/layer.tar', `${b}/layer.tar`], ['t/tool:1'])],
+      };
+    },
+    'skopeo and buildah, docker-archive: layers at the top, links to them in directories': (config, layers) => ({
+      entries: [
+        ...layers.flatMap((tar): Entry[] => [
+          file(`${hex(tar)}.tar`, tar),
+          { name: `${hex(`id of ${hex(tar)}`)}/layer.tar`, type: 'symlink', linkname: `../${hex(tar)}.tar` },
+        ]),
+        file(`${hex(config)}.json`, config),
+        file('repositories', '{}'),
+      ],
+      items: [
+        item(
+          `${hex(config)}.json`,
+          layers.map((tar) => `${hex(tar)}.tar`),
+          ['docker.io/t/tool:1'],
+        ),
+      ],
+    }),
+    'kaniko and crane: compressed layers by digest, a configuration without suffix': (config, layers) => ({
+      entries: [
+        file(digest(config), config),
+        ...layers.map((tar) => file(`${hex(gzipSync(tar))}.tar.gz`, gzipSync(tar))),
+      ],
+      items: [
+        item(
+          digest(config),
+          layers.map((tar) => `${hex(gzipSync(tar))}.tar.gz`),
+          ['index.docker.io/t/tool:1'],
+        ),
+      ],
+    }),
+    'rules_oci: blobs as in a layout, without an index': (config, layers) => ({
+      entries: [config, ...layers.map((tar) => gzipSync(tar))].map((one) => file(`blobs/sha256/${hex(one)}`, one)),
+      items: [
+        item(
+          `blobs/sha256/${hex(config)}`,
+          layers.map((tar) => `blobs/sha256/${hex(gzipSync(tar))}`),
+          ['t/tool:1'],
+        ),
+      ],
+    }),
+    'nix dockerTools: names that begin with a dot, hard links between equal layers': (config, layers) => ({
+      entries: [
+        { name: './', type: 'directory' },
+        ...layers.map((tar, i) => file(`./${i}/layer.tar`, tar)),
+        { name: './2/layer.tar', type: 'link', linkname: './1/layer.tar' },
+        file('./nix.json', config),
+      ],
+      items: [item('nix.json', ['0/layer.tar', '2/layer.tar'], ['t/tool:1'])],
+    }),
+    'jib: all at the top, in gzip of several members': (config, layers) => ({
+      entries: [
+        file('config.json', config),
+        ...layers.map((tar, i) =>
+          file(`${i}.tar.gz`, Buffer.concat([gzipSync(tar.subarray(0, 700)), gzipSync(tar.subarray(700))])),
+        ),
+      ],
+      items: [item('config.json', ['0.tar.gz', '1.tar.gz'], ['t/tool:1'])],
+    }),
+  };
+  test.each(Object.keys(shapes))('%s', async (tool) => {
+    const layers = [await layer('a'), await layer('b')];
+    const { entries, items } = shapes[tool]!(configOf(layers), layers);
+    expect(await load(await tarOf([...entries, file('manifest.json', JSON.stringify(items))]))).toEqual([
+      'Loaded image: t/tool:1\n',
+    ]);
+    const { id, chainIds } = harness.service.resolve('t/tool:1');
+    expect(id).toBe(digest(configOf(layers)));
+    expect(chainIds.map((chainId) => harness.layers.entries.get(chainId))).toEqual([['a'], ['b']]);
+  });
+});
+
+describe('loading an archive of Docker before 1.10', () => {
+  const v1 = (id: string, more: object): Entry =>
+    file(
+      `${id}/json`,
+      JSON.stringify({
+        id,
+        created: '2015-10-31T22:22:56.015925234Z',
+        author: 'me',
+        container_config: { Hostname: 'h', Cmd: ['/bin/sh', '-c', `echo <${id}> && true`] },
+        docker_version: '1.9.1',
+        config: { Env: ['A=b'], Cmd: ['/x'] },
+        architecture: 'amd64',
+        os: 'linux',
+        Size: 2,
+        ...more,
+      }),
+    );
+  const layersOf = async (id: string, more: object = {}): Promise<Entry[]> => [
+    { name: `${id}/`, type: 'directory' },
+    file(`${id}/VERSION`, '1.0'),
+    v1(id, more),
+    file(`${id}/layer.tar`, await layer(id)),
+  ];
+  const two = async (): Promise<Entry[]> => [...(await layersOf('a')), ...(await layersOf('b', { parent: 'a' }))];
+  const tags = (all: object): Entry => file('repositories', JSON.stringify({ 't/old': all }));
+
+  test('gives the tagged images, with the configurations that Docker makes', async () => {
+    expect(await load(await tarOf([...(await two()), tags({ 1: 'a', 2: 'b', latest: 'b' })]))).toEqual([
+      'Loaded image: t/old:1\n',
+      'Loaded image: t/old:2\n',
+      'Loaded image: t/old:latest\n',
+    ]);
+    const { rawConfig, chainIds, repoTags } = harness.service.resolve('t/old:2');
+    expect(repoTags).toEqual(['t/old:2', 't/old:latest']);
+    expect(chainIds.map((chainId) => harness.layers.entries.get(chainId))).toEqual([['a'], ['b']]);
+    const history = ['a', 'b'].map(
+      (id) =>
+        `{"created":"2015-10-31T22:22:56.015925234Z","created_by":"/bin/sh -c echo \\u003c${id}\\u003e \\u0026\\u0026 true","author":"me"}`,
+    );
+    expect(rawConfig.toString()).toBe(
+      '{"architecture":"amd64","author":"me","config":{"Env":["A=b"],"Cmd":["/x"]},' +
+        '"container_config":{"Hostname":"h","Cmd":["/bin/sh","-c","echo \\u003cb\\u003e \\u0026\\u0026 true"]},' +
+        `"created":"2015-10-31T22:22:56.015925234Z","docker_version":"1.9.1","history":[${history.join(',')}],` +
+        `"os":"linux","rootfs":{"type":"layers","diff_ids":["${digest(await layer('a'))}","${digest(await layer('b'))}"]}}`,
+    );
+  });
+
+  test('without tags the uppermost layers are images', async () => {
+    const [said, ...more] = await load(await tarOf(await two()));
+    expect(said).toBe(`Loaded image ID: ${harness.service.list()[0]!.id}\n`);
+    expect([more, harness.service.list()]).toEqual([[], [expect.objectContaining({ repoTags: [] })]]);
+  });
+
+  test.each<[string, () => Promise<Entry[]>, RegExp]>([
+    ['a tag of no layer', async () => [...(await two()), tags({ 1: 'c' })], /invalid target ID: c/],
+    [
+      'a parent that is missing',
+      async () => [...(await layersOf('b', { parent: 'a' })), tags({ 1: 'b' })],
+      /open a\/json: no such file/,
+    ],
+    [
+      'layers that are each other’s parents',
+      async () => [
+        ...(await layersOf('a', { parent: 'b' })),
+        ...(await layersOf('b', { parent: 'a' })),
+        tags({ 1: 'b' }),
+      ],
+      /more than 125 layers below it/,
+    ],
+    [
+      'a parent outside',
+      async () => [...(await layersOf('b', { parent: '../../etc' })), tags({ 1: 'b' })],
+      /is not in the archive/,
+    ],
+    ['malformed tags', async () => [...(await two()), tags(['a'])], /open|malformed|invalid/],
+    ['tags that are no JSON', async () => [...(await two()), file('repositories', '{')], /repositories in the archive/],
+  ])('%s is refused, and leaves nothing', async (_, entries, words) => {
+    await expect(load(await tarOf(await entries()))).rejects.toThrow(words);
+    expect(await harness.spooled()).toEqual([]);
+    expect(harness.service.list()).toEqual([]);
+    expect(harness.layers.layers.size).toBe(0);
+  });
+});
+
+describe('a hostile archive is refused in time', () => {
+  const header = async (entry: Entry): Promise<Buffer> => (await tarOf([entry])).subarray(0, 512);
+  async function* repeated(block: Buffer): AsyncGenerator<Buffer> {
+    const piece = Buffer.concat(Array<Buffer>(512).fill(block));
+    for (;;) yield piece;
+  }
+
+  test.each<Entry>([
+    { name: 'd/', type: 'directory' },
+    { name: 'l', type: 'symlink', linkname: 'm' },
+  ])('with entries without end: $name', async (entry) => {
+    const endless = Readable.from(repeated(await header(entry)), { objectMode: false });
+    await expect(harness.service.load(endless, { said: () => undefined })).rejects.toThrow(/more than 100000 entries/);
+    expect(await harness.spooled()).toEqual([]);
+  });
+
+  test.each<[string, string, RegExp]>([
+    ['a document nested deeply', `${'['.repeat(4 << 20)}`, /exceeded max depth|invalid|unexpected/i],
+    ['a document of many images', JSON.stringify(Array<null>(20_000).fill(null)), /more than 10000 images and tags/],
+    [
+      'many tags',
+      JSON.stringify([item('c', [], Array<string>(20_000).fill('a:b'))]),
+      /more than 10000 images and tags/,
+    ],
+    ['a document that is too long', ' '.repeat((16 << 20) + 1), /longer than 16777216 bytes/],
+  ])('%s', async (_, manifest, words) => {
+    await expect(load(await tarOf([file('manifest.json', manifest)]))).rejects.toMatchObject({
+      kind: 'invalid',
+      message: expect.stringMatching(words),
+    });
+  });
+
+  test('an index with very many entries of one name', async () => {
+    const entry = { digest: `sha256:${'1'.repeat(64)}` };
+    const index = JSON.stringify({ manifests: Array<object>(150_000).fill(entry) });
+    await expect(load(await tarOf([file('index.json', index)]))).rejects.toThrow(/the archive has no image for/);
+  });
+});
 
 describe('loading an OCI layout', () => {
   const types = 'application/vnd.oci.image';

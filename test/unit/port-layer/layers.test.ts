@@ -251,3 +251,41 @@ it('a file of more bytes than images may take is refused before it is unpacked',
   expect(sent).toBeLessThan(64 << 20);
   expect(await readdir(join(directory, 'spool'))).toEqual([]);
 });
+
+it('a layer whose digest is not known before its end is the same layer, once it is published', async () => {
+  const [base] = await write([await fileTar('a')]);
+  const tar = await fileTar('b');
+  const diffId = `sha256:${sha256(tar)}`;
+  const prepared = await layers.prepare(base!.chainId, Readable.from([tar.subarray(0, 700), tar.subarray(700)]));
+  expect(prepared).toMatchObject({ diffId, chainId: chainId(base!.chainId, diffId), tarSize: tar.length });
+  expect(layers.has(prepared.chainId)).toBe(false);
+  await prepared.publish();
+  await prepared.discard();
+  expect(await names(prepared.chainId)).toEqual(['a', 'b']);
+  expect(await tarBack(prepared.chainId)).toEqual(tar);
+  const [over] = await write([await fileTar('c')], prepared.chainId);
+  expect(await names(over!.chainId)).toEqual(['a', 'b', 'c']);
+
+  const again = await layers.prepare(base!.chainId, Readable.from([tar]));
+  expect(await again.publish()).toEqual(layers.get(prepared.chainId));
+  await again.discard();
+  const empty = await layers.prepare(base!.chainId, Readable.from([EMPTY]));
+  expect(await empty.publish()).toMatchObject({ disk: base!.chainId });
+  await empty.discard();
+  expect(await readdir(join(directory, 'spool'))).toEqual([]);
+});
+
+it('a layer that is not published, or no tar, leaves nothing', async () => {
+  const dropped = await layers.prepare(null, Readable.from([await fileTar('a')]));
+  await dropped.discard();
+  const garbage = Readable.from([Buffer.from('no tar'.repeat(200))]);
+  await expect(layers.prepare(null, garbage)).rejects.toMatchObject({ kind: 'invalid' });
+  const broken = new Readable({ read: () => broken.destroy(new Error('the guest is gone')) });
+  await expect(layers.prepare(null, broken)).rejects.toThrow('the guest is gone');
+  const abort = new AbortController();
+  const waiting = layers.prepare(null, new Readable({ read: () => undefined }), abort.signal);
+  abort.abort();
+  await expect(waiting).rejects.toMatchObject({ kind: 'cancelled' });
+  expect(layers.list()).toEqual([]);
+  expect(await readdir(join(directory, 'spool'))).toEqual([]);
+});
