@@ -293,6 +293,10 @@ export const CODES = {
     'unsupported',
     (s: { volume: string }) => `volume ${s.volume} has no disk: what is in it is not kept here`,
   ),
+  'volume.badArchive': code(
+    'invalid',
+    (s: { volume: string; reason: string }) => `volume ${s.volume} cannot be made of this: ${s.reason}`,
+  ),
   'volume.exists': code('conflict', (s: { volume: string }) => `there is a volume '${s.volume}' already`),
   /** It cannot be frozen. */
   'volume.notStill': code(

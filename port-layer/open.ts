@@ -13,6 +13,7 @@ import { Containers } from './exec/containers.js';
 import { readVm, VM_PROPERTIES } from './exec/vm-report.js';
 import { ContainerFiles } from './files/container-files.js';
 import { imageDifferences } from './files/image-differences.js';
+import { VolumeArchives } from './files/volume-archives.js';
 import { volumeFreezer } from './files/volume-freezer.js';
 import { hostInfo } from './host-info.js';
 import { Interaction } from './interaction/interaction.js';
@@ -118,6 +119,7 @@ export async function openPortLayer(config: VchConfig): Promise<PortLayer> {
       layers,
       volumes,
       volumeLife,
+      volumeArchives: new VolumeArchives({ volumes, life: volumeLife, readers, spoolDir: spool }),
       kv: new DatastoreKeyValueStore(files),
       network,
       hostInfo: () => hostInfo(client),

@@ -9,7 +9,7 @@ import type { EndpointKeys } from './network/endpoint-keys.js';
 import type { NetworkService } from './network/types.js';
 import type { ObserveService } from './observe/types.js';
 import type { StorageReserve } from './storage/storage-reserve.js';
-import type { KeyValueStore, LayerStore, VolumeLifeStore, VolumeStore } from './storage/types.js';
+import type { KeyValueStore, LayerStore, VolumeArchiveStore, VolumeLifeStore, VolumeStore } from './storage/types.js';
 
 export interface PortLayer {
   readonly exec: ExecService;
@@ -19,6 +19,7 @@ export interface PortLayer {
   readonly layers: LayerStore;
   readonly volumes: VolumeStore;
   readonly volumeLife: VolumeLifeStore;
+  readonly volumeArchives: VolumeArchiveStore;
   readonly kv: KeyValueStore;
   readonly network: NetworkService;
   /** The space that is kept free. */

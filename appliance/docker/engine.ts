@@ -36,6 +36,7 @@ export class Engine {
   readonly dockerNetworks: DockerNetworks;
   readonly volumeStore: PortLayer['volumes'];
   readonly volumeLife: PortLayer['volumeLife'];
+  readonly volumeArchives: PortLayer['volumeArchives'];
   readonly events = new EventBus();
   readonly publish: PublishContainerEvent;
   readonly lives: ContainerLives;
@@ -64,7 +65,17 @@ export class Engine {
     readonly gatewayNetworks: Pick<GatewayNetworks, 'follow' | 'again'> = NO_GATEWAY,
     readonly names: Names = NO_NAMES,
   ) {
-    const { exec, interaction, observe, kv, files, network, volumes: volumeStore, volumeLife } = portLayer;
+    const {
+      exec,
+      interaction,
+      observe,
+      kv,
+      files,
+      network,
+      volumes: volumeStore,
+      volumeLife,
+      volumeArchives,
+    } = portLayer;
     this.exec = exec;
     this.interaction = interaction;
     this.observe = observe;
@@ -72,6 +83,7 @@ export class Engine {
     this.network = network;
     this.volumeStore = volumeStore;
     this.volumeLife = volumeLife;
+    this.volumeArchives = volumeArchives;
     this.dockerNetworks = new DockerNetworks(network, exec, config);
     const publisher = new EventPublisher(this.events, this.dockerNetworks);
     const publish = publisher.container;

@@ -6,8 +6,9 @@ import { createWriteStream } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { join, posix } from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import { cancelled, isKind, messageOf } from '../../src/common/errors.js';
+import { cancelled, internal, isKind, messageOf } from '../../src/common/errors.js';
 import { unlessAborted } from '../../src/common/unless-aborted.js';
+import { type DiskGrain, GRAIN_BYTES } from '../../src/disk/index.js';
 import { isCode, PortLayerError } from '../errors.js';
 import { type FileEntry, FileError, type RootFiles, type TreeOptions } from '../files/root-files.js';
 import { DiskUploads } from '../storage/disk-publisher.js';
@@ -17,12 +18,14 @@ import type { DiskSource } from './disk-source.js';
 import type { Frame } from './frames.js';
 import type { DiskRequest } from './messages.js';
 import { ReaderGone, type ReaderProcess } from './reader-process.js';
-import { type PackedRecords, RecordPack, unpackRecords } from './records.js';
+import { type DiskRecord, type PackedRecords, RecordPack, unpackRecords } from './records.js';
 
 /** Batches of records in transit to the process. */
 const MAX_UNDER_WAY = 8;
 /** Batches of a tree that the process may have in transit; once read, as many more are requested. */
 const AHEAD = 4;
+/** Grains that are fetched at the same time. */
+const GRAINS_AHEAD = 16;
 
 /** See {@link RootFiles}. The caller that opens it must make sure that the VM stays off. */
 export class DiskFiles implements RootFiles {
@@ -90,10 +93,34 @@ export class DiskFiles implements RootFiles {
   }
 
   async *tree(path: string, options: TreeOptions): AsyncGenerator<FileEntry | Buffer> {
+    for await (const records of this.batches({ op: 'tree', path, options }))
+      yield* contentOf(records, (file) => this.process.file(file));
+  }
+
+  /** The content of the whole disk: its grains that are not empty, in order. */
+  async *grains(): AsyncGenerator<DiskGrain> {
+    let index = 0;
+    for await (const records of this.batches({ op: 'grains' })) {
+      const places: { index: number; data: Promise<Buffer> }[] = [];
+      for (const record of records)
+        if (record.type === 'zeros') index += Math.ceil(record.length / GRAIN_BYTES);
+        else if (record.type === 'place' && record.length <= GRAIN_BYTES) {
+          const data = this.process.file(record.file).read(record.offset, record.length);
+          // The error is thrown when this grain's turn comes.
+          data.catch(() => undefined);
+          places.push({ index: index++, data });
+          if (places.length >= GRAINS_AHEAD) yield* fetched(places.splice(0, 1));
+        } else throw internal('the disk was described in another way than asked for');
+      yield* fetched(places);
+    }
+  }
+
+  /** The records that answer a request. */
+  private async *batches(request: DiskRequest): AsyncGenerator<Iterable<DiskRecord>> {
     const batches: Frame<{ records: PackedRecords }>[] = [];
     let wake: (() => void) | null = null;
     let wanted = AHEAD;
-    const { id, answer } = this.process.request(this.number, { op: 'tree', path, options }, (batch) => {
+    const { id, answer } = this.process.request(this.number, request, (batch) => {
       batches.push(batch);
       this.process.setIdle(id, --wanted <= 0);
       wake?.();
@@ -112,8 +139,7 @@ export class DiskFiles implements RootFiles {
           wanted++;
           this.process.setIdle(id, false);
           this.process.send({ type: 'credit', id, batches: 1 });
-          const records = unpackRecords(batch.message.records, batch.bytes);
-          yield* contentOf(records, (file) => this.process.file(file));
+          yield unpackRecords(batch.message.records, batch.bytes);
           continue;
         }
         if (ended) break;
@@ -232,6 +258,10 @@ export class DiskFiles implements RootFiles {
   private told(error: unknown): unknown {
     return unreadable(withoutRoom(error), this.source.what, this.spool === null ? 'read' : 'changed');
   }
+}
+
+async function* fetched(grains: { index: number; data: Promise<Buffer> }[]): AsyncGenerator<DiskGrain> {
+  for (const { index, data } of grains) yield { index, data: await data };
 }
 
 /** The caller's error for a corrupt disk, or for a reader process that has ended. */

@@ -10,6 +10,8 @@ export type DiskRequest =
   | { op: 'open'; path: string; layers: string[] }
   | { op: 'stat'; path: string }
   | { op: 'tree'; path: string; options: TreeOptions }
+  /** Answered by batches of records like a tree: the place of each grain of the disk that has content, and zeros in between. */
+  | { op: 'grains' }
   /** From now on records go into the copy at `local`, a local file. */
   | { op: 'change'; local: string }
   /** Waits until all records so far are stored. */

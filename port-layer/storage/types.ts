@@ -149,6 +149,25 @@ export interface VolumeLifeStore {
   grow(volume: string, capacityBytes: number): Promise<VolumeInfo>;
 }
 
+/** Volumes as archives. */
+export interface VolumeArchiveStore {
+  /**
+   * The files as a tar, or the disk as a stream-optimized VMDK: of a snapshot, or as they are now. A volume that a container writes to is
+   * frozen for a moment first; one that nobody uses cannot be mounted for writing until the stream has ended or is destroyed.
+   * @throws notFound, conflict, unavailable
+   */
+  export(
+    source: { volume: string; snapshot?: string },
+    format: 'tar' | 'vmdk',
+    signal?: AbortSignal,
+  ): Promise<Readable>;
+  /**
+   * Makes a volume of a tar, or of a VMDK of the type streamOptimized or monolithicSparse, whichever it is. The volume is there when all of
+   * it is. @throws conflict (there is such a volume), invalid, unsupported, insufficientResources
+   */
+  import(volume: NewVolume, archive: AsyncIterable<Buffer>, signal?: AbortSignal): Promise<VolumeInfo>;
+}
+
 /** A volume to be made. Without `capacityBytes` it gets the default capacity; it only takes space for what is written. */
 export type NewVolume = Omit<VolumeInfo, 'createdAt' | 'capacityBytes' | 'points' | 'pending' | 'snapshots'> & {
   capacityBytes?: number;

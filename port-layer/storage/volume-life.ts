@@ -38,9 +38,28 @@ export interface Still {
 /** Freezes the filesystem of a volume that a running container writes to, for at most `ms`. */
 export type Freeze = (user: VolumeUser, volume: string, ms: number) => Promise<Still>;
 
+/** Disks to be read. */
+export interface Content {
+  /** Label of the store; undefined: `default`. */
+  store: string | undefined;
+  /** Relative to its datastore. */
+  disks: string[];
+  capacityBytes: number;
+  letGo(): Promise<void>;
+}
+
 export type VolumeRecords = Pick<
   Volumes,
-  'list' | 'get' | 'alone' | 'publish' | 'update' | 'diskPath' | 'labels' | 'placeOfPoints' | 'pointsUnneeded'
+  | 'list'
+  | 'get'
+  | 'alone'
+  | 'publish'
+  | 'update'
+  | 'diskPath'
+  | 'pointPaths'
+  | 'labels'
+  | 'placeOfPoints'
+  | 'pointsUnneeded'
 >;
 
 /** See the file's head. */
@@ -154,6 +173,25 @@ export class VolumeLife implements VolumeLifeStore {
     const points = await this.makePoint(info, { check: async () => undefined, letGo: async () => undefined });
     this.done(points);
     return this.known(info.name);
+  }
+
+  /** The disks with a source's content, the nearest first; nobody writes to them until `letGo` is called. */
+  async contentToRead(source: { volume: string; snapshot?: string }): Promise<Content> {
+    const { volume, snapshot } = source;
+    const { store, capacityBytes } = this.known(volume);
+    const writes = this.use.userOf(volume, { write: false })?.running === true;
+    if (snapshot === undefined && !writes) {
+      const release = await this.use.hold(volume, { write: false });
+      const disks = [this.volumes.diskPath(volume), ...this.volumes.pointPaths(volume)];
+      return { store, capacityBytes, disks, letGo: async () => release() };
+    }
+    const { points, capacityBytes: bytes } = await this.contentOf(source);
+    const { directory } = this.volumes.placeOfPoints(store);
+    const letGo = async (): Promise<void> => {
+      this.done(points);
+      await this.clear();
+    };
+    return { store, capacityBytes: bytes, disks: points.map((point) => `${directory}/${point}.vmdk`), letGo };
   }
 
   /** The points with a source's content: those of its snapshot, or new ones. They are kept until {@link done}. */

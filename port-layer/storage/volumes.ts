@@ -23,7 +23,7 @@ import type { VolumeUse } from './volume-use.js';
 const SMALL_DISK = 8 * 2 ** 20;
 const log = logger('storage');
 /** The file is about 3 MiB at first, and grows with what is written. */
-const DEFAULT_CAPACITY = 16 * 2 ** 30;
+export const DEFAULT_CAPACITY = 16 * 2 ** 30;
 /** What an empty one takes on the datastore. */
 const EMPTY_DISK = 3 * 2 ** 20;
 const MIN_CAPACITY = 8 * 2 ** 20;
@@ -127,6 +127,16 @@ export class Volumes implements VolumeStore {
     });
     const all: [string, StoreFiles][] = [[DEFAULT_STORE, { files, room }], ...more];
     this.stores = new Map(all.map(([label, store]) => [label, open(store)]));
+  }
+
+  /** A store, as its files are reached. @throws notFound */
+  storeOf(label?: string): StoreFiles {
+    return this.store(label);
+  }
+
+  /** Writes an empty disk. */
+  writeEmpty(info: VolumeInfo, path: string): Promise<void> {
+    return this.writeDisk(info, path, null);
   }
 
   /** @throws notFound */

@@ -1,8 +1,11 @@
 /** `vic-machine volume …`. */
+import { createWriteStream, renameSync, rmSync } from 'node:fs';
+import { open } from 'node:fs/promises';
 import type { Command } from 'commander';
 import { humanSize } from '../common/human-size.js';
+import { streamVch } from './caisson-api.js';
 import type { Vch } from './vch.js';
-import { ask, type CommandParts, ofVch, onVch, table, type VchOptions } from './vch-command.js';
+import { ask, type CommandParts, certificatesOf, ofVch, onVch, table, type VchOptions } from './vch-command.js';
 
 interface Options extends VchOptions {
   volume: string;
@@ -10,6 +13,8 @@ interface Options extends VchOptions {
   to: string;
   remove?: boolean;
   capacity: string;
+  file: string;
+  format?: string;
 }
 
 interface VolumeAnswer {
@@ -110,6 +115,45 @@ export function volumeCommands(program: Command, parts: CommandParts): void {
           }),
         ) as VolumeAnswer;
         say(`${answer.Name} has ${answer.Capacity} bytes`);
+      }),
+    );
+
+  add('export', 'write a volume to a file: its files as a tar, or its disk as a stream-optimized VMDK')
+    .option('--volume <volume[@snapshot]>', 'whose content, now or when the snapshot was made (required)')
+    .option('--file <file>', "the file to write; '-': standard output", '-')
+    .option('--format <tar|vmdk>', 'what is written; by default what the name of the file ends with, else tar')
+    .action((_options, command: Command) =>
+      on(command, ['volume'], async (vch, options) => {
+        const [name = '', snapshot] = options.volume.split('@');
+        const format = options.format ?? (options.file.endsWith('.vmdk') ? 'vmdk' : 'tar');
+        const query = new URLSearchParams({ format, ...(snapshot === undefined ? {} : { snapshot }) });
+        const request = { method: 'GET' as const, path: path(name, `/export?${query}`) };
+        if (options.file === '-') {
+          await streamVch(vch.config, certificatesOf(options), request, { to: process.stdout });
+          return;
+        }
+        // The file is there when it is whole.
+        const draft = `${options.file}.${process.pid}.part`;
+        try {
+          await streamVch(vch.config, certificatesOf(options), request, { to: createWriteStream(draft) });
+          renameSync(draft, options.file);
+        } finally {
+          rmSync(draft, { force: true });
+        }
+      }),
+    );
+
+  add('import', 'make a volume of a tar, compressed or not, or of a VMDK (stream-optimized or sparse)')
+    .option('--volume <volume>', 'name of the new volume (required)')
+    .option('--file <file>', "the file to read; '-': standard input", '-')
+    .option('--capacity <size>', 'its size, like 32g, if it is to be larger than usual or than the disk')
+    .action((_options, command: Command) =>
+      on(command, ['volume'], async (vch, options) => {
+        const query = options.capacity === undefined ? '' : `?${new URLSearchParams({ capacity: options.capacity })}`;
+        const from = options.file === '-' ? process.stdin : (await open(options.file)).createReadStream();
+        const request = { method: 'POST' as const, path: path(options.volume, `/import${query}`) };
+        await streamVch(vch.config, certificatesOf(options), request, { from });
+        say(options.volume);
       }),
     );
 }

@@ -48,6 +48,7 @@ export { createChild, createEmpty, newCid } from './vmdk/create.js';
 export { decodeDescriptor } from './vmdk/descriptor.js';
 export { extendDisk } from './vmdk/extend.js';
 export { readVmdkInfo, VmdkExtent, type VmdkInfo } from './vmdk/extent.js';
+export { diskGrains, writeDisk } from './vmdk/from-grains.js';
 export { DESCRIPTOR_SECTORS, decodeHeader, GRAIN_BYTES, SECTOR } from './vmdk/header.js';
 export { readVmdkIdentity, type VmdkIdentity, vmdkDifference } from './vmdk/identity.js';
 export { type DiskGrain, readVmdkStream, VMDK_HEAD, vmdkKind, writeVmdkStream } from './vmdk/stream.js';

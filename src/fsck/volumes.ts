@@ -15,7 +15,7 @@ const volumeFile = z.object({
   capacityBytes: z.number().min(0),
   /** It has no disk: the guest mounts it from a server, or as memory. */
   mount: z.unknown().optional(),
-  snapshots: z.array(z.object({ name: z.string(), point: z.string() })).optional(),
+  snapshots: z.array(z.object({ name: z.string(), points: z.array(z.string()).min(1) })).optional(),
 });
 /** The frozen disks of snapshots and clones are here, beside the volumes. */
 const POINTS = 'points';
@@ -82,7 +82,8 @@ async function checkVolume(check: Check, path: string, id: string, points: Set<s
   if (parsed.success && parsed.data.mount !== undefined) return name;
   const disk = join(path, `${id}.vmdk`);
   await keepPoints(check, disk, points);
-  for (const { name: snapshot, point } of parsed.success ? (parsed.data.snapshots ?? []) : []) {
+  for (const { name: snapshot, points: below } of parsed.success ? (parsed.data.snapshots ?? []) : []) {
+    const point = below[0]!;
     const frozen = join(path, '..', POINTS, `${point}.vmdk`);
     if (existsSync(frozen)) await keepPoints(check, frozen, points);
     else

@@ -442,6 +442,27 @@ describe('the content of a volume', () => {
     expect((await stack.docker('volume', 'create', '-o', 'Clone=busy@one', 'no')).stderr).toContain(
       'get busy: no such volume',
     );
+    // Out and in again, as files and as a disk.
+    const archives = stack.paths.stateDir;
+    for (const kind of ['tar', 'vmdk']) {
+      const file = join(archives, `now.${kind}`);
+      await vic('export', '--volume', 'now', '--file', file);
+      expect(await vic('import', '--volume', `from-${kind}`, '--file', file)).toBe(`from-${kind}`);
+      await judge(`from-${kind}`);
+      expect(
+        (await stack.vicMachine('volume', 'import', '--name', 'test', '--volume', 'now', '--file', file)).stderr,
+      ).toContain("there is a volume 'now' already");
+      truncateSync(file, 3000);
+      const cut = await stack.vicMachine('volume', 'import', '--name', 'test', '--volume', 'cut', '--file', file);
+      expect(cut.stderr).toContain('volume cut cannot be made of this');
+      rmSync(file);
+    }
+    expect(await volumes()).not.toContain('cut');
+    const sums = ['now', 'tar', 'vmdk'].map((name) => `(cd /${name}; md5sum log copy) | md5sum`).join('; ');
+    const mounts = ['-v', 'now:/now', '-v', 'from-tar:/tar', '-v', 'from-vmdk:/vmdk'];
+    const [one, two, three] = (await sh(mounts, sums)).split('\n');
+    expect([two, three]).toEqual([one, one]);
+    await good('volume', 'rm', 'from-tar', 'from-vmdk');
     // Made larger: the guest grows the filesystem, and what it makes of it can be read and changed here too.
     expect(await vic('grow', '--volume', 'now', '--capacity', '20g')).toBe('now has 21474836480 bytes');
     const small = await stack.vicMachine('volume', 'grow', '--name', 'test', '--volume', 'now', '--capacity', '1g');

@@ -176,7 +176,8 @@ GET /networks; GET /networks/; GET /networks/*id; POST /networks/prune; POST /ne
 GET /caisson/policy; GET /caisson/policy/counters; POST /caisson/policy/reload; PUT /caisson/policy/:tier
 POST /caisson/policy/:tier/check; POST /caisson/trace; GET /caisson/network/usage
 GET /caisson/volumes; GET /caisson/volumes/:name; POST /caisson/volumes/:name/snapshots
-DELETE /caisson/volumes/:name/snapshots/:snapshot; POST /caisson/volumes/:name/clone; POST /caisson/volumes/:name/grow
+DELETE /caisson/volumes/:name/snapshots/:snapshot; POST /caisson/volumes/:name/clone; POST /caisson/volumes/:name/grow; GET /caisson/volumes/:name/export
+POST /caisson/volumes/:name/import
 POST /containers/create; POST /containers/prune; DELETE /containers/:id/:alias
 GET /containers/:id/checkpoints; POST /containers/:id/checkpoints; DELETE /containers/:id/checkpoints/:checkpoint
 POST /volumes/create; GET /volumes; GET /volumes/:name; DELETE /volumes/:name; PUT /volumes/:name; POST /volumes/prune

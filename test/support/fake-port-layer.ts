@@ -25,6 +25,7 @@ import type {
   PortLayer,
   Preparation,
   ResourceUpdate,
+  VolumeArchiveStore,
   WaitCondition,
 } from '../../port-layer/index.js';
 import { StorageReserve, storageLimits } from '../../port-layer/storage/storage-reserve.js';
@@ -440,6 +441,13 @@ export class FakePortLayer implements PortLayer {
     this.exec.list().some(({ spec }) => (spec.volumes ?? []).some(({ volume }) => volume === name)),
   );
   readonly volumeLife = new FakeVolumeLife(this.volumes);
+  readonly volumeArchives: VolumeArchiveStore = {
+    export: async () => Readable.from([Buffer.from('archive')]),
+    import: async (volume, archive) => {
+      for await (const _piece of archive);
+      return this.volumes.create(volume);
+    },
+  };
   readonly stored = new Map<string, Buffer>();
   room = new StorageReserve({}, storageLimits());
   readonly kv: KeyValueStore = {

@@ -1,10 +1,18 @@
 /** Caisson's own routes about volumes: below `/caisson/`, with the authentication of the Docker API. `vic-machine volume` uses them. */
 import type { Router } from 'express';
 import { z } from 'zod';
-import type { VolumeInfo, VolumeLifeStore, VolumeSnapshot, VolumeStore } from '../../../port-layer/index.js';
+import type {
+  VolumeArchiveStore,
+  VolumeInfo,
+  VolumeLifeStore,
+  VolumeSnapshot,
+  VolumeStore,
+} from '../../../port-layer/index.js';
 import { invalid } from '../../../src/common/errors.js';
 import { goType } from '../../../src/common/go-json.js';
-import { body } from '../http/request.js';
+import { uncompressed } from '../http/archive-compression.js';
+import { body, hangup, query } from '../http/request.js';
+import { sendTar } from '../http/send-tar.js';
 import { parseSize } from './volume-options.js';
 import type { VolumeService } from './volume-service.js';
 
@@ -20,11 +28,15 @@ const growSchema = goType('caisson.GrowOptions', z.object({ Capacity: z.union([z
 export interface VolumeLifeParts {
   volumes: VolumeService;
   volumeLife: VolumeLifeStore;
+  volumeArchives: VolumeArchiveStore;
   volumeStore: Pick<VolumeStore, 'usage'>;
 }
 
 /** Adds the routes. */
-export function volumeLifeRoutes(router: Router, { volumes, volumeLife, volumeStore }: VolumeLifeParts): void {
+export function volumeLifeRoutes(
+  router: Router,
+  { volumes, volumeLife, volumeArchives, volumeStore }: VolumeLifeParts,
+): void {
   const view = async (volume: VolumeInfo): Promise<object> => ({
     Name: volume.name,
     CreatedAt: volume.createdAt,
@@ -73,6 +85,30 @@ export function volumeLifeRoutes(router: Router, { volumes, volumeLife, volumeSt
     const { Capacity } = await body(request, growSchema);
     const { name } = volumes.get(request.params.name);
     response.json(await view(await volumeLife.grow(name, capacityBytes(String(Capacity)))));
+  });
+
+  router.get('/caisson/volumes/:name/export', async (request, response) => {
+    const { name } = volumes.get(request.params.name);
+    const format = query(request, 'format') || 'tar';
+    if (format !== 'tar' && format !== 'vmdk') throw invalid(`invalid format '${format.slice(0, 80)}': tar or vmdk`);
+    const snapshot = query(request, 'snapshot');
+    const source = { volume: name, ...(snapshot ? { snapshot } : {}) };
+    const archive = await volumeArchives.export(source, format, hangup(response));
+    await sendTar(response, archive, format === 'tar' ? 'application/x-tar' : 'application/octet-stream');
+  });
+
+  router.post('/caisson/volumes/:name/import', async (request, response) => {
+    const capacity = query(request, 'capacity');
+    const options = capacity ? { Capacity: `${capacityBytes(capacity)}B` } : null;
+    try {
+      const archive = { [Symbol.asyncIterator]: () => uncompressed(request) };
+      const volume = await volumes.import(request.params.name, options, (wanted) =>
+        volumeArchives.import(wanted, archive, hangup(response)),
+      );
+      response.status(201).json(await view(volume));
+    } finally {
+      request.resume();
+    }
   });
 }
 

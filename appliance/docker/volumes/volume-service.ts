@@ -5,6 +5,7 @@ import {
   type ContainerInfo,
   type ContainerSpec,
   type ExecService,
+  type NewVolume,
   type VolumeInfo,
   type VolumeLifeStore,
   type VolumeStore,
@@ -109,6 +110,17 @@ export class VolumeService {
     const { store = '', ...wanted } = newVolume(name, driver, options, labels, this.stores);
     const asked = Object.keys(options ?? {}).some((option) => option.toLowerCase() === 'volumestore');
     const volume = await this.life.clone({ ...wanted, ...(asked ? { store } : {}) }, from);
+    this.events.publish('volume', 'create', name, { driver: volume.driver });
+    return volume;
+  }
+
+  /** Makes a volume in another way. @throws invalid in Docker's words */
+  async import(
+    name: string,
+    options: Record<string, string> | null,
+    make: (volume: NewVolume) => Promise<VolumeInfo>,
+  ): Promise<VolumeInfo> {
+    const volume = await make(newVolume(name, '', options, null, this.stores));
     this.events.publish('volume', 'create', name, { driver: volume.driver });
     return volume;
   }

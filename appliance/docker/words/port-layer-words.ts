@@ -118,6 +118,7 @@ export const WORDS: Words = {
   'volume.shrunk': null,
   'volume.otherStore': null,
   'volume.noDisk': null,
+  'volume.badArchive': null,
   'volume.exists': null,
   'volume.notStill': null,
   'volume.thawed': null,

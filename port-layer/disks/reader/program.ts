@@ -91,6 +91,11 @@ async function carryOut(id: number, number: number, request: DiskRequest): Promi
       trees.set(id, sender);
       return disk.tree(request.path, request.options, sender);
     }
+    case 'grains': {
+      const sender = new BatchSender(endpoint, id, AHEAD);
+      trees.set(id, sender);
+      return disk.grains(sender);
+    }
     case 'change':
       return disk.change(request.local);
     case 'sync':

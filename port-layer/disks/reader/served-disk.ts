@@ -6,6 +6,7 @@ import {
   Ext4Filesystem,
   type FileStat,
   type FileType,
+  GRAIN_BYTES,
   type OpenFile,
   type TreeGuard,
   VmdkChain,
@@ -105,6 +106,21 @@ export class ServedDisk {
       if (out.cancelled) return;
       await this.walk(child, path === '' ? name : `${path}/${name}`, options, guard, out);
     }
+  }
+
+  /** Tells where the content of the whole disk is, a record for each grain that has any. */
+  async grains(out: BatchSender): Promise<void> {
+    let end = 0;
+    for (let next = await this.chain.nextGrain(0); next !== null; next = await this.chain.nextGrain(end)) {
+      if (out.cancelled) return;
+      if (next > end) await out.zeros((next - end) * GRAIN_BYTES);
+      end = next + 1;
+      const length = Math.min(GRAIN_BYTES, this.chain.size - next * GRAIN_BYTES);
+      for await (const { extent, at } of this.chain.runs(next * GRAIN_BYTES, length))
+        if (extent === null) await out.zeros(length);
+        else await out.place(this.numberOf(extent), at, length);
+    }
+    await out.flush();
   }
 
   /** Tells where a file's content is, or sends the content itself if it is in the journal. */

@@ -1,7 +1,7 @@
 /** First pass: block group descriptors, and what belongs to groups: copies of the superblock, bitmaps, tables of inodes. */
 import * as c from '../ext4/constants.js';
 import { crc16 } from '../ext4/crc16.js';
-import { hasSuperblock, superblockSpan } from '../ext4/format.js';
+import { copiesIn, descriptorBlock } from '../ext4/superblock.js';
 import type { Ext4State, Group } from './ext4-state.js';
 
 export async function checkGroups(state: Ext4State): Promise<void> {
@@ -17,20 +17,20 @@ export async function checkGroups(state: Ext4State): Promise<void> {
     raw.subarray(208, 224).some((b) => b !== 0)
   )
     state.problems.add('the superblock names another journal');
-  const span = superblockSpan(sb.groups);
-  for (let group = 0; group < sb.groups; group++)
-    if (hasSuperblock(group)) {
-      // The copies are for the day when the first one is lost: whether they are as it is does not matter today.
-      take(state, group * c.BLOCKS_PER_GROUP, span, `the superblock copy of group ${group}`);
-      state.metadata.push({ start: group * c.BLOCKS_PER_GROUP, count: span });
-    }
+  for (let group = 0; group < sb.groups; group++) {
+    const copies = copiesIn(sb, group);
+    if (copies === 0) continue;
+    // The copies are for the day when the first one is lost: whether they are as it is does not matter today.
+    take(state, group * c.BLOCKS_PER_GROUP, copies, `the superblock copy of group ${group}`);
+    state.metadata.push({ start: group * c.BLOCKS_PER_GROUP, count: copies });
+  }
   for (let group = 0; group < sb.groups; group++) state.groups.push(await readGroup(state, group));
 }
 
 async function readGroup(state: Ext4State, group: number): Promise<Group> {
   const { sb, problems } = state;
   const at = group * sb.descriptorSize;
-  const block = await state.block(1 + Math.floor(at / c.BLOCK));
+  const block = await state.block(descriptorBlock(sb, Math.floor(at / c.BLOCK)));
   const raw = Buffer.from(block.subarray(at % c.BLOCK, (at % c.BLOCK) + sb.descriptorSize));
   const found: Group = {
     raw,

@@ -26,11 +26,13 @@ export interface FileRange {
  * @throws invalid, unsupported for what is no sound ext4
  */
 export async function* freedGrains(own: VmdkExtent, disk: BlockReader): AsyncGenerator<FileRange> {
-  const { groups, blocks, descriptorSize, incompat } = decodeSuperblock(
+  const { groups, blocks, descriptorSize, incompat, firstMetaBlock } = decodeSuperblock(
     await disk.read(c.SUPER_OFFSET, c.SUPER_SIZE),
     disk.size,
   );
   if ((incompat & c.INCOMPAT_RECOVER) !== 0) return;
+  // A kernel has made it larger, and its descriptors are in several places. No container's own disk is like that.
+  if (Number.isFinite(firstMetaBlock)) return;
   const descriptors = await disk.read(c.BLOCK, groups * descriptorSize);
   let range: FileRange | null = null;
   for (let group = 0; group < groups; group++) {

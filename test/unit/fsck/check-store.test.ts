@@ -296,7 +296,9 @@ it('disks of snapshots are checked, and one that nothing stands on is left over'
   await createChild(diskIn(store.volume), point('1'));
   const snapshots = (one: string): void =>
     editJson(join(store.volume, 'volume.json'), (volume) =>
-      Object.assign(volume, { snapshots: [{ name: 'before', point: one.repeat(16), createdAt: '', frozen: false }] }),
+      Object.assign(volume, {
+        snapshots: [{ name: 'before', points: [one.repeat(16)], createdAt: '', capacityBytes: 1 }],
+      }),
     );
   snapshots('1');
   expect((await checkStore(store.stateDir)).findings).toEqual([]);
