@@ -277,7 +277,7 @@ export const CODES = {
   'volume.tooManyPoints': code(
     'conflict',
     (s: { volume: string; most: number }) =>
-      `the disk of volume ${s.volume} stands on ${s.most} others, which is the most: remove snapshots, and stop the containers that use it, so that they can be merged`,
+      `the disk of volume ${s.volume} stands on ${s.most} others, which is the most: export it, and import it into a new volume`,
   ),
   'volume.shrunk': code(
     'invalid',

@@ -3,6 +3,7 @@
  * container beside them is served. The timeouts for guests are shortened here; `channel-flow.test.ts` tests the real
  * ones.
  */
+import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 import { dockerRouter } from '../../appliance/docker/routes.js';
 import { Message } from '../../tether/protocol/frames.js';
@@ -24,6 +25,7 @@ vi.mock('../../port-layer/interaction/patience.js', async (original) => {
     OBSERVATION: short,
     FILE_RECORD: short,
     FILE_FREEZE: short,
+    VOLUME_FREEZE: short,
     FIRST_PROCESS,
     SIZE: look,
     CHANGES: look,
@@ -64,6 +66,7 @@ type Container =
   | 'network'
   | 'processes'
   | 'pause'
+  | 'volume'
   | 'stop'
   | 'kill'
   | 'restart'
@@ -103,6 +106,15 @@ const ofNetwork = (what: 'connect' | 'disconnect'): Call => ({
   of: 'network',
   make: (id) =>
     stack.call('POST', `/networks/joined/${what}`, { body: { Container: id }, most: MIB, deadlineMs: DEADLINE_MS }),
+});
+
+/** Volumes of containers that have one, by container: what is done with them freezes their filesystem in the guest. */
+const volumes = new Map<string, string>();
+const ofVolume = (method: string, what: string, body?: object): Call => ({
+  route: `${method} /caisson/volumes/:name/${what.replace(/\?.*/, '')}`,
+  of: 'volume',
+  make: (id) =>
+    ask(`${method} /caisson/volumes/${volumes.get(id)}/${what}`, id, '', body === undefined ? {} : { body }),
 });
 
 const calls: Record<string, Call> = {
@@ -153,6 +165,9 @@ const calls: Record<string, Call> = {
       await ask('POST /containers/:id/unpause', id);
     },
   },
+  'volume snapshot': ofVolume('POST', 'snapshots', { Name: 'first' }),
+  'volume clone': ofVolume('POST', 'clone', { Name: `clone-${randomUUID()}` }),
+  'volume export': ofVolume('GET', 'export?format=tar'),
   unpause: call('pause', 'POST /containers/:id/unpause'),
   'network connect': ofNetwork('connect'),
   'network disconnect': ofNetwork('disconnect'),
@@ -175,9 +190,8 @@ GET /_ping; HEAD /_ping; GET /version; GET /info; GET /events; POST /auth
 GET /networks; GET /networks/; GET /networks/*id; POST /networks/prune; POST /networks/create; DELETE /networks/*id
 GET /caisson/policy; GET /caisson/policy/counters; POST /caisson/policy/reload; PUT /caisson/policy/:tier
 POST /caisson/policy/:tier/check; POST /caisson/trace; GET /caisson/network/usage
-GET /caisson/volumes; GET /caisson/volumes/:name; POST /caisson/volumes/:name/snapshots
-DELETE /caisson/volumes/:name/snapshots/:snapshot; POST /caisson/volumes/:name/clone; POST /caisson/volumes/:name/grow; GET /caisson/volumes/:name/export
-POST /caisson/volumes/:name/import
+GET /caisson/volumes; GET /caisson/volumes/:name; DELETE /caisson/volumes/:name/snapshots/:snapshot
+POST /caisson/volumes/:name/grow; POST /caisson/volumes/:name/import
 POST /containers/create; POST /containers/prune; DELETE /containers/:id/:alias
 GET /containers/:id/checkpoints; POST /containers/:id/checkpoints; DELETE /containers/:id/checkpoints/:checkpoint
 POST /volumes/create; GET /volumes; GET /volumes/:name; DELETE /volumes/:name; PUT /volumes/:name; POST /volumes/prune
@@ -230,7 +244,10 @@ it.each([
     );
     await forEach(wanted, AT_ONCE, async ({ behaviour, of }) => {
       const does = behaviours[behaviour]!;
-      const id = await (of === 'start' ? stack.create(does, false) : stack.run(does));
+      const volume = `volume-${randomUUID()}`;
+      const config = of === 'volume' ? { HostConfig: { Binds: [`${volume}:/volume`] } } : {};
+      const id = await (of === 'start' ? stack.create(does, false) : stack.run(does, config));
+      if (of === 'volume') volumes.set(id, volume);
       containers.set(`${behaviour} ${of}`, id);
     });
     const good = await stack.run(serves);
