@@ -70,6 +70,36 @@ it.each<[string, Partial<Record<Tier, string>>, string[] | null]>([
     [],
   ],
   [
+    'names that are left to a tier that allows everything: these',
+    {
+      project: `rules:
+- { name: names, direction: out, peer: { fqdns: ["*.example.org"] }, action: pass }
+- { name: rest, direction: out, peer: any, action: drop }`,
+    },
+    ['*.example.org'],
+  ],
+  [
+    'names that are left to a tier that allows some of them: those',
+    {
+      admin: `rules:
+- { name: names, direction: out, peer: { fqdns: ["*.example.org", a.example.net] }, action: pass }
+- { name: rest, direction: out, peer: any, action: drop }`,
+      project: `rules:
+- { name: names, direction: out, peer: { fqdns: [b.example.org, "*.example.net", example.com] }, action: allow }`,
+      default: 'preset: locked',
+    },
+    ['a.example.net', 'b.example.org'],
+  ],
+  [
+    'one port that is left to a tier that allows everything: all',
+    {
+      project: `rules:
+- { name: web, direction: out, peer: any, ports: 443, action: pass }
+- { name: rest, direction: out, peer: any, action: drop }`,
+    },
+    null,
+  ],
+  [
     'pass skips the rest of its tier',
     {
       admin: `rules:
