@@ -93,29 +93,37 @@ export class DiskFiles implements RootFiles {
   }
 
   async *tree(path: string, options: TreeOptions): AsyncGenerator<FileEntry | Buffer> {
-    for await (const records of this.batches({ op: 'tree', path, options }))
-      yield* contentOf(records, (file) => this.process.file(file));
+    try {
+      for await (const records of this.batches({ op: 'tree', path, options }))
+        yield* contentOf(records, (file) => this.process.file(file));
+    } catch (error) {
+      throw this.told(error);
+    }
   }
 
   /** The content of the whole disk: its grains that are not empty, in order. */
   async *grains(): AsyncGenerator<DiskGrain> {
     let index = 0;
-    for await (const records of this.batches({ op: 'grains' })) {
-      const places: { index: number; data: Promise<Buffer> }[] = [];
-      for (const record of records)
-        if (record.type === 'zeros') index += Math.ceil(record.length / GRAIN_BYTES);
-        else if (record.type === 'place' && record.length <= GRAIN_BYTES) {
-          const data = this.process.file(record.file).read(record.offset, record.length);
-          // The error is thrown when this grain's turn comes.
-          data.catch(() => undefined);
-          places.push({ index: index++, data });
-          if (places.length >= GRAINS_AHEAD) yield* fetched(places.splice(0, 1));
-        } else throw internal('the disk was described in another way than asked for');
-      yield* fetched(places);
+    try {
+      for await (const records of this.batches({ op: 'grains' })) {
+        const places: { index: number; data: Promise<Buffer> }[] = [];
+        for (const record of records)
+          if (record.type === 'zeros') index += Math.ceil(record.length / GRAIN_BYTES);
+          else if (record.type === 'place' && record.length <= GRAIN_BYTES) {
+            const data = this.process.file(record.file).read(record.offset, record.length);
+            // The error is thrown when this grain's turn comes.
+            data.catch(() => undefined);
+            places.push({ index: index++, data });
+            if (places.length >= GRAINS_AHEAD) yield* fetched(places.splice(0, 1));
+          } else throw internal('the disk was described in another way than asked for');
+        yield* fetched(places);
+      }
+    } catch (error) {
+      throw this.told(error);
     }
   }
 
-  /** The records that answer a request. */
+  /** The records that answer a request. Its errors are those of the process. */
   private async *batches(request: DiskRequest): AsyncGenerator<Iterable<DiskRecord>> {
     const batches: Frame<{ records: PackedRecords }>[] = [];
     let wake: (() => void) | null = null;
@@ -149,8 +157,6 @@ export class DiskFiles implements RootFiles {
         await (this.signal === undefined ? more : unlessAborted(more, this.signal));
       }
       await answer;
-    } catch (error) {
-      throw this.told(error);
     } finally {
       if (!ended) {
         this.process.setIdle(id, false);

@@ -299,7 +299,7 @@ describe('restarts', () => {
       });
     });
     const refused = await stack.docker('start', ended);
-    expect(refused.stderr).toMatch(new RegExp(`disk .*${ended}.vmdk cannot be used: grain .*'vic-machine fsck'`));
+    expect(refused.stderr).toMatch(new RegExp(`disk .*${ended}.vmdk cannot be used: .*'vic-machine fsck'`));
     await good('rm', '-v', ended, killed);
     await good('volume', 'rm', 'killed');
     // Half-made ones are gone; unreadable ones are not volumes, and stay.

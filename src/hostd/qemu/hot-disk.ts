@@ -62,7 +62,7 @@ export class HotDisk implements HotDevice {
   /** See `RunningVm.switchDisk`. */
   async switchTo(to: string): Promise<void> {
     const { qmp, monitor, host } = this.vm;
-    const over = await this.over();
+    const over = await this.withoutUnused(await this.over());
     const present = over.at(-1) ?? this.node;
     const number = over.length + 1;
     const node = this.overNode(number);
@@ -85,6 +85,20 @@ export class HotDisk implements HotDevice {
     } finally {
       await file.close();
     }
+  }
+
+  /** A killed hostd may have given QEMU the last node, but not put it over the disk. QEMU removes only a node that nothing stands on. */
+  private async withoutUnused(over: string[]): Promise<string[]> {
+    const { qmp } = this.vm;
+    const last = over.at(-1);
+    if (last === undefined) return over;
+    const unused = await qmp.command('blockdev-del', { 'node-name': last }).then(
+      () => true,
+      () => false,
+    );
+    if (!unused) return over;
+    await qmp.command('remove-fd', { 'fdset-id': this.firstSet + SWITCHED_SETS + over.length });
+    return over.slice(0, -1);
   }
 
   private overNode(number: number): string {
