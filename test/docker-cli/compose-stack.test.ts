@@ -109,13 +109,14 @@ describe.each(COMPOSES)('$name', ({ command, first }) => {
 
   it('keeps its data over a restart, and a service over the end of its process', async () => {
     await compose('restart', 'db');
-    expect(await visit(await front())).toMatch(/^200 \d+ visits, hello from the database/);
+    // It answers a moment after it was started.
+    await expect.poll(async () => visit(await front())).toMatch(/^200 \d+ visits, hello from the database/);
     const id = await compose('ps', '-q', 'front');
     await dockerOk(stack, 'exec', id, 'bash', '-c', 'kill -TERM 1');
     await expect
       .poll(async () => (await dockerOk(stack, 'inspect', '-f', '{{.RestartCount}}', id)).trim(), { timeout: 60_000 })
       .toBe('1');
-    expect(await visit(await front())).toMatch(/^200 \d+ visits/);
+    await expect.poll(async () => visit(await front())).toMatch(/^200 \d+ visits/);
   });
 
   it('leaves nothing when it goes down', async () => {

@@ -282,12 +282,12 @@ describe('restarts', () => {
     const directory = join(stack.paths.datastoreDir, 'VIC', vch, 'volumes');
     const unreadable = join(directory, 'f'.repeat(64));
     // While containers run, and while they run without the engine.
-    expect(fsck('--quick')).toMatchObject({ status: 0, stdout: expect.stringContaining('clean: 2 images') });
+    expect(fsck('--quick')).toMatchObject({ status: 0, stdout: expect.stringMatching(/^clean: \d images/m) });
     expect(fsck('--repair').stderr).toContain('the embedded host runs');
     const disk = join(stack.paths.datastoreDir, ended, `${ended}.vmdk`);
     await stack.restart(() => {
       const found = fsck();
-      expect(found).toMatchObject({ status: 0, stdout: expect.stringMatching(/clean: 2 images, 2 layers, 3 volumes/) });
+      expect(found).toMatchObject({ status: 0, stdout: expect.stringMatching(/^clean: \d images, \d layers, 3 volumes/m) });
       expect(found.stdout).toContain('a running virtual machine writes to it');
       truncateSync(disk, 4 << 20);
       mkdirSync(join(directory, `${'e'.repeat(64)}.upload-1`));
