@@ -58,6 +58,8 @@ export function run(
   });
 }
 
+const lastLines = (log: string): string => log.trim().split('\n').slice(-40).join('\n');
+
 /** Ports that no kernel takes by itself, for connections and for listeners that do not care: those begin at 32768. */
 const CHOSEN_PORTS = { first: 20_000, count: 10_000 };
 
@@ -123,8 +125,14 @@ export async function startStack(
     login,
     vicMachine,
     docker: (...args) => stack.dockerWith({}, ...args),
-    dockerWith: (how, ...args) =>
-      run('docker', args, { ...how, env: { DOCKER_HOST: dockerHost, DOCKER_CONFIG: paths.stateDir } }),
+    async dockerWith(how, ...args) {
+      const env = { DOCKER_HOST: dockerHost, DOCKER_CONFIG: paths.stateDir };
+      const outcome = await run('docker', args, { ...how, env });
+      if (outcome.code !== -1) return outcome;
+      // It was killed, since it took too long: what the engine did meanwhile tells why.
+      const logs = [stack.endpointLog(), readFileSync(join(paths.stateDir, 'hostd.log'), 'utf8')].map(lastLines);
+      return { ...outcome, stderr: [outcome.stderr, 'it took too long', ...logs].join('\n') };
+    },
     async restartHostd() {
       const { host } = new URL(login().url);
       await stopHostdProcess(paths);
