@@ -68,7 +68,8 @@ export class EngineSide {
 
   private async script({ script, sorted }: ScriptStep, filled: (text: string) => string): Promise<Outcome> {
     const { code, stdout, stderr } = await run('sh', ['-c', filled(script)], {
-      env: { DOCKER_HOST: this.dockerHost, DOCKER_CONFIG: this.configDir },
+      // What scripts make is removed with the directory.
+      env: { DOCKER_HOST: this.dockerHost, DOCKER_CONFIG: this.configDir, TMPDIR: this.configDir },
       timeoutMs: TIMEOUT_MS,
     });
     return { code, stdout: sorted ? stdout.split('\n').sort().join('\n') : stdout, stderr };
