@@ -127,8 +127,8 @@ try {
 } catch (error) {
   status = 1;
   process.stderr.write(`FAILED: ${error instanceof Error ? error.message : String(error)}\n`);
-  const log = join(paths.stateDir, 'hostd.log');
-  if (existsSync(log)) process.stderr.write(`${readFileSync(log, 'utf8').split('\n').slice(-20).join('\n')}\n`);
+  for (const log of [join(paths.stateDir, 'hostd.log'), join(paths.datastoreDir, 'default', 'endpoint.log')])
+    if (existsSync(log)) process.stderr.write(`${readFileSync(log, 'utf8').split('\n').slice(-30).join('\n')}\n`);
 } finally {
   try {
     run(process.execPath, [cli('stop'), '--state-dir', paths.stateDir, '--remove']);
