@@ -287,7 +287,10 @@ describe('restarts', () => {
     const disk = join(stack.paths.datastoreDir, ended, `${ended}.vmdk`);
     await stack.restart(() => {
       const found = fsck();
-      expect(found).toMatchObject({ status: 0, stdout: expect.stringMatching(/^clean: \d images, \d layers, 3 volumes/m) });
+      expect(found).toMatchObject({
+        status: 0,
+        stdout: expect.stringMatching(/^clean: \d images, \d layers, 3 volumes/m),
+      });
       expect(found.stdout).toContain('a running virtual machine writes to it');
       truncateSync(disk, 4 << 20);
       mkdirSync(join(directory, `${'e'.repeat(64)}.upload-1`));
