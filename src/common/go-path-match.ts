@@ -1,4 +1,5 @@
 /** Go's `path.Match`: the patterns of `docker images --filter reference=`. Takes time proportional to the lengths only. */
+import { matchesStars, type StarRules } from './glob.js';
 
 type Token =
   | { kind: 'star' }
@@ -22,7 +23,7 @@ export class BadPattern extends Error {
  */
 export function pathMatcher(pattern: string): (text: string) => boolean {
   const tokens = read([...pattern]);
-  return (text) => matches([...text], tokens);
+  return (text) => matchesStars([...text], tokens, RULES);
 }
 
 function read(pattern: string[]): Token[] {
@@ -67,29 +68,10 @@ function read(pattern: string[]): Token[] {
   return tokens;
 }
 
-function matches(text: string[], tokens: Token[]): boolean {
-  let [at, next] = [0, 0];
-  /** The last star, and how far it reaches. Earlier stars need not reach further, since what follows them has been found. */
-  let [star, reached] = [-1, 0];
-  while (at < text.length) {
-    const token = tokens[next];
-    if (token?.kind === 'star') {
-      star = next++;
-      reached = at;
-    } else if (token !== undefined && fits(text[at]!, token)) {
-      next++;
-      at++;
-    } else if (star >= 0 && text[reached] !== '/') {
-      next = star + 1;
-      at = ++reached;
-    } else return false;
-  }
-  while (tokens[next]?.kind === 'star') next++;
-  return next === tokens.length;
-}
-
-function fits(character: string, token: Exclude<Token, { kind: 'star' }>): boolean {
+function fits(character: string, token: Token): boolean {
   switch (token.kind) {
+    case 'star':
+      return false;
     case 'any':
       return character !== '/';
     case 'literal':
@@ -98,3 +80,9 @@ function fits(character: string, token: Exclude<Token, { kind: 'star' }>): boole
       return token.ranges.some(([low, high]) => low <= character && character <= high) !== token.negated;
   }
 }
+
+const RULES: StarRules<Token> = {
+  isStar: ({ kind }) => kind === 'star',
+  fits,
+  reaches: (character) => character !== '/',
+};

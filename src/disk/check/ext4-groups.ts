@@ -1,6 +1,7 @@
 /** First pass: block group descriptors, and what belongs to groups: copies of the superblock, bitmaps, tables of inodes. */
 import * as c from '../ext4/constants.js';
 import { crc16 } from '../ext4/crc16.js';
+import { decodeGroupDescriptor } from '../ext4/group-descriptor.js';
 import { copiesIn, descriptorBlock } from '../ext4/superblock.js';
 import type { Ext4State, Group } from './ext4-state.js';
 
@@ -34,14 +35,7 @@ async function readGroup(state: Ext4State, group: number): Promise<Group> {
   const raw = Buffer.from(block.subarray(at % c.BLOCK, (at % c.BLOCK) + sb.descriptorSize));
   const found: Group = {
     raw,
-    blockBitmap: raw.readUInt32LE(0),
-    inodeBitmap: raw.readUInt32LE(4),
-    inodeTable: raw.readUInt32LE(8),
-    freeBlocks: raw.readUInt16LE(12),
-    freeInodes: raw.readUInt16LE(14),
-    directories: raw.readUInt16LE(16),
-    flags: raw.readUInt16LE(18),
-    unused: raw.readUInt16LE(28),
+    ...decodeGroupDescriptor(raw),
     sound: true,
   };
   if (checksumOf(raw, group, sb.uuid) !== raw.readUInt16LE(30))
@@ -57,8 +51,8 @@ async function readGroup(state: Ext4State, group: number): Promise<Group> {
       found.sound = false;
     } else if (!take(state, start, count, `the ${what} of group ${group}`)) found.sound = false;
   }
-  if (found.unused > sb.inodesPerGroup) {
-    problems.add(`group ${group} has ${found.unused} unused inodes, more than it has in all`);
+  if (found.unusedInodes > sb.inodesPerGroup) {
+    problems.add(`group ${group} has ${found.unusedInodes} unused inodes, more than it has in all`);
     found.sound = false;
   }
   if (found.sound) state.metadata.push(...writtenRuns(state, found));
@@ -72,10 +66,10 @@ function take(state: Ext4State, start: number, count: number, what: string): boo
 
 /** The bitmaps and the part of the inode table that were ever written: nobody reads the rest. */
 function writtenRuns({ sb }: Ext4State, group: Group): { start: number; count: number }[] {
-  const { flags, blockBitmap, inodeBitmap, inodeTable, unused } = group;
+  const { flags, blockBitmap, inodeBitmap, inodeTable, unusedInodes } = group;
   const runs = flags & c.BG_BLOCK_UNINIT ? [] : [{ start: blockBitmap, count: 1 }];
   if (flags & c.BG_INODE_UNINIT) return runs;
-  const count = Math.ceil(((sb.inodesPerGroup - unused) * sb.inodeSize) / c.BLOCK);
+  const count = Math.ceil(((sb.inodesPerGroup - unusedInodes) * sb.inodeSize) / c.BLOCK);
   return [...runs, { start: inodeBitmap, count: 1 }, { start: inodeTable, count }];
 }
 

@@ -16,9 +16,9 @@ export async function checkInodes(state: Ext4State): Promise<void> {
   const { sb } = state;
   await findOrphans(state);
   const perBlock = c.BLOCK / sb.inodeSize;
-  for (const [group, { inodeTable, flags, unused, sound }] of state.groups.entries()) {
+  for (const [group, { inodeTable, flags, unusedInodes, sound }] of state.groups.entries()) {
     if (!sound || flags & c.BG_INODE_UNINIT) continue;
-    const count = sb.inodesPerGroup - unused;
+    const count = sb.inodesPerGroup - unusedInodes;
     for (let index = 0; index < count; index += perBlock) {
       const block = await state.block(inodeTable + index / perBlock);
       for (let i = 0; i < perBlock && index + i < count; i++) {

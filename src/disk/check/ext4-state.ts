@@ -2,22 +2,14 @@
 import { Breather } from '../../common/breather.js';
 import { type BlockReader, CachedBlocks, PageCache } from '../blocks.js';
 import * as c from '../ext4/constants.js';
+import type { GroupDescriptor } from '../ext4/group-descriptor.js';
 import type { Superblock } from '../ext4/superblock.js';
 import { BlockUse } from './block-use.js';
 import { Problems } from './problems.js';
 
 /** A block group's descriptor. */
-export interface Group {
+export interface Group extends GroupDescriptor {
   raw: Buffer;
-  blockBitmap: number;
-  inodeBitmap: number;
-  inodeTable: number;
-  freeBlocks: number;
-  freeInodes: number;
-  directories: number;
-  flags: number;
-  /** Inodes at the end of the table that were never used. */
-  unused: number;
   /** Its tables can be read. */
   sound: boolean;
 }

@@ -10,20 +10,8 @@ import type { DeltaDisk, Grain } from '../vmdk/delta.js';
 import { GRAIN_BYTES } from '../vmdk/header.js';
 import * as c from './constants.js';
 import { setDescriptorChecksum } from './format.js';
+import { decodeGroupDescriptor, type GroupDescriptor } from './group-descriptor.js';
 import { copiesIn, descriptorBlock, type Superblock } from './superblock.js';
-
-/** One group's descriptor, decoded. */
-interface Group {
-  blockBitmap: number;
-  inodeBitmap: number;
-  inodeTable: number;
-  freeBlocks: number;
-  freeInodes: number;
-  directories: number;
-  flags: number;
-  /** Inodes at the table's end that were never used. */
-  unusedInodes: number;
-}
 
 const DESCRIPTOR = 32;
 const PER_BLOCK = c.BLOCK / DESCRIPTOR;
@@ -55,27 +43,18 @@ export class Allocator {
   private constructor(
     private readonly disk: DeltaDisk,
     private readonly sb: Superblock,
-    private readonly groups: Group[],
+    private readonly groups: GroupDescriptor[],
   ) {}
 
   /** Reads the descriptors of the filesystem on `disk`. Throws `invalid` if they are inconsistent. */
   static async load(disk: DeltaDisk, sb: Superblock): Promise<Allocator> {
-    const groups: Group[] = [];
+    const groups: GroupDescriptor[] = [];
     const tableBlocks = (sb.inodesPerGroup * c.INODE_SIZE) / c.BLOCK;
     for (let i = 0; i < sb.groups; i++) {
       const at = descriptorBlock(sb, Math.floor(i / PER_BLOCK)) * c.BLOCK + (i % PER_BLOCK) * DESCRIPTOR;
       const grain = await disk.load(Math.floor(at / GRAIN_BYTES));
       const d = grain.data.subarray(at % GRAIN_BYTES, (at % GRAIN_BYTES) + DESCRIPTOR);
-      const group: Group = {
-        blockBitmap: d.readUInt32LE(0),
-        inodeBitmap: d.readUInt32LE(4),
-        inodeTable: d.readUInt32LE(8),
-        freeBlocks: d.readUInt16LE(12),
-        freeInodes: d.readUInt16LE(14),
-        directories: d.readUInt16LE(16),
-        flags: d.readUInt16LE(18),
-        unusedInodes: d.readUInt16LE(28),
-      };
+      const group = decodeGroupDescriptor(d);
       if (
         Math.max(group.blockBitmap, group.inodeBitmap, group.inodeTable + tableBlocks - 1) >= sb.blocks ||
         Math.min(group.blockBitmap, group.inodeBitmap, group.inodeTable) === 0 ||
@@ -115,7 +94,7 @@ export class Allocator {
   private async findEnds(): Promise<void> {
     const fixed = this.fixedBlocks();
     for (let i = this.sb.groups - 1; i >= 0; i--) {
-      const group = this.groups[i] as Group;
+      const group = this.groups[i] as GroupDescriptor;
       const size = this.groupSize(i);
       if (group.flags & c.BG_BLOCK_UNINIT || size - group.freeBlocks <= (fixed[i] as number)) continue;
       const { grain, base } = await this.bitmap(group.blockBitmap);
@@ -125,7 +104,7 @@ export class Allocator {
       break;
     }
     for (let i = this.sb.groups - 1; i >= 0; i--) {
-      const used = this.sb.inodesPerGroup - (this.groups[i] as Group).unusedInodes;
+      const used = this.sb.inodesPerGroup - (this.groups[i] as GroupDescriptor).unusedInodes;
       if (used === 0) continue;
       this.nextInode = i * this.sb.inodesPerGroup + used;
       break;
@@ -139,7 +118,7 @@ export class Allocator {
   }
 
   private async blockBitmap(index: number): Promise<{ grain: Grain; base: number }> {
-    const group = this.groups[index] as Group;
+    const group = this.groups[index] as GroupDescriptor;
     const place = await this.bitmap(group.blockBitmap);
     if (group.flags & c.BG_BLOCK_UNINIT) {
       // Such a group contains nothing but its copies of the superblock and of descriptors, if it has any.
@@ -158,7 +137,7 @@ export class Allocator {
     let from = this.nextBlock % c.BLOCKS_PER_GROUP;
     for (let tried = 0; tried <= this.sb.groups; tried++, index++, from = 0) {
       if (index >= this.sb.groups) index = 0;
-      const group = this.groups[index] as Group;
+      const group = this.groups[index] as GroupDescriptor;
       if (group.freeBlocks === 0) continue;
       const { grain, base } = await this.blockBitmap(index);
       const size = this.groupSize(index);
@@ -216,7 +195,7 @@ export class Allocator {
     let from = this.nextInode % perGroup;
     for (let tried = 0; tried <= this.sb.groups; tried++, index++, from = 0) {
       if (index >= this.sb.groups) index = 0;
-      const group = this.groups[index] as Group;
+      const group = this.groups[index] as GroupDescriptor;
       if (group.freeInodes === 0) continue;
       const { grain, base } = await this.bitmap(group.inodeBitmap);
       if (group.flags & c.BG_INODE_UNINIT) {
@@ -241,7 +220,7 @@ export class Allocator {
   async freeInode(ino: number, directory: boolean): Promise<void> {
     const index = Math.floor((ino - 1) / this.sb.inodesPerGroup);
     const bit = (ino - 1) % this.sb.inodesPerGroup;
-    const group = this.groups[index] as Group;
+    const group = this.groups[index] as GroupDescriptor;
     const { grain, base } = await this.bitmap(group.inodeBitmap);
     grain.data[base + (bit >> 3)]! &= ~(1 << (bit & 7));
     grain.dirty = true;
@@ -252,7 +231,7 @@ export class Allocator {
   /** Byte offset of an inode on the disk. Throws `invalid` for a number outside the filesystem. */
   inodeOffset(ino: number): number {
     if (ino < 1 || ino > this.sb.inodes) throw invalid(`damaged ext4: there is no inode ${ino}`);
-    const group = this.groups[Math.floor((ino - 1) / this.sb.inodesPerGroup)] as Group;
+    const group = this.groups[Math.floor((ino - 1) / this.sb.inodesPerGroup)] as GroupDescriptor;
     return group.inodeTable * c.BLOCK + ((ino - 1) % this.sb.inodesPerGroup) * c.INODE_SIZE;
   }
 

@@ -49,13 +49,41 @@ export function encodeDescriptor(
   if ((descriptor.parentCid === null) !== (descriptor.parentHint === null)) {
     throw invalid('a VMDK needs both the content id and the path of its parent, or neither');
   }
+  const text = descriptorText(
+    {
+      cid: descriptor.cid,
+      parentCid: descriptor.parentCid === null ? NO_PARENT : checkCid(descriptor.parentCid),
+      createType: 'monolithicSparse',
+      parent,
+    },
+    capacity,
+    fileName,
+  );
+  const b = Buffer.alloc(DESCRIPTOR_SECTORS * SECTOR);
+  if (b.write(text) !== Buffer.byteLength(text)) throw invalid('the VMDK descriptor is too long');
+  return b;
+}
+
+/** The descriptor's sectors, `DESCRIPTOR_SECTORS` or more, for a streamOptimized disk without a parent. Otherwise as above. */
+export function encodeStreamDescriptor(cid: string, capacity: number, fileName: string, sectors: number): Buffer {
+  const b = Buffer.alloc(sectors * SECTOR);
+  b.write(descriptorText({ cid, parentCid: NO_PARENT, createType: 'streamOptimized', parent: '' }, capacity, fileName));
+  return b;
+}
+
+/** @param of.parent a line, or '' @param capacity in sectors */
+function descriptorText(
+  { cid, parentCid, createType, parent }: Record<'cid' | 'parentCid' | 'createType' | 'parent', string>,
+  capacity: number,
+  fileName: string,
+): string {
   const heads = 255;
   const sectors = 63;
-  const text = `# Disk DescriptorFile
+  return `# Disk DescriptorFile
 version=1
-CID=${descriptor.cid}
-parentCID=${descriptor.parentCid === null ? NO_PARENT : checkCid(descriptor.parentCid)}
-createType="monolithicSparse"
+CID=${cid}
+parentCID=${parentCid}
+createType="${createType}"
 ${parent}
 # Extent description
 RW ${capacity} SPARSE "${fileName.replace(/[^A-Za-z0-9._-]/g, '_')}"
@@ -69,9 +97,6 @@ ddb.geometry.heads = "${heads}"
 ddb.geometry.sectors = "${sectors}"
 ddb.virtualHWVersion = "14"
 `;
-  const b = Buffer.alloc(DESCRIPTOR_SECTORS * SECTOR);
-  if (b.write(text) !== Buffer.byteLength(text)) throw invalid('the VMDK descriptor is too long');
-  return b;
 }
 
 /** Parses the text of a descriptor (NUL padding allowed), line by line, since a guest may have written it and it may be a megabyte long. */

@@ -7,7 +7,7 @@ import { promisify } from 'node:util';
 import { deflate, inflate } from 'node:zlib';
 import { invalid, unsupported } from '../../common/errors.js';
 import { newCid } from './create.js';
-import { decodeDescriptor } from './descriptor.js';
+import { decodeDescriptor, encodeStreamDescriptor } from './descriptor.js';
 import { DESCRIPTOR_SECTORS, GRAIN_BYTES, GRAIN_SECTORS, GTES_PER_GT, MAX_CAPACITY, SECTOR } from './header.js';
 
 const compress = promisify(deflate) as (data: Buffer) => Promise<Buffer>;
@@ -56,31 +56,6 @@ function encodeMarker(value: number, type: number): Buffer {
   return b;
 }
 
-function describe(capacity: number, name: string): Buffer {
-  const sectors = capacity / SECTOR;
-  const text = `# Disk DescriptorFile
-version=1
-CID=${newCid()}
-parentCID=ffffffff
-createType="streamOptimized"
-
-# Extent description
-RW ${sectors} SPARSE "${name.replace(/[^A-Za-z0-9._-]/g, '_')}"
-
-# The Disk Data Base
-#DDB
-
-ddb.adapterType = "lsilogic"
-ddb.geometry.cylinders = "${Math.ceil(sectors / (255 * 63))}"
-ddb.geometry.heads = "255"
-ddb.geometry.sectors = "63"
-ddb.virtualHWVersion = "14"
-`;
-  const b = Buffer.alloc((OVERHEAD - 1) * SECTOR);
-  b.write(text);
-  return b;
-}
-
 /** The bytes of a stream-optimized disk. @param capacity bytes, a multiple of a grain. @param name of the file, for its descriptor */
 export async function* writeVmdkStream(
   capacity: number,
@@ -104,7 +79,7 @@ export async function* writeVmdkStream(
     return [marker, entries];
   };
   yield counted(encodeHead(capacity, AT_END));
-  yield counted(describe(capacity, name));
+  yield counted(encodeStreamDescriptor(newCid(), capacity / SECTOR, name, OVERHEAD - 1));
   for await (const { index, data } of grains) {
     const of = Math.floor(index / GTES_PER_GT);
     if (table !== null && (table as { index: number }).index !== of) yield* endTable();
