@@ -170,6 +170,7 @@ export const CODES = {
       `the archive has the ${s.part} '${s.name}', which leads out of where it is unpacked`,
   ),
   'archive.cut': code('unavailable', (_: Nothing) => 'the archive ends in the middle of an entry'),
+  'archive.noEnd': code('unavailable', (_: Nothing) => 'the archive has no end mark, so a part of it may be missing'),
   'archive.damaged': code('unavailable', (_: Nothing) => 'the archive is damaged'),
   'archive.entryFailed': code(
     'unavailable',

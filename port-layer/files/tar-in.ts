@@ -36,6 +36,8 @@ export interface UnpackOptions {
   keepKind: boolean;
   /** The owner of everything that is unpacked; null: as the archive says. */
   owner: { uid: number; gid: number } | null;
+  /** Whether an archive without its end mark is refused. Docker takes one, but then a part of what was sent looks like all of it. */
+  whole?: boolean;
 }
 
 /**
@@ -66,6 +68,7 @@ export async function unpack(
       if (directories.length === MAX_DIRECTORIES) throw invalid('too many directories in one archive');
       directories.push(put);
     }
+    if (options.whole === true && !reader.endMarked) throw new PortLayerError('archive.noEnd', {});
     for (const directory of directories) await files.times(directory);
     await files.finish();
   } catch (error) {

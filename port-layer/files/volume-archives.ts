@@ -101,7 +101,7 @@ export class VolumeArchives implements VolumeArchiveStore {
       try {
         const received = Readable.from(call.client.received(Readable.from(tar)), { objectMode: false });
         received.on('error', () => undefined);
-        await unpack(disk, '/', received, { keepKind: false, owner: null });
+        await unpack(disk, '/', received, { keepKind: false, owner: null, whole: true });
       } finally {
         await disk.close();
       }
@@ -163,6 +163,7 @@ const BAD_ARCHIVE = [
   'disk.unreadable',
   'archive.outside',
   'archive.cut',
+  'archive.noEnd',
   'archive.damaged',
   'archive.keepsKind',
 ] as const;

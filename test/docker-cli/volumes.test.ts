@@ -1,6 +1,6 @@
 /** Volumes through the docker CLI: what containers keep, share and leave behind. */
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import Docker from 'dockerode';
@@ -455,9 +455,11 @@ describe('the content of a volume', () => {
       expect(
         (await stack.vicMachine('volume', 'import', '--name', 'test', '--volume', 'now', '--file', file)).stderr,
       ).toContain("there is a volume 'now' already");
-      truncateSync(file, 3000);
+      // A tar is cut where no entry is broken: only its end mark is missing.
+      truncateSync(file, kind === 'tar' ? statSync(file).size - 1024 : 3000);
       const cut = await stack.vicMachine('volume', 'import', '--name', 'test', '--volume', 'cut', '--file', file);
       expect(cut.stderr).toContain('volume cut cannot be made of this');
+      if (kind === 'tar') expect(cut.stderr).toContain('no end mark');
       rmSync(file);
     }
     expect(await volumes()).not.toContain('cut');

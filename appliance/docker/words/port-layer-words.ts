@@ -76,6 +76,7 @@ export const WORDS: Words = {
 
   'archive.outside': ({ part, name }) => `invalid ${part} "${name}"`,
   'archive.cut': () => 'unexpected EOF',
+  'archive.noEnd': null,
   'archive.damaged': () => 'archive/tar: invalid tar header',
   'archive.entryFailed': ({ step, entry, reason }) =>
     step === 'owner'

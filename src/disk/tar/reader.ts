@@ -52,6 +52,8 @@ export class TarReader {
   /** Unread bytes of the current entry's data, and the padding after them. */
   private left = 0;
   private padding = 0;
+  /** The blocks of zeros that end an archive were read: without them, a reader cannot tell an archive from its first half. */
+  endMarked = false;
 
   /** @param passed told of every byte that is not given by {@link TarReader.data}, in the order of the tar */
   constructor(stream: Readable, passed: Passed | null = null) {
@@ -90,6 +92,7 @@ export class TarReader {
         // Like Go's reader: a block of zeros is followed by another one, or by nothing.
         const second = block && (await this.source.exactly(TAR_BLOCK));
         if (second && !isZero(second)) throw invalid('not a tar, or a damaged one: something follows a block of zeros');
+        this.endMarked = block !== null;
         await this.source.drain();
         return null;
       }

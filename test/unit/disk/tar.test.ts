@@ -34,6 +34,23 @@ async function gnuTar(...options: string[]): Promise<Buffer> {
   return stdout;
 }
 
+test('an archive is told from its first part', async () => {
+  await writeFile(join(directory, 'a'), 'a'.repeat(700));
+  const tar = await gnuTar('--blocking-factor=1');
+  const whole: number[] = [];
+  for (let length = 0; length <= tar.length; length += 4) {
+    const reader = new TarReader(streamOf(tar.subarray(0, length)));
+    try {
+      while (await reader.next());
+    } catch {
+      continue;
+    }
+    if (reader.endMarked) whole.push(length);
+  }
+  // Like Go's reader, one block of zeros at the very end is enough.
+  expect(whole).toEqual([tar.length - 512, tar.length]);
+});
+
 describe('reading tars of other programs', () => {
   test.each(['gnu', 'pax'])('long names, long links and large numbers in the %s format', async (format) => {
     const name = 'n'.repeat(200);
