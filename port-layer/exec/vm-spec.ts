@@ -51,10 +51,7 @@ export function trustKeys(
 }
 
 /** The value of {@link ADDRESSES_KEY}. @param sharing what its cards on segments of volumes are for */
-export function addressesValue(
-  endpoints: readonly NetworkEndpoint[],
-  sharing: readonly VolumeSharing[] = [],
-): string {
+export function addressesValue(endpoints: readonly NetworkEndpoint[], sharing: readonly VolumeSharing[] = []): string {
   // A container without addresses must still set the key: without it, the host would let its cards send from any address.
   // What DHCP gives is for the host to see: the address may be another one soon.
   const own = (one: NetworkEndpoint): string[] => (isLeased(one) ? [] : [one.address, one.address6]);

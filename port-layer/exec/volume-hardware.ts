@@ -57,9 +57,10 @@ export async function readVolumeHardware(client: VimClient, vm: ManagedObjectRef
     backing?: { fileName?: unknown };
   }[];
   const controllers = new Map<number, number>();
+  // Of SCSI: the others have keys of three digits.
   for (const { key, busNumber, controllerKey: above } of devices)
-    // Of SCSI: the others have keys of three digits.
-    if (busNumber !== undefined && key >= 1000 && (above === undefined || above < 1000)) controllers.set(busNumber, key);
+    if (busNumber !== undefined && key >= 1000 && (above === undefined || above < 1000))
+      controllers.set(busNumber, key);
   const buses = new Map([...controllers].map(([bus, key]) => [key, bus]));
   const disks = devices.flatMap(({ key, controllerKey: above = 0, unitNumber: unit, backing }) => {
     const bus = buses.get(above);

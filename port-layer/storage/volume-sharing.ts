@@ -23,7 +23,10 @@ export function sharingCard(sharing: VolumeSharing): { mac: string; address: str
   const number = numberOf(sharing);
   const hash = sha256(`card ${number} of volume ${sharing.volume}`);
   // Those that VMware lets administrators give out.
-  const bytes = [Number.parseInt(hash.slice(0, 2), 16) & 0x3f, ...[2, 4].map((at) => Number.parseInt(hash.slice(at, at + 2), 16))];
+  const bytes = [
+    Number.parseInt(hash.slice(0, 2), 16) & 0x3f,
+    ...[2, 4].map((at) => Number.parseInt(hash.slice(at, at + 2), 16)),
+  ];
   const mac = ['00', '50', '56', ...bytes.map((byte) => byte.toString(16).padStart(2, '0'))].join(':');
   return { mac, address: `${SUBNET}.${number}`, prefixLength: PREFIX };
 }
@@ -51,13 +54,21 @@ export interface OtherUser {
 /**
  * How a container that is to start gets a volume. `wait`: until that user has come or gone. `refused`: by that user.
  */
-export type Access<T> = { kind: 'disk' } | { kind: 'client' } | { kind: 'wait'; user: T } | { kind: 'refused'; user: T };
+export type Access<T> =
+  | { kind: 'disk' }
+  | { kind: 'client' }
+  | { kind: 'wait'; user: T }
+  | { kind: 'refused'; user: T };
 
 /**
  * @param users the others that have it now
  * @param shares whether this host can serve a volume to several
  */
-export function accessTo<T extends OtherUser>(wanted: { readOnly: boolean }, users: readonly T[], shares: boolean): Access<T> {
+export function accessTo<T extends OtherUser>(
+  wanted: { readOnly: boolean },
+  users: readonly T[],
+  shares: boolean,
+): Access<T> {
   const writer = users.find(({ disk, readOnly }) => disk && !readOnly);
   const reader = users.find(({ disk, readOnly }) => disk && readOnly);
   if (writer !== undefined) {
@@ -97,7 +108,10 @@ export interface SharingView {
   segment: boolean;
 }
 
-export type SharingState = { kind: 'free' } | { kind: 'direct'; owner: string } | { kind: 'shared'; server: string | null; clients: number };
+export type SharingState =
+  | { kind: 'free' }
+  | { kind: 'direct'; owner: string }
+  | { kind: 'shared'; server: string | null; clients: number };
 
 /** What a volume is, in one word. */
 export function sharingState({ holder, clients }: SharingView): SharingState {
@@ -118,7 +132,13 @@ export type SharingStep =
   | { do: 'restore'; container: string };
 
 /** The next step; null: there is nothing to do until something changes. */
-export function nextSharingStep({ holder, restingServer, clients, leftovers, segment }: SharingView): SharingStep | null {
+export function nextSharingStep({
+  holder,
+  restingServer,
+  clients,
+  leftovers,
+  segment,
+}: SharingView): SharingStep | null {
   if (clients > 0) {
     if (!segment) return { do: 'makeSegment' };
     if (holder === null) return { do: 'startServer', resting: restingServer };

@@ -117,7 +117,11 @@ export class VolumeUse {
       if (access.kind === 'client') clients.add(volume);
       if (access.kind === 'refused') {
         const { disk, readOnly: reads, user } = access.user;
-        throw inUse(disk && reads && this.shares ? 'volume.heldByReader' : 'volume.diskInUse', volume, this.named(volume, user));
+        throw inUse(
+          disk && reads && this.shares ? 'volume.heldByReader' : 'volume.diskInUse',
+          volume,
+          this.named(volume, user),
+        );
       }
     }
     this.admitted.set(spec.id, clients);
