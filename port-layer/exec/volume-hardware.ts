@@ -1,6 +1,5 @@
 /** What a container's machine has for its volumes: their disks and, for those that it shares, cards on their segments. */
-import type { ManagedObjectReference, VimClient, VirtualMachineConfigSpec } from '../../src/vim25/index.js';
-import type { Attachment } from '../../src/vim25/index.js';
+import type { Attachment, ManagedObjectReference, VimClient, VirtualMachineConfigSpec } from '../../src/vim25/index.js';
 import type { VchConfig } from '../config.js';
 import { type Card, cardsOf } from '../network/endpoints.js';
 import { attachedDisks, type VolumeDisk, volumeDiskName, volumeDisks } from '../storage/volume-disks.js';

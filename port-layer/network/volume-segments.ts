@@ -2,8 +2,9 @@
  * Network segments of shared volumes: port groups without a gateway or uplink, on which there are only the machine that has a volume's disk and
  * its clients. They are no networks of the Docker API. Only the embedded host has them: on another host's switch they would be open to all.
  */
-import { shortId } from '../../src/common/ids.js';
+
 import { isKind } from '../../src/common/errors.js';
+import { shortId } from '../../src/common/ids.js';
 import { type Attachment, type PortGroups, portGroupsLike, type VimClient } from '../../src/vim25/index.js';
 import type { VchConfig } from '../config.js';
 import { volumeId } from '../storage/volume-disks.js';
