@@ -51,9 +51,11 @@ static bool put(const char *path, const char *text) {
   return done;
 }
 
-/* Says what is exported: the volume is the root of all. */
-static bool export(const char *path) {
+/* Says what is exported: the volume is the root of all. Nobody is `all` before some address belongs to it, for which the server's own will do. */
+static bool export(const char *path, const char *address) {
   char line[PATH_SIZE + 80];
+  snprintf(line, sizeof line, "nfsd %.64s " FOREVER " all\n", address);
+  if (!put(CACHES "/auth.unix.ip/channel", line)) return false;
   snprintf(line, sizeof line, "all %s " FOREVER " " EXPORT_FLAGS " 65534 65534 0\n", path);
   if (!put(CACHES "/nfsd.export/channel", line)) return false;
   snprintf(line, sizeof line, "all 1 \\x00000000 " FOREVER " %s\n", path); /* file system number 0, which is the root of NFS 4 */
@@ -110,7 +112,7 @@ static const char *start(const struct nfs_task *task, int namespace) {
   if (failed != NULL) return failed;
   inet_pton(AF_INET, task->card.address, &own);
   mask.s_addr = task->card.prefix == 0 ? 0 : htonl(~0u << (32 - (task->card.prefix > 32 ? 32 : task->card.prefix)));
-  if (!export(task->path)) return "the NFS server does not take the volume";
+  if (!export(task->path, task->card.address)) return "the NFS server does not take the volume";
   addresses = open(CACHES "/auth.unix.ip/channel", O_RDWR | O_NONBLOCK | O_CLOEXEC);
   if (addresses < 0) return "the NFS server asks for no clients";
   mkdir(CONTROL, 0700), mkdir(PIPES, 0700);
@@ -120,9 +122,8 @@ static const char *start(const struct nfs_task *task, int namespace) {
   if (sethostname("caisson-volume", strlen("caisson-volume")) != 0) return "the NFS server has no name";
   if (mount("nfsd", CONTROL, "nfsd", 0, NULL) != 0) return "the kernel has no NFS server";
   if (mount("rpc_pipefs", PIPES, "rpc_pipefs", 0, NULL) != 0) return "the kernel has no pipes for an NFS server";
-  static const char *const versions[] = {"-2", "-3", "-4.0", "+4", "+4.1", "+4.2"};
-  bool good = false; /* the last is the one that counts: not every kernel knows the first */
-  for (size_t i = 0; i < sizeof versions / sizeof *versions; i++) good = put(CONTROL "/versions", versions[i]);
+  put(CONTROL "/versions", "-2\n"); /* which not every kernel knows */
+  bool good = put(CONTROL "/versions", "-3 +4 -4.0 +4.1 +4.2\n");
   if (!good) return "the NFS server does not know NFS 4.2";
   /* How long a client may be silent, and how long former clients have for coming back. */
   if (!put(CONTROL "/nfsv4leasetime", "30") || !put(CONTROL "/nfsv4gracetime", "30")) return "the NFS server keeps its times";

@@ -72,7 +72,6 @@ const NUMBERS: Readonly<Record<string, number>> = {
   MAX_NAME_SERVERS: network.MAX_NAME_SERVERS,
   MAX_REWRITTEN: network.MAX_REWRITTEN,
   MAX_SERVED: steps.MAX_SERVED,
-  MAX_RECLAIMING: steps.MAX_RECLAIMING,
   NO_CARD_NUMBER: steps.NO_CARD_NUMBER,
   MAX_BUSES: steps.MAX_BUSES,
   MAX_UNITS: steps.MAX_UNITS,

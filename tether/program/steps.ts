@@ -54,9 +54,8 @@ export const MAX_MOUNTS = 512;
 /** Volumes that have no disk. */
 export const MAX_GUEST_MOUNTS = 64;
 export const MAX_NICS = 16;
-/** Volumes that a machine serves at a time, and clients of one that may take back what a server before it has given them. */
+/** Volumes that a machine serves at a time. */
 export const MAX_SERVED = 16;
-export const MAX_RECLAIMING = 256;
 /** SCSI controllers of a machine, and the units of each: vSphere's configuration maximums. */
 export const MAX_BUSES = 4;
 export const MAX_UNITS = 16;

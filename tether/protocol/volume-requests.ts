@@ -1,8 +1,11 @@
 /** Requests about a volume that other machines mount too, as bytes; `tether/guest/volume_server.c` reads them. */
 import { invalid } from '../../src/common/errors.js';
 import type { DiskRef, HiddenCard, VolumeServing } from '../program/spec.js';
-import { MAX_RECLAIMING, NO_CARD_NUMBER } from '../program/steps.js';
+import { NO_CARD_NUMBER } from '../program/steps.js';
 import { FieldWriter } from './fields.js';
+
+/** How many clients may take back what a server before this one has given them. */
+const MAX_RECLAIMING = 256;
 
 /** A hidden card's fields, of the request and of a program's step. */
 export function hiddenCardFields(fields: FieldWriter, { index, mac, address, mtu = 0 }: HiddenCard): FieldWriter {
