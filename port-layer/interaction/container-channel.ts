@@ -309,10 +309,7 @@ export class ContainerChannel extends EventEmitter<Events> {
   }
 
   /** What failed; '' when nothing did. */
-  private answered(
-    what: string,
-    send: (connection: TetherConnection, request: number) => void,
-  ): Promise<string> {
+  private answered(what: string, send: (connection: TetherConnection, request: number) => void): Promise<string> {
     const change = (now: TetherConnection, request: number, answer: (problem: string) => void): (() => void) => {
       const onAnswered = (id: number, problem: string): void => {
         if (id === request) answer(problem);

@@ -94,7 +94,10 @@ beforeAll(async () => {
   owner = await startOwner();
   await putTool(owner.channel, tool);
   await sh(owner.channel, 'echo of the owner > /v/first');
-  await serve(owner, []).catch(async (e) => { console.log(await sh(owner.channel, 'cat /proc/modules'), e); throw e; });
+  await serve(owner, []).catch(async (e) => {
+    console.log(await sh(owner.channel, 'cat /proc/modules'), e);
+    throw e;
+  });
   for (const number of [2, 3]) clients.push(await startClient(number));
   for (const { channel } of clients) await putTool(channel, tool);
 });
@@ -114,7 +117,9 @@ it('is one filesystem for all of them', async () => {
   for (const one of [owner.channel, b!, c!]) expect(await sh(one, look)).toBe(wanted);
   // What one takes away, the others do not find, without waiting for anything.
   await sh(owner.channel, 'rm /v/hard');
-  expect(await sh(b!, 'ls /v; cat /v/hard')).toBe("d\nfifo\nfirst\nlost+found\nsoft\ncat: can't open '/v/hard': No such file or directory\n");
+  expect(await sh(b!, 'ls /v; cat /v/hard')).toBe(
+    "d\nfifo\nfirst\nlost+found\nsoft\ncat: can't open '/v/hard': No such file or directory\n",
+  );
 });
 
 it('is served by what the container neither sees nor reaches', async () => {
