@@ -10,6 +10,7 @@ import { unavailable } from '../../src/common/errors.js';
 import { BOOT_MODULES, FILTER_MODULES, NFS_MODULES, SERVER_MODULES } from '../program/steps.js';
 import { cHeader, writeCHeader } from './c-header.js';
 import { CpioWriter } from './cpio.js';
+import { LEAN, leanModule } from './lean-module.js';
 
 const run = promisify(execFile);
 
@@ -85,7 +86,10 @@ export async function buildInitramfs(moduleRoot: string, outDir: string, options
   const filter = await withDependencies(FILTER, read);
   const nfs = await withDependencies(NFS, read);
   const server = await withDependencies(SERVER, read);
-  for (const [name, bytes] of new Map([...modules, ...filter, ...nfs, ...server])) archive.file(`modules/${name}.ko`, bytes);
+  const whole = new Map([...modules, ...filter]);
+  for (const [name, bytes] of whole) archive.file(`modules/${name}.ko`, bytes);
+  for (const [name, bytes] of new Map([...nfs, ...server]))
+    if (!whole.has(name)) archive.file(`modules/${name}.ko`, await leanModule(bytes));
   const list = (names: Iterable<string>): Buffer => Buffer.from([...names].map((name) => `${name}.ko\n`).join(''));
   archive.file(`modules/${BOOT_MODULES}`, list(modules.keys()));
   archive.file(`modules/${FILTER_MODULES}`, list(filter.keys()));
@@ -100,7 +104,7 @@ export async function buildInitramfs(moduleRoot: string, outDir: string, options
 /** What an image was built of: another key means that it is out of date. @param header the generated C header */
 export function imageKey(moduleRoot: string, header: string, names: string[], contents: string[]): string {
   return createHash('sha256')
-    .update(JSON.stringify([moduleRoot, MODULES, FILTER, NFS, SERVER, COMPILER, header, names, contents]))
+    .update(JSON.stringify([moduleRoot, MODULES, FILTER, NFS, SERVER, LEAN, COMPILER, header, names, contents]))
     .digest('hex');
 }
 
