@@ -11,7 +11,7 @@ import { errorRecord, PortLayerError } from '../errors.js';
 import { brokeProtocol } from '../interaction/patience.js';
 import { cardsOf } from '../network/endpoints.js';
 import type { Networks } from '../network/networks.js';
-import type { VolumeSegments } from '../network/volume-segments.js';
+import type { Segments } from '../network/volume-segments.js';
 import type { Layers } from '../storage/layers.js';
 import type { StorageReserve } from '../storage/storage-reserve.js';
 import type { VolumeUse } from '../storage/volume-use.js';
@@ -98,7 +98,7 @@ export class Containers implements ExecService, ExecContext {
     private readonly layers: Layers,
     readonly volumes: Pick<Volumes, 'keep' | 'recover' | 'placed'>,
     readonly volumeUse: VolumeUse,
-    segments: VolumeSegments | null = null,
+    segments: Segments | null = null,
     readonly gate: StartGate = new StartGate(),
   ) {
     this.sharing = new SharedVolumes(this, segments, this);

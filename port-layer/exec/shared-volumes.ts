@@ -8,7 +8,7 @@ import { isKind, messageOf } from '../../src/common/errors.js';
 import { logger } from '../../src/common/log.js';
 import type { Attachment } from '../../src/vim25/index.js';
 import { PortLayerError } from '../errors.js';
-import type { VolumeSegments } from '../network/volume-segments.js';
+import type { Segments } from '../network/volume-segments.js';
 import { volumeDisks } from '../storage/volume-disks.js';
 import {
   freeClientNumber,
@@ -74,7 +74,7 @@ export class SharedVolumes {
   /** @param segments null: this host cannot serve a volume to several machines */
   constructor(
     private readonly context: ExecContext,
-    private readonly segments: VolumeSegments | null,
+    private readonly segments: Segments | null,
     private readonly hands: SharingHands,
   ) {}
 

@@ -11,6 +11,9 @@ import { volumeId } from '../storage/volume-disks.js';
 
 const MAX_NAME = 80;
 
+/** What is needed of them. */
+export type Segments = Pick<VolumeSegments, 'attachmentOf' | 'list' | 'add' | 'remove'>;
+
 /** The segments of one virtual container host. */
 export class VolumeSegments {
   private places: PortGroups | null = null;
