@@ -171,6 +171,9 @@ export class Starter {
       });
     } catch (error) {
       this.unkept.add(container);
+      // The VM may have what it had, or what it was to get.
+      if (former.sharing !== undefined)
+        container.spec = { ...spec, sharing: [...(spec.sharing ?? []), ...former.sharing] };
       if (!asked) machine.dispatch({ type: 'notPoweredOn' });
       throw error;
     }
