@@ -125,8 +125,11 @@ static const char *start(const struct nfs_task *task, int namespace) {
   put(CONTROL "/versions", "-2\n"); /* which not every kernel knows */
   bool good = put(CONTROL "/versions", "-3 +4 -4.0 +4.1 +4.2\n");
   if (!good) return "the NFS server does not know NFS 4.2";
-  /* How long a client may be silent, and how long former clients have for coming back. */
-  if (!put(CONTROL "/nfsv4leasetime", "30") || !put(CONTROL "/nfsv4gracetime", "30")) return "the NFS server keeps its times";
+  /*
+   * How long a client may be silent before others get what it has locked, and how long former clients have for coming back. One that does
+   * nothing notices that the server is another one when it next says that it is there, after two thirds of the first.
+   */
+  if (!put(CONTROL "/nfsv4leasetime", "15") || !put(CONTROL "/nfsv4gracetime", "30")) return "the NFS server keeps its times";
   return start_threads(task->clients);
 }
 
