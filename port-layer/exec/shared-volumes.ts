@@ -6,7 +6,8 @@ import { randomBytes } from 'node:crypto';
 import { EventEmitter } from 'node:events';
 import { isKind, messageOf } from '../../src/common/errors.js';
 import { logger } from '../../src/common/log.js';
-import type { Attachment } from '../../src/vim25/index.js';
+import type { Attachment, VimClient } from '../../src/vim25/index.js';
+import type { VchConfig } from '../config.js';
 import { PortLayerError } from '../errors.js';
 import type { Segments } from '../network/volume-segments.js';
 import { volumeDisks } from '../storage/volume-disks.js';
@@ -21,9 +22,9 @@ import {
 import type { VolumeUse, VolumeUser } from '../storage/volume-use.js';
 import { changeCards } from './cards.js';
 import type { Container } from './container.js';
+import type { ContainerCache } from './container-cache.js';
 import { hasRun } from './container-life.js';
 import type { ContainerSpec } from './container-spec.js';
-import type { ExecContext } from './context.js';
 import type { Handle } from './handle.js';
 import { keptSpec } from './kept-spec.js';
 import type { ExecService } from './types.js';
@@ -37,6 +38,14 @@ const RETRY_MS = 250;
 const MOST_RETRY_MS = 2000;
 /** How long a container waits for one that has its volume to come or go. */
 const WAIT_MS = 60_000;
+
+/** The part of the exec component's surroundings that it uses (`ExecContext`, which has this class itself). */
+export interface SharingContext {
+  readonly client: VimClient;
+  readonly config: VchConfig;
+  readonly cache: ContainerCache;
+  readonly volumeUse: VolumeUse;
+}
 
 /** What it needs of the rest of the exec component. */
 export interface SharingHands extends Pick<ExecService, 'create' | 'start' | 'remove'> {
@@ -73,7 +82,7 @@ export class SharedVolumes {
 
   /** @param segments null: this host cannot serve a volume to several machines */
   constructor(
-    private readonly context: ExecContext,
+    private readonly context: SharingContext,
     private readonly segments: Segments | null,
     private readonly hands: SharingHands,
   ) {}
