@@ -10,6 +10,7 @@ import { startHeartbeatIfAsked } from '../src/common/heartbeat.js';
 import { logger } from '../src/common/log.js';
 import { ownSpoolDirectory } from '../src/common/paths.js';
 import { proxySettings } from '../src/common/proxies.js';
+import { standBy } from '../src/common/standby.js';
 import { writeWhole } from '../src/common/write-whole.js';
 import { Engine } from './docker/engine.js';
 import { networkRate } from './docker/networks/egress-rate.js';
@@ -56,7 +57,8 @@ async function connect(config: VchConfig): Promise<PortLayer> {
   }
 }
 
-async function main(): Promise<void> {
+/** @param up called when the API is served */
+async function main(up: () => void): Promise<void> {
   const config = await readConfig();
   const portLayer = await connect(config);
   await mkdir(config.channelDir, { recursive: true });
@@ -153,6 +155,7 @@ async function main(): Promise<void> {
   const addresses = servers.map((server) => server.address);
   await writeWhole(join(config.channelDir, 'endpoint.json'), JSON.stringify({ pid: process.pid, addresses }));
   log.info({ vch: config.name, addresses }, 'the endpoint is up');
+  up();
   void engine.restore();
 
   const stop = async (): Promise<void> => {
@@ -171,6 +174,7 @@ async function main(): Promise<void> {
   process.once('SIGINT', () => void stop());
 }
 
+const up = await standBy();
 startHeartbeatIfAsked();
 process.on('unhandledRejection', (error) => log.error({ err: error }, 'unhandled rejection'));
 process.on('uncaughtException', (error) => {
@@ -179,7 +183,7 @@ process.on('uncaughtException', (error) => {
 });
 
 try {
-  await main();
+  await main(up);
 } catch (error) {
   log.fatal({ err: error }, 'the endpoint cannot start');
   process.exit(1);

@@ -6,7 +6,7 @@
 import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import { DEFAULT_NETWORK, type VchConfig } from '../../port-layer/config.js';
 import { conflict, invalid } from '../common/errors.js';
 import { bootImage, DEFAULT_STATE_DIR, type InstancePaths, instancePaths } from '../common/paths.js';
@@ -25,6 +25,7 @@ import { dockerSocket, waitForEndpoint } from './endpoint-wait.js';
 import { type GrantOptions, grantOptions, hostGrants } from './host-grants.js';
 import {
   endHangingSupervisor,
+  hostdHasOption,
   hostdOption,
   hostdOptionList,
   provideSupervisor,
@@ -62,6 +63,7 @@ interface StartOptions extends GrantOptions, NetworkOptions, RegistryOptions, Si
   warmPool?: string;
   accel?: string;
   hangAfter?: number;
+  standby?: 'on' | 'off';
   uplink: string[];
   datastore: string[];
   foreground: boolean;
@@ -95,6 +97,12 @@ const program = volumeStoreOptions(
     '--hang-after <seconds>',
     'the embedded host, or an endpoint, of which nothing is heard for so long is started again (default: 30)',
     positiveInteger('--hang-after'),
+  )
+  .addOption(
+    new Option(
+      '--standby <on|off>',
+      'keep a second process ready for the embedded host and for the endpoint, which take over when those die; both take about 100 MB together (default: on)',
+    ).choices(['on', 'off']),
   )
   .option(
     '--uplink <port group=interface|none>',
@@ -139,6 +147,11 @@ try {
     throw conflict(
       `the embedded host runs with --hang-after ${runningHang}: npm stop ends it (containers go on running)`,
     );
+  const runningStandby = hostdHasOption(paths, '--standby') ? 'on' : 'off';
+  if (running !== null && options.standby !== undefined && options.standby !== runningStandby)
+    throw conflict(
+      `the embedded host runs with --standby ${runningStandby}: npm stop ends it (containers go on running)`,
+    );
   const asked = parseUplinks(options.uplink);
   for (const uplink of asked ?? []) {
     const { interface: name } = parseUplink(uplink);
@@ -160,6 +173,7 @@ try {
     ...(warmPool === null ? [] : ['--warm-pool', warmPool]),
     ...(accel === null ? [] : ['--accel', accel]),
     ...(options.hangAfter === undefined ? [] : ['--hang-after', String(options.hangAfter)]),
+    ...(options.standby === 'off' ? [] : ['--standby']),
     // One whose interface has gone since is joined when it comes back.
     ...(asked ?? keptUplinks(paths)).flatMap((uplink) => ['--uplink', uplink]),
     ...datastores.flatMap((one) => ['--datastore', one]),

@@ -81,6 +81,7 @@ function boundFiles(vm: VmDefinition, hooks: VmHooks): { hooks: VmHooks; stop():
  * @param warmPool how many VMs of the usual shape wait to be powered on
  * @param hangMs an endpoint that is silent for this long is restarted
  * @param uplinks port groups that are joined with interfaces of the machine
+ * @param standby whether a second endpoint stands by for each
  * @throws unavailable if QEMU or the requested accelerator cannot be used
  */
 export async function createRuntime(
@@ -90,6 +91,7 @@ export async function createRuntime(
   wanted: WantedAcceleration = 'auto',
   hangMs = HANG_MS,
   uplinks: readonly Uplink[] = [],
+  standby = false,
 ): Promise<HostRuntime> {
   await mkdir(paths.runDir, { recursive: true, mode: 0o711 });
   const boot = bootImage();
@@ -121,7 +123,7 @@ export async function createRuntime(
   await qemu.open();
   return new HostRuntime(
     qemu,
-    new EndpointRuntime(paths, virtualSwitch, hangMs),
+    new EndpointRuntime(paths, virtualSwitch, hangMs, standby),
     virtualSwitch,
     choice,
     capabilities,

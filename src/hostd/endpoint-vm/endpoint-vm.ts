@@ -1,7 +1,10 @@
-/** A powered-on endpoint VM: its process, watched and started again when it dies or hangs. */
-import { chown, open, rm, rmdir, writeFile } from 'node:fs/promises';
+/**
+ * A powered-on endpoint VM: its process, watched and started again, or replaced by one that stands by, when it dies or hangs. A spare gets its
+ * turn only after everything of the one before has ended.
+ */
+import { chown, open, readFile, rm, rmdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { unsupported } from '../../common/errors.js';
+import { internal, unsupported } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
 import { FILES_SOCKET, OWN_SPOOL } from '../../common/paths.js';
 import {
@@ -17,14 +20,15 @@ import {
   usage,
 } from '../../common/process-id.js';
 import { RestartPause } from '../../common/restart-pause.js';
+import { Spares } from '../../common/spares.js';
 import { watchOver } from '../../common/watchdog.js';
 import { writeWhole } from '../../common/write-whole.js';
 import type { RunningVm, RuntimeDevice, RuntimeNic, VmDefinition, VmExit, VmHooks } from '../runtime.js';
 import { beatFiles, type OfEach, openBeats, removeBeats } from './endpoint-beats.js';
 import { endpointDirectories, endpointGrants, provideDirectories, removeDirectories } from './endpoint-files.js';
-import { type EndpointCommand, startEndpoint } from './endpoint-processes.js';
+import { type EndpointCommand, type EndpointPair, endpointKey, startEndpoint } from './endpoint-processes.js';
 import { openedDirectory, type ProgramPlace } from './program-place.js';
-import type { VchUsers } from './vch-users.js';
+import type { VchUser, VchUsers } from './vch-users.js';
 
 const log = logger('endpoint-vm');
 const STOP_MS = 8000;
@@ -34,6 +38,8 @@ const WATCH_MS = 200;
 const DOCKER_SOCKET = 'docker.sock';
 const FIRST_BACKOFF_MS = 1000;
 const MAX_BACKOFF_MS = 30_000;
+/** A hostd that has just been started has more urgent things to do than a spare. */
+const SPARE_AFTER_ADOPTION_MS = 1000;
 
 /** Where and how an endpoint VM runs. */
 export interface EndpointPlace {
@@ -49,6 +55,8 @@ export interface EndpointPlace {
   filesSocket: string;
   /** A process that is silent for so long, in ms, hangs. */
   hangMs: number;
+  /** Whether a second endpoint stands by. */
+  standby: boolean;
   /** Adds a card to its namespace. @throws notFound for an unknown port group, internal; nothing is left of it then */
   plugCard(nic: RuntimeNic): Promise<void>;
   /** Removes a card, which may be gone already. @throws internal if it stays */
@@ -74,6 +82,10 @@ export class EndpointVm implements RunningVm {
   private readonly pause = new RestartPause(FIRST_BACKOFF_MS, MAX_BACKOFF_MS);
   private readonly pidFile: string;
   private readonly keysFile: string;
+  /** Names the processes that stand by, for a hostd that comes after one that was killed. */
+  private readonly spareFile: string;
+  private readonly spares: Spares<EndpointPair> | null;
+  private since = 0;
   /** Where its spool directory is mounted, if it has to be. */
   private readonly spoolThere: string;
   /** Written to by its processes as long as their event loops turn. */
@@ -87,7 +99,10 @@ export class EndpointVm implements RunningVm {
     this.pidFile = join(place.directory, `${vm.moid}.pid`);
     this.keysFile = join(place.directory, `${vm.moid}.guestinfo.json`);
     this.spoolThere = join(place.directory, `${vm.moid}.spool`);
+    this.spareFile = join(place.directory, `${vm.moid}.spare`);
     this.beats = beatFiles(place.directory, vm.moid);
+    const failed = (why: string): void => log.warn({ vm: vm.name, why }, 'no second endpoint stands by');
+    this.spares = place.standby ? new Spares(() => this.startSpare(), failed) : null;
   }
 
   get pid(): number {
@@ -97,19 +112,40 @@ export class EndpointVm implements RunningVm {
   /** Starts the process. @throws internal */
   async start(): Promise<void> {
     const { vm, place } = this;
-    const directories = endpointDirectories(vm);
     const user = await place.users.of(vm.directory);
-    await provideDirectories(directories, vm, place.users, user.endpoint);
-    const spool = await openedDirectory(directories.spool, this.spoolThere);
+    await this.provideFiles(user);
+    this.since = performance.now();
+    await this.begun(await this.withCommand(user, (command) => startEndpoint(command, false)));
+  }
+
+  /** Watches one that an earlier hostd has started. */
+  async adopted(identity: EndpointIdentity): Promise<void> {
+    this.since = performance.now() - (Date.now() - startedAt(identity).getTime());
+    this.watch(identity);
+    await this.endLeftSpare();
+    this.spares?.provide(SPARE_AFTER_ADOPTION_MS);
+  }
+
+  /** Its directories, and its keys as they are now. */
+  private async provideFiles(user: VchUser): Promise<void> {
+    const { vm, place } = this;
+    await provideDirectories(endpointDirectories(vm), vm, place.users, user.endpoint);
     const keys = [...vm.extraConfig].filter(([key]) => key.startsWith('guestinfo.'));
     await rm(this.keysFile, { force: true });
     await writeFile(this.keysFile, JSON.stringify(Object.fromEntries(keys)), { mode: 0o600 });
     await chown(this.keysFile, user.endpoint, user.endpoint);
+  }
+
+  /** Runs `use` with what an endpoint would be started with now. */
+  private async withCommand<T>(user: VchUser, use: (command: EndpointCommand) => Promise<T>): Promise<T> {
+    const { vm, place } = this;
+    const directories = endpointDirectories(vm);
+    const spool = await openedDirectory(directories.spool, this.spoolThere);
     const output = await open(join(vm.directory, 'endpoint.log'), 'a', 0o600);
     let beats: Awaited<ReturnType<typeof openBeats>> | null = null;
     try {
       beats = await openBeats(this.beats);
-      const command: EndpointCommand = {
+      return await use({
         place: place.readable,
         program: place.program,
         mounts: spool.mounts,
@@ -129,20 +165,58 @@ export class EndpointVm implements RunningVm {
           [OWN_SPOOL]: spool.path,
           [FILES_SOCKET]: place.filesSocket,
         },
-      };
-      const { endpoint, porter } = await startEndpoint(command, () => this.look());
-      const identity = { ...endpoint, porter };
-      await writeWhole(this.pidFile, JSON.stringify(identity));
-      this.watch(identity);
+      });
     } finally {
       await output.close();
       await beats?.close();
     }
   }
 
+  /** These are the VM's processes from now on. */
+  private async begun(pair: EndpointPair): Promise<void> {
+    const { endpoint, porter } = pair.processes;
+    const identity = { ...endpoint, porter };
+    await writeWhole(this.pidFile, JSON.stringify(identity));
+    this.watch(identity);
+    this.startedAt = new Date();
+    pair.onEnd(() => this.look());
+    pair.onUp(() => this.spares?.provide());
+  }
+
+  private async startSpare(): Promise<EndpointPair> {
+    const user = await this.place.users.kept(this.vm.directory);
+    if (user === null) throw internal('the endpoint has no user yet');
+    const pair = await this.withCommand(user, (command) => startEndpoint(command, true));
+    await writeWhole(this.spareFile, JSON.stringify(pair.processes));
+    return pair;
+  }
+
+  /** A spare ends with the hostd that has started it, unless it was stopped. */
+  private async endLeftSpare(): Promise<void> {
+    const text = await readFile(this.spareFile, 'utf8').catch(() => null);
+    if (text === null) return;
+    for (const one of Object.values(JSON.parse(text) as EndpointPair['processes'])) signal(one, 'SIGKILL');
+    await rm(this.spareFile, { force: true });
+  }
+
   private async startAgain(before: EndpointIdentity): Promise<void> {
+    await this.spares?.settle();
     await this.killLeftovers(before);
-    await this.start();
+    if (!(await this.takeOver())) await this.start();
+  }
+
+  /** Gives a spare its turn. @returns false if there is none that would do the same as a new endpoint */
+  private async takeOver(): Promise<boolean> {
+    const user = await this.place.users.kept(this.vm.directory);
+    if (this.spares?.present === null || this.spares === null || user === null) return false;
+    await this.provideFiles(user);
+    const pair = await this.spares.take(await this.withCommand(user, async (command) => endpointKey(command)));
+    if (pair === null) return false;
+    await rm(this.spareFile, { force: true });
+    this.since = performance.now();
+    await this.begun(pair);
+    pair.go();
+    return true;
   }
 
   /** Watches its process. */
@@ -159,7 +233,10 @@ export class EndpointVm implements RunningVm {
 
   /** Its end is noticed at once if this hostd has started it, otherwise by looking now and then. */
   private look(): void {
-    if (this.watching !== null && this.identity !== null && !isRunning(this.identity)) this.died(this.identity);
+    const { identity } = this;
+    if (this.watching === null || identity === null) return;
+    // Neither works without the other.
+    if (!isRunning(identity) || (identity.porter !== undefined && !isRunning(identity.porter))) this.died(identity);
   }
 
   private watchOver(part: 'endpoint' | 'porter', process: ProcessIdentity): void {
@@ -222,9 +299,10 @@ export class EndpointVm implements RunningVm {
   release(): void {
     this.released = true;
     this.stopTimers();
+    void this.spares?.close();
   }
 
-  /** Ends what a dead process has left running, or what is to be replaced. Nobody else runs as its users. */
+  /** Ends what a dead process has left running, or what is to be replaced. Nobody else runs as its users, but who stands by. */
   async killLeftovers(identity: EndpointIdentity): Promise<void> {
     const { porter } = identity;
     // Of an earlier version's endpoint, which was root, only its process group is known.
@@ -232,7 +310,9 @@ export class EndpointVm implements RunningVm {
     signalGroup(identity, 'SIGKILL');
     if (porter !== undefined) signalGroup(porter, 'SIGKILL');
     const user = porter === undefined ? null : await this.place.users.kept(this.vm.directory);
-    if (user !== null) left.push(...processesOf(new Set([user.endpoint, user.worker])));
+    const spare = this.spares?.present?.processes.endpoint.pid;
+    if (user !== null)
+      left.push(...processesOf(new Set([user.endpoint, user.worker])).filter(({ pid }) => pid !== spare));
     for (const one of left) signal(one, 'SIGKILL');
     await Promise.all([identity, ...left].map((one) => ended(one, KILL_MS)));
   }
@@ -264,6 +344,7 @@ export class EndpointVm implements RunningVm {
     this.stopTimers();
     await this.starting;
     this.stopTimers();
+    await this.spares?.close();
     if (this.identity !== null) {
       signal(this.identity, 'SIGTERM');
       await ended(this.identity, STOP_MS);
@@ -272,6 +353,7 @@ export class EndpointVm implements RunningVm {
     }
     await rm(this.pidFile, { force: true });
     await rm(this.keysFile, { force: true });
+    await rm(this.spareFile, { force: true });
     await removeDirectories(this.vm);
     await removeBeats(this.beats);
     await rmdir(this.spoolThere).catch(() => undefined);
@@ -282,7 +364,7 @@ export class EndpointVm implements RunningVm {
   private died(identity: EndpointIdentity): void {
     this.stopTimers();
     if (this.stopped !== null || this.released) return;
-    const pause = this.pause.after(Date.now() - this.startedAt.getTime());
+    const pause = this.pause.after(performance.now() - this.since);
     log.warn({ vm: this.vm.name, retryMs: pause }, 'the endpoint ended unexpectedly and is restarted');
     this.restart(identity, pause);
   }
