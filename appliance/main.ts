@@ -4,7 +4,7 @@ import type { Server } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type VchConfig, vchConfigSchema } from '../port-layer/config.js';
-import { openPortLayer, type PortLayer } from '../port-layer/index.js';
+import { loadPortLayer, openPortLayer, type PortLayer } from '../port-layer/index.js';
 import { invalid, messageOf } from '../src/common/errors.js';
 import { startHeartbeatIfAsked } from '../src/common/heartbeat.js';
 import { logger } from '../src/common/log.js';
@@ -139,15 +139,18 @@ async function main(up: () => void): Promise<void> {
       ownRate: config.egressRate,
     };
   engine.policies = { policies, traceParts: { exec: portLayer.exec, policies, gateway } };
-  await gateway.start(gatewayNetworks(portLayer.network.list()));
-  if (porter !== null) {
-    await served.follow();
-    rates.follow();
-  }
-  await policies.open();
-  await engine.restorePorts();
-  await engine.recall();
+  const ready = (async () => {
+    await gateway.start(gatewayNetworks(portLayer.network.list()));
+    if (porter !== null) {
+      await served.follow();
+      rates.follow();
+    }
+    await policies.open();
+    await engine.restorePorts();
+  })();
+  // Meanwhile: the porter waits for other programs.
   const app = dockerApp(engine);
+  await Promise.all([ready, engine.recall()]);
   const places = [...config.listen, { path: join(config.channelDir, DOCKER_SOCKET) }];
   const opened = async (place: (typeof places)[number]): Promise<Server | undefined> =>
     gateway instanceof PorterGateway ? gateway.serve('path' in place ? { socket: true } : place) : undefined;
@@ -174,6 +177,7 @@ async function main(up: () => void): Promise<void> {
   process.once('SIGINT', () => void stop());
 }
 
+await loadPortLayer();
 const up = await standBy();
 startHeartbeatIfAsked();
 process.on('unhandledRejection', (error) => log.error({ err: error }, 'unhandled rejection'));

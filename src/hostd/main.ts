@@ -7,6 +7,7 @@ import { startHeartbeat } from '../common/heartbeat.js';
 import { closeInherited } from '../common/inherited-descriptors.js';
 import { logger } from '../common/log.js';
 import { DEFAULT_STATE_DIR, instancePaths, kernelVersionFile } from '../common/paths.js';
+import { setPrecedence } from '../common/precedence.js';
 import { standBy } from '../common/standby.js';
 import { HANG_MS } from '../common/watchdog.js';
 import { parseDatastores } from './datastore/datastore-places.js';
@@ -113,6 +114,7 @@ try {
     listen: { host: listen[1]!, port: Number(listen[2]) },
   });
   up();
+  setPrecedence(process.pid, false);
   const stop = (): void =>
     void hostd
       .close()

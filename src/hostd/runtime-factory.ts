@@ -1,5 +1,5 @@
 /** Puts the runtime together: QEMU for container VMs, local processes for endpoint VMs, one virtual switch under both. */
-import { mkdir } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { logger } from '../common/log.js';
 import { bootImage, cacheDirectory, type InstancePaths, memoryLibrary } from '../common/paths.js';
@@ -50,6 +50,7 @@ export class HostRuntime implements VmRuntime {
     await this.qemu.close();
     await this.cages.groups.close();
     await forgetAnswers(this.runDir);
+    await rm(bridgeFile(this.runDir), { force: true });
   }
 
   async adopt(vm: VmDefinition, hooks: VmHooks): Promise<RunningVm | null> {
@@ -63,6 +64,9 @@ export class HostRuntime implements VmRuntime {
     if (isEndpoint(vm)) await this.endpoints.forget(vm);
   }
 }
+
+/** For what bridges can do. */
+const bridgeFile = (runDir: string): string => join(runDir, 'bridge.json');
 
 /** Keeps the files small that a VM's process writes, until the VM has ended. */
 function boundFiles(vm: VmDefinition, hooks: VmHooks): { hooks: VmHooks; stop(): void } {
@@ -106,7 +110,7 @@ export async function createRuntime(
   );
   const { acceleration } = choice;
   log.info({ ...choice, qemu: capabilities.version }, 'acceleration of virtual machines');
-  const virtualSwitch = new VirtualSwitch(paths.instance, uplinks);
+  const virtualSwitch = new VirtualSwitch(paths.instance, uplinks, undefined, bridgeFile(paths.runDir));
   await virtualSwitch.open();
   const snapshots = new BootSnapshots(snapshotDirectory, await snapshotHost(boot, acceleration));
   await snapshots.open();

@@ -82,6 +82,17 @@ export function endpointPid(paths: InstancePaths, vch = 'default'): number {
   return (JSON.parse(readFileSync(file, 'utf8')) as { pid: number }).pid;
 }
 
+/** The endpoints and porters that stand by. */
+export function endpointSpares(paths: InstancePaths): number[] {
+  const directory = join(paths.runDir, 'endpoint');
+  return readdirSync(directory)
+    .filter((name) => name.endsWith('.spare'))
+    .flatMap((name) => {
+      const both = JSON.parse(readFileSync(join(directory, name), 'utf8')) as Record<string, { pid: number }>;
+      return Object.values(both).map(({ pid }) => pid);
+    });
+}
+
 /** The porter, the relay and the server of names of an endpoint; null while they are starting. */
 export function porterAndWorker(
   paths: InstancePaths,

@@ -80,6 +80,7 @@ export class EndpointRuntime implements VmRuntime {
     }
     // It is powered on and its process died while no hostd was there to start it again.
     const old = await this.vm(vm, hooks, '');
+    await old.endLeftSpare();
     await old.killLeftovers(identity);
     return this.powerOn(vm, hooks);
   }

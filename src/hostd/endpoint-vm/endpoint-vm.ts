@@ -2,11 +2,11 @@
  * A powered-on endpoint VM: its process, watched and started again, or replaced by one that stands by, when it dies or hangs. A spare gets its
  * turn only after everything of the one before has ended.
  */
-import { chown, open, readFile, rm, rmdir, writeFile } from 'node:fs/promises';
+import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { internal, unsupported } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
-import { FILES_SOCKET, OWN_SPOOL } from '../../common/paths.js';
+import { setPrecedence } from '../../common/precedence.js';
 import {
   ended,
   identify,
@@ -24,18 +24,15 @@ import { Spares } from '../../common/spares.js';
 import { watchOver } from '../../common/watchdog.js';
 import { writeWhole } from '../../common/write-whole.js';
 import type { RunningVm, RuntimeDevice, RuntimeNic, VmDefinition, VmExit, VmHooks } from '../runtime.js';
-import { beatFiles, type OfEach, openBeats, removeBeats } from './endpoint-beats.js';
-import { endpointDirectories, endpointGrants, provideDirectories, removeDirectories } from './endpoint-files.js';
-import { type EndpointCommand, type EndpointPair, endpointKey, startEndpoint } from './endpoint-processes.js';
-import { openedDirectory, type ProgramPlace } from './program-place.js';
-import type { VchUser, VchUsers } from './vch-users.js';
+import { type EndpointPair, endpointKey, startEndpoint } from './endpoint-processes.js';
+import { EndpointStart } from './endpoint-start.js';
+import type { ProgramPlace } from './program-place.js';
+import type { VchUsers } from './vch-users.js';
 
 const log = logger('endpoint-vm');
 const STOP_MS = 8000;
 const KILL_MS = 2000;
 const WATCH_MS = 200;
-/** In the channel directory: of the Docker API. */
-const DOCKER_SOCKET = 'docker.sock';
 const FIRST_BACKOFF_MS = 1000;
 const MAX_BACKOFF_MS = 30_000;
 /** A hostd that has just been started has more urgent things to do than a spare. */
@@ -81,15 +78,12 @@ export class EndpointVm implements RunningVm {
   private released = false;
   private readonly pause = new RestartPause(FIRST_BACKOFF_MS, MAX_BACKOFF_MS);
   private readonly pidFile: string;
-  private readonly keysFile: string;
+  private readonly setting: EndpointStart;
   /** Names the processes that stand by, for a hostd that comes after one that was killed. */
   private readonly spareFile: string;
   private readonly spares: Spares<EndpointPair> | null;
+  /** When the endpoint began to work, by a clock that does not jump. */
   private since = 0;
-  /** Where its spool directory is mounted, if it has to be. */
-  private readonly spoolThere: string;
-  /** Written to by its processes as long as their event loops turn. */
-  private readonly beats: OfEach<string>;
 
   constructor(
     private readonly vm: VmDefinition,
@@ -97,10 +91,8 @@ export class EndpointVm implements RunningVm {
     private readonly place: EndpointPlace,
   ) {
     this.pidFile = join(place.directory, `${vm.moid}.pid`);
-    this.keysFile = join(place.directory, `${vm.moid}.guestinfo.json`);
-    this.spoolThere = join(place.directory, `${vm.moid}.spool`);
     this.spareFile = join(place.directory, `${vm.moid}.spare`);
-    this.beats = beatFiles(place.directory, vm.moid);
+    this.setting = new EndpointStart(vm, place);
     const failed = (why: string): void => log.warn({ vm: vm.name, why }, 'no second endpoint stands by');
     this.spares = place.standby ? new Spares(() => this.startSpare(), failed) : null;
   }
@@ -113,63 +105,19 @@ export class EndpointVm implements RunningVm {
   async start(): Promise<void> {
     const { vm, place } = this;
     const user = await place.users.of(vm.directory);
-    await this.provideFiles(user);
+    await this.setting.provide(user);
     this.since = performance.now();
-    await this.begun(await this.withCommand(user, (command) => startEndpoint(command, false)));
+    await this.begun(await this.setting.with(user, (command) => startEndpoint(command, false)));
   }
 
   /** Watches one that an earlier hostd has started. */
   async adopted(identity: EndpointIdentity): Promise<void> {
     this.since = performance.now() - (Date.now() - startedAt(identity).getTime());
     this.watch(identity);
+    // The hostd before this one may have ended while it was being started.
+    this.precede(identity, false);
     await this.endLeftSpare();
     this.spares?.provide(SPARE_AFTER_ADOPTION_MS);
-  }
-
-  /** Its directories, and its keys as they are now. */
-  private async provideFiles(user: VchUser): Promise<void> {
-    const { vm, place } = this;
-    await provideDirectories(endpointDirectories(vm), vm, place.users, user.endpoint);
-    const keys = [...vm.extraConfig].filter(([key]) => key.startsWith('guestinfo.'));
-    await rm(this.keysFile, { force: true });
-    await writeFile(this.keysFile, JSON.stringify(Object.fromEntries(keys)), { mode: 0o600 });
-    await chown(this.keysFile, user.endpoint, user.endpoint);
-  }
-
-  /** Runs `use` with what an endpoint would be started with now. */
-  private async withCommand<T>(user: VchUser, use: (command: EndpointCommand) => Promise<T>): Promise<T> {
-    const { vm, place } = this;
-    const directories = endpointDirectories(vm);
-    const spool = await openedDirectory(directories.spool, this.spoolThere);
-    const output = await open(join(vm.directory, 'endpoint.log'), 'a', 0o600);
-    let beats: Awaited<ReturnType<typeof openBeats>> | null = null;
-    try {
-      beats = await openBeats(this.beats);
-      return await use({
-        place: place.readable,
-        program: place.program,
-        mounts: spool.mounts,
-        user,
-        netns: place.netns,
-        allowed: {
-          socket: join(directories.channel, DOCKER_SOCKET),
-          socketDraft: join(place.directory, `${vm.moid}.docker`),
-          ...endpointGrants(vm),
-        },
-        output: output.fd,
-        beats: beats.descriptors,
-        watch: { files: this.beats, hangMs: place.hangMs },
-        env: {
-          CAISSON_GUESTINFO: this.keysFile,
-          CAISSON_VM_UUID: vm.uuid,
-          [OWN_SPOOL]: spool.path,
-          [FILES_SOCKET]: place.filesSocket,
-        },
-      });
-    } finally {
-      await output.close();
-      await beats?.close();
-    }
   }
 
   /** These are the VM's processes from now on. */
@@ -179,20 +127,32 @@ export class EndpointVm implements RunningVm {
     await writeWhole(this.pidFile, JSON.stringify(identity));
     this.watch(identity);
     this.startedAt = new Date();
+    this.precede(identity, true);
     pair.onEnd(() => this.look());
-    pair.onUp(() => this.spares?.provide());
+    pair.onUp(() => {
+      this.precede(identity, false);
+      this.spares?.provide();
+    });
+  }
+
+  /** What the porter has started goes with it, and so does hostd, which an endpoint that is being started asks for everything. */
+  private precede(identity: EndpointIdentity, ahead: boolean): void {
+    const { porter } = identity;
+    setPrecedence(process.pid, ahead);
+    const all = [identity, ...(porter === undefined ? [] : ahead ? [porter] : processesOfGroup(porter.pid))];
+    for (const one of all) if (isRunning(one)) setPrecedence(one.pid, ahead);
   }
 
   private async startSpare(): Promise<EndpointPair> {
     const user = await this.place.users.kept(this.vm.directory);
     if (user === null) throw internal('the endpoint has no user yet');
-    const pair = await this.withCommand(user, (command) => startEndpoint(command, true));
+    const pair = await this.setting.with(user, (command) => startEndpoint(command, true));
     await writeWhole(this.spareFile, JSON.stringify(pair.processes));
     return pair;
   }
 
   /** A spare ends with the hostd that has started it, unless it was stopped. */
-  private async endLeftSpare(): Promise<void> {
+  async endLeftSpare(): Promise<void> {
     const text = await readFile(this.spareFile, 'utf8').catch(() => null);
     if (text === null) return;
     for (const one of Object.values(JSON.parse(text) as EndpointPair['processes'])) signal(one, 'SIGKILL');
@@ -209,8 +169,8 @@ export class EndpointVm implements RunningVm {
   private async takeOver(): Promise<boolean> {
     const user = await this.place.users.kept(this.vm.directory);
     if (this.spares?.present === null || this.spares === null || user === null) return false;
-    await this.provideFiles(user);
-    const pair = await this.spares.take(await this.withCommand(user, async (command) => endpointKey(command)));
+    await this.setting.provide(user);
+    const pair = await this.spares.take(await this.setting.with(user, async (command) => endpointKey(command)));
     if (pair === null) return false;
     await rm(this.spareFile, { force: true });
     this.since = performance.now();
@@ -245,7 +205,7 @@ export class EndpointVm implements RunningVm {
       log.error({ vm: this.vm.name, pid: process.pid }, `${what} hangs and is ended: ${why}`);
       signalGroup(process, 'SIGKILL');
     };
-    this.watchdogs.push(watchOver(process, this.beats[part], hangs, this.place.hangMs));
+    this.watchdogs.push(watchOver(process, this.setting.beats[part], hangs, this.place.hangMs));
   }
 
   async powerOff(): Promise<void> {
@@ -352,11 +312,8 @@ export class EndpointVm implements RunningVm {
       await ended(this.identity, KILL_MS);
     }
     await rm(this.pidFile, { force: true });
-    await rm(this.keysFile, { force: true });
     await rm(this.spareFile, { force: true });
-    await removeDirectories(this.vm);
-    await removeBeats(this.beats);
-    await rmdir(this.spoolThere).catch(() => undefined);
+    await this.setting.remove();
     await this.place.cleanUp();
     this.hooks.exited(exit);
   }

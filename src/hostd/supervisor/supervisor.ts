@@ -6,6 +6,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { readFileSync, statSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import type { InstancePaths } from '../../common/paths.js';
+import { setPrecedence } from '../../common/precedence.js';
 import { identify, isRunning, type ProcessIdentity, signal } from '../../common/process-id.js';
 import { RestartPause } from '../../common/restart-pause.js';
 import { type Spare, Spares } from '../../common/spares.js';
@@ -143,7 +144,10 @@ export class Supervisor {
       if (child.pid === undefined) ended(1);
     });
     const identity = child.pid === undefined ? null : identify(child.pid);
-    if (identity !== null) this.watch(identity);
+    if (identity === null) return;
+    // Until it is up, which it notices first.
+    setPrecedence(identity.pid, true);
+    this.watch(identity);
   }
 
   /** What a hostd that is started now would be started with, and the file that it would load. */
