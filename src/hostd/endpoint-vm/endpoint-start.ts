@@ -2,16 +2,39 @@
 import { chown, open, rm, rmdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { FILES_SOCKET, OWN_SPOOL } from '../../common/paths.js';
-import type { VmDefinition } from '../runtime.js';
+import type { RuntimeNic, VmDefinition } from '../runtime.js';
 import { beatFiles, type OfEach, openBeats, removeBeats } from './endpoint-beats.js';
 import { endpointDirectories, endpointGrants, provideDirectories, removeDirectories } from './endpoint-files.js';
 import type { EndpointCommand } from './endpoint-processes.js';
-import type { EndpointPlace } from './endpoint-vm.js';
-import { openedDirectory } from './program-place.js';
-import type { VchUser } from './vch-users.js';
+import { openedDirectory, type ProgramPlace } from './program-place.js';
+import type { VchUser, VchUsers } from './vch-users.js';
 
 /** In the channel directory: of the Docker API. */
 const DOCKER_SOCKET = 'docker.sock';
+
+/** Where and how an endpoint VM runs. */
+export interface EndpointPlace {
+  /** For its pid file and its keys; only root may write to it. */
+  directory: string;
+  program: string;
+  /** Where all users can read it. */
+  readable: ProgramPlace;
+  users: VchUsers;
+  /** Path of its network namespace. */
+  netns: string;
+  /** Where hostd serves files. */
+  filesSocket: string;
+  /** A process that is silent for so long, in ms, hangs. */
+  hangMs: number;
+  /** Whether a second endpoint stands by. */
+  standby: boolean;
+  /** Adds a card to its namespace. @throws notFound for an unknown port group, internal; nothing is left of it then */
+  plugCard(nic: RuntimeNic): Promise<void>;
+  /** Removes a card, which may be gone already. @throws internal if it stays */
+  unplugCard(nic: RuntimeNic): Promise<void>;
+  /** Called once, after its process has ended for good. */
+  cleanUp(): Promise<void>;
+}
 
 /** Of one VM. */
 export class EndpointStart {

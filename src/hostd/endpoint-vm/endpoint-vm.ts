@@ -25,9 +25,7 @@ import { watchOver } from '../../common/watchdog.js';
 import { writeWhole } from '../../common/write-whole.js';
 import type { RunningVm, RuntimeDevice, RuntimeNic, VmDefinition, VmExit, VmHooks } from '../runtime.js';
 import { type EndpointPair, endpointKey, startEndpoint } from './endpoint-processes.js';
-import { EndpointStart } from './endpoint-start.js';
-import type { ProgramPlace } from './program-place.js';
-import type { VchUsers } from './vch-users.js';
+import { type EndpointPlace, EndpointStart } from './endpoint-start.js';
 
 const log = logger('endpoint-vm');
 const STOP_MS = 8000;
@@ -37,30 +35,6 @@ const FIRST_BACKOFF_MS = 1000;
 const MAX_BACKOFF_MS = 30_000;
 /** A hostd that has just been started has more urgent things to do than a spare. */
 const SPARE_AFTER_ADOPTION_MS = 1000;
-
-/** Where and how an endpoint VM runs. */
-export interface EndpointPlace {
-  /** For its pid file and its keys; only root may write to it. */
-  directory: string;
-  program: string;
-  /** Where all users can read it. */
-  readable: ProgramPlace;
-  users: VchUsers;
-  /** Path of its network namespace. */
-  netns: string;
-  /** Where hostd serves files. */
-  filesSocket: string;
-  /** A process that is silent for so long, in ms, hangs. */
-  hangMs: number;
-  /** Whether a second endpoint stands by. */
-  standby: boolean;
-  /** Adds a card to its namespace. @throws notFound for an unknown port group, internal; nothing is left of it then */
-  plugCard(nic: RuntimeNic): Promise<void>;
-  /** Removes a card, which may be gone already. @throws internal if it stays */
-  unplugCard(nic: RuntimeNic): Promise<void>;
-  /** Called once, after its process has ended for good. */
-  cleanUp(): Promise<void>;
-}
 
 /** The content of its pid file. `porter` is the part that is root; an earlier version's endpoint has none and is root itself. */
 export type EndpointIdentity = ProcessIdentity & { porter?: ProcessIdentity };
