@@ -88,8 +88,13 @@ export function endpointSpares(paths: InstancePaths): number[] {
   return readdirSync(directory)
     .filter((name) => name.endsWith('.spare'))
     .flatMap((name) => {
-      const both = JSON.parse(readFileSync(join(directory, name), 'utf8')) as Record<string, { pid: number }>;
-      return Object.values(both).map(({ pid }) => pid);
+      try {
+        const both = JSON.parse(readFileSync(join(directory, name), 'utf8')) as Record<string, { pid: number }>;
+        return Object.values(both).map(({ pid }) => pid);
+      } catch {
+        // They have just got their turn, or a new hostd has ended them.
+        return [];
+      }
     });
 }
 
