@@ -147,17 +147,21 @@ static void over(struct served *s) {
   }
 }
 
+/* It has closed its socket, or said its last word, and is about to be gone. */
+static void reap(struct served *s) {
+  waitpid(s->child, NULL, 0);
+  s->child = 0;
+  over(s);
+  allow_leases();
+}
+
 static void answered(struct served *s, const struct nfs_answer *packet) {
   for (size_t i = s->pending_count; i-- > 0;) {
     if (s->pending[i].request != packet->request) continue;
     s->pending[i] = s->pending[--s->pending_count];
     answer(packet->request, packet->failed);
   }
-  if (packet->wish != NFS_STOP) return;
-  waitpid(s->child, NULL, 0); /* it was its last word */
-  s->child = 0;
-  over(s);
-  allow_leases();
+  if (packet->wish == NFS_STOP) reap(s);
 }
 
 void volume_server_look(void) {
@@ -171,7 +175,7 @@ void volume_server_look(void) {
       packet.failed[sizeof packet.failed - 1] = 0;
       answered(s, &packet);
     }
-    if (s->socket >= 0 && (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))) over(s);
+    if (s->socket >= 0 && (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))) reap(s);
   }
 }
 
@@ -179,9 +183,7 @@ void volume_server_ended(pid_t pid) {
   for (struct served *s = servers; s < servers + count; s++) {
     if (s->child != pid || pid == 0) continue;
     volume_server_look(); /* its last words */
-    s->child = 0;
-    if (s->socket >= 0) over(s);
-    allow_leases();
+    if (s->child == pid) reap(s);
   }
 }
 
