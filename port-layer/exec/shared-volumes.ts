@@ -2,12 +2,10 @@
  * Volumes that several running containers have (`storage/volume-sharing.ts` says how). Whatever changes, the next step is chosen from what is
  * there: containers and their machines' records, which also tell a restarted endpoint.
  */
-import { randomBytes } from 'node:crypto';
 import { EventEmitter } from 'node:events';
 import { isKind, messageOf } from '../../src/common/errors.js';
 import { logger } from '../../src/common/log.js';
-import type { Attachment, VimClient } from '../../src/vim25/index.js';
-import type { VchConfig } from '../config.js';
+import type { Attachment } from '../../src/vim25/index.js';
 import { PortLayerError } from '../errors.js';
 import type { Segments } from '../network/volume-segments.js';
 import { volumeDisks } from '../storage/volume-disks.js';
@@ -20,17 +18,10 @@ import {
   type VolumeSharing,
 } from '../storage/volume-sharing.js';
 import type { VolumeUse, VolumeUser } from '../storage/volume-use.js';
-import { changeCards } from './cards.js';
 import type { Container } from './container.js';
-import type { ContainerCache } from './container-cache.js';
 import { hasRun } from './container-life.js';
 import type { ContainerSpec } from './container-spec.js';
-import type { Handle } from './handle.js';
-import { keptSpec } from './kept-spec.js';
-import type { ExecService } from './types.js';
-import { ADDRESSES_KEY, addressesValue, SPEC_KEY } from './vm-spec.js';
-import { joinVolumeChanges, readVolumeHardware, volumeChanges } from './volume-hardware.js';
-import { volumeServerSpec } from './volume-server-spec.js';
+import { type Serving, type SharingContext, type SharingHands, VolumeServers } from './volume-servers.js';
 
 const log = logger('exec');
 /** A step that has failed is tried again after this; then after twice that, and so on. */
@@ -39,26 +30,11 @@ const MOST_RETRY_MS = 2000;
 /** How long a container waits for one that has its volume to come or go. */
 const WAIT_MS = 60_000;
 
-/** The part of the exec component's surroundings that it uses (`ExecContext`, which has this class itself). */
-export interface SharingContext {
-  readonly client: VimClient;
-  readonly config: VchConfig;
-  readonly cache: ContainerCache;
-  readonly volumeUse: VolumeUse;
-}
-
-/** What it needs of the rest of the exec component. */
-export interface SharingHands extends Pick<ExecService, 'create' | 'start' | 'remove'> {
-  /** See `Pauser.visit`. */
-  visit(container: Container): Promise<() => void>;
-}
-
 /** One volume that is shared, or was and is not yet as if it had never been. */
 interface Shared {
   volume: string;
   segment: boolean;
-  /** The machine that serves it, in that run of its container. `leave`: it may be suspended again. */
-  serving: { id: string; run: Date; leave: () => void } | null;
+  serving: Serving | null;
   /** Addresses of clients that run, by container. */
   clients: Map<string, string>;
   working: boolean;
@@ -73,6 +49,7 @@ interface Shared {
 
 /** See the file's head. */
 export class SharedVolumes {
+  private readonly servers: VolumeServers;
   private readonly shared = new Map<string, Shared>();
   /** Numbers of clients that are being started. */
   private readonly numbers = new Map<string, Map<string, number>>();
@@ -85,7 +62,9 @@ export class SharedVolumes {
     private readonly context: SharingContext,
     private readonly segments: Segments | null,
     private readonly hands: SharingHands,
-  ) {}
+  ) {
+    this.servers = new VolumeServers(context, hands, (volume) => this.segmentOf(volume));
+  }
 
   /** Finds what earlier endpoints have left. */
   async open(volumes: readonly string[]): Promise<void> {
@@ -387,19 +366,26 @@ export class SharedVolumes {
         shared.segment = false;
         return;
       case 'startServer':
-        await this.startServer(volume, step.resting);
+        await this.servers.start(volume, step.resting);
         return;
       case 'removeServer':
         await hands.remove(step.server, { force: true }).catch(unlessGone);
         return;
       case 'serve':
-        this.aside(shared, step.holder, (container) => this.serve(shared, container));
+        this.aside(shared, step.holder, async (container) => {
+          const clients = (): string[] => this.runningClients(volume).map(({ mac }) => mac);
+          shared.serving = await this.servers.serve(volume, container, clients);
+        });
         return;
       case 'unserve':
-        this.aside(shared, step.holder, (container) => this.unserve(shared, container));
+        this.aside(shared, step.holder, (container) => {
+          const { serving } = shared;
+          shared.serving = null;
+          return this.servers.unserve(volume, container, serving);
+        });
         return;
       case 'restore':
-        this.aside(shared, step.container, (container) => this.restore(volume, container));
+        this.aside(shared, step.container, (container) => this.servers.restore(volume, container));
     }
   }
 
@@ -417,99 +403,6 @@ export class SharedVolumes {
         this.schedule(shared.volume);
         this.news.emit('change', shared.volume);
       });
-  }
-
-  private async startServer(volume: string, resting: string | null): Promise<void> {
-    log.info({ volume }, 'a volume gets a machine that serves it to the containers that still have it');
-    const made = (): ContainerSpec => volumeServerSpec(volume, randomBytes(32).toString('hex'), new Date());
-    await this.hands.start(resting ?? (await this.hands.create(made())).spec.id);
-  }
-
-  private async serve(shared: Shared, container: Container): Promise<void> {
-    const { volume } = shared;
-    const disk = volumeDisks(container.spec).find((one) => one.volume === volume);
-    // A suspended machine serves nobody.
-    const leave = await this.hands.visit(container);
-    try {
-      const { life } = container;
-      if (disk === undefined || life.kind !== 'running' || this.context.volumeUse.isClient(container.spec, volume))
-        return leave();
-      const { mac, address, prefixLength } = sharingCard({ volume, as: 'server' });
-      await this.plug(container, volume, mac);
-      const { channel } = container;
-      if (channel === null || container.life.kind !== 'running') return leave();
-      const clients = this.runningClients(volume).map((one) => one.mac);
-      await channel.serveVolume({
-        disk: { bus: disk.bus, unit: disk.unit },
-        card: { mac, address: `${address}/${prefixLength}` },
-        clients,
-      });
-      shared.serving = { id: container.id, run: life.run.startedAt, leave };
-      log.info({ volume, container: container.id, clients: clients.length }, 'a volume is served to other containers');
-    } catch (error) {
-      leave();
-      // It has ended meanwhile: another one will serve.
-      if (container.life.kind === 'running') throw error;
-    }
-  }
-
-  /** Gives a running container's machine its card on a volume's segment, unless it has one. */
-  private plug(container: Container, volume: string, mac: string): Promise<void> {
-    return container.exclusive(async () => {
-      const { spec, endpoints } = container;
-      if (container.life.kind !== 'running' || spec.sharing?.some((one) => one.volume === volume)) return;
-      const after: ContainerSpec = { ...spec, sharing: [...(spec.sharing ?? []), { volume, as: 'server' }] };
-      await changeCards(this.context.client, container, (handle) => {
-        record(handle, after, endpoints);
-        handle.addCard({ ...this.segmentOf(volume), mac });
-      });
-      container.spec = after;
-    });
-  }
-
-  private async unserve(shared: Shared, container: Container): Promise<void> {
-    const { volume } = shared;
-    const disk = volumeDisks(container.spec).find((one) => one.volume === volume);
-    const leave = shared.serving?.id === container.id ? shared.serving.leave : await this.hands.visit(container);
-    shared.serving = null;
-    try {
-      if (disk !== undefined && container.life.kind === 'running')
-        await container.channel?.unserveVolume({ bus: disk.bus, unit: disk.unit });
-      await container.exclusive(async () => {
-        const { spec, endpoints, life } = container;
-        if (life.kind !== 'running' || !spec.sharing?.some((one) => one.volume === volume)) return;
-        const { cards } = await readVolumeHardware(this.context.client, container.vm);
-        const after = withoutSharing(spec, volume);
-        const { mac } = sharingCard({ volume, as: 'server' });
-        await changeCards(this.context.client, container, (handle) => {
-          record(handle, after, endpoints);
-          for (const card of cards) if (card.mac === mac) handle.removeCard(card.key);
-        });
-        container.spec = after;
-      });
-    } catch (error) {
-      if (container.life.kind === 'running') throw error;
-    } finally {
-      leave();
-    }
-  }
-
-  /** Makes the machine of a container that does not run as if it had never shared the volume. */
-  private restore(volume: string, container: Container): Promise<void> {
-    return container.exclusive(async () => {
-      const { spec, machine } = container;
-      if (container.running || container.starting || container.leaving || machine.on) return;
-      if (!spec.sharing?.some((one) => one.volume === volume)) return;
-      const { client, config } = this.context;
-      const hardware = await readVolumeHardware(client, container.vm);
-      const after = withoutSharing(spec, volume);
-      const changes = volumeChanges(config, { before: spec, spec: after, hardware }, (one) => this.segmentOf(one));
-      await changeCards(client, container, (handle) => {
-        handle.key(SPEC_KEY, keptSpec(after));
-        joinVolumeChanges(handle, changes);
-      });
-      container.spec = after;
-    });
   }
 
   /** A client that was killed could not give back its locks. */
@@ -549,12 +442,3 @@ const numberIn = ({ sharing }: ContainerSpec, volume: string): number | undefine
   const found = sharing?.find((one) => one.volume === volume);
   return found?.as === 'client' ? found.number : undefined;
 };
-
-const withoutSharing = ({ sharing, ...spec }: ContainerSpec, volume: string): ContainerSpec => {
-  const others = (sharing ?? []).filter((one) => one.volume !== volume);
-  return others.length === 0 ? spec : { ...spec, sharing: others };
-};
-
-function record(handle: Handle, spec: ContainerSpec, endpoints: Container['endpoints']): void {
-  handle.key(SPEC_KEY, keptSpec(spec)).key(ADDRESSES_KEY, addressesValue(endpoints, spec.sharing));
-}
