@@ -7,7 +7,10 @@ import Docker from 'dockerode';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { type MirroredStack, startMirroredStack } from '../support/mirrored-stack.js';
 import { startNfsServer } from '../support/nfs-server.js';
-import { run } from '../support/stack.js';
+import { type Outcome, run } from '../support/stack.js';
+
+/** What is backed up is looked at without a host. */
+const VIC_MACHINE = fileURLToPath(new URL('../../dist/src/cli/vic-machine.js', import.meta.url));
 
 let stack: MirroredStack;
 
@@ -486,5 +489,129 @@ describe('the content of a volume', () => {
     expect(stored()).toEqual([]);
     const [vch = ''] = readdirSync(join(stack.paths.datastoreDir, 'VIC'));
     expect(readdirSync(join(stack.paths.datastoreDir, 'VIC', vch, 'volumes/points'))).toEqual([]);
+  });
+
+  it('and containers with all that they have are backed up while they run, and restored', async () => {
+    const place = join(stack.paths.stateDir, 'backups');
+    const tar = join(stack.paths.stateDir, 'backup.tar');
+    const backup = (command: string, ...args: string[]): Promise<Outcome> =>
+      command === 'create' || command === 'restore'
+        ? stack.vicMachine('backup', command, '--name', 'test', ...args)
+        : run(process.execPath, [VIC_MACHINE, 'backup', command, ...args]);
+    const done = async (command: string, ...args: string[]): Promise<string> => {
+      const { stdout, stderr, code } = await backup(command, ...args);
+      if (code !== 0) throw new Error(`vic-machine backup ${command} ${args.join(' ')}: ${stderr}`);
+      return stdout.trim();
+    };
+    const removeAll = async (): Promise<void> => {
+      await good('rm', '-fv', 'app', 'web');
+      await good('volume', 'rm', 'db', 'logs');
+      await good('network', 'rm', 'inner');
+    };
+    await good('network', 'create', '--label', 'of=test', 'inner');
+    await good('volume', 'create', '-o', 'Capacity=256MB', '--label', 'of=test', 'db');
+    const script =
+      'echo own > /own; rm /etc/shadow; echo nobody > /unnamed/f; dd if=/dev/urandom of=/db/data bs=1M count=24 2>/dev/null; ' +
+      'sync; touch /db/ready; i=0; while :; do i=$((i+1)); echo $i > /db/n; echo $i > /logs/n; done';
+    const volumes = ['-v', 'db:/db', '-v', 'logs:/logs', '-v', '/unnamed'];
+    const options = ['--network', 'inner', '--network-alias', 'www', '-e', 'SECRET=1', '--label', 'a=b'];
+    await good('run', '-d', '--name', 'app', ...options, ...volumes, 'busybox', 'sh', '-c', script);
+    await good('create', '--name', 'web', '--link', 'app:db', '--network', 'inner', 'busybox', 'true');
+    await good('exec', 'app', 'sh', '-c', 'until test -f /db/ready; do sleep 0.01; done');
+    await done('create', '--to', place);
+    // One block in the middle, and what the loop writes: the next one reads little.
+    const change =
+      'dd if=/dev/urandom of=/db/data bs=4k count=1 seek=3000 conv=notrunc 2>/dev/null; md5sum /db/data > /db/sum; sync';
+    await good('exec', 'app', 'sh', '-c', change);
+    await done('create', '--to', place);
+    const listed = JSON.parse(await done('list', '--from', place, '--json')) as {
+      Backups: { Id: string; Read: number; Written: number; Volumes: { Name: string; BasedOn: string | null }[] }[];
+    };
+    const [first, second] = listed.Backups;
+    expect(first!.Read).toBeGreaterThan(24 * 2 ** 20);
+    expect(second!.Read).toBeLessThan(first!.Read / 2);
+    expect(second!.Written).toBeLessThan(first!.Written / 2);
+    expect(second!.Volumes.find(({ Name }) => Name === 'db')?.BasedOn).toBe(first!.Id);
+    expect(await done('check', '--from', place)).toMatch(/^2 backups .* no damage$/);
+    const before = JSON.parse(await good('inspect', 'app')) as { Config: object }[];
+
+    await removeAll();
+    await done('restore', '--from', place);
+    expect(lines(await good('ps', '-a', '--format', '{{.Names}} {{.State}}'))).toEqual(['app created', 'web created']);
+    for (const volume of ['db', 'logs']) await judge(volume);
+    const [after] = JSON.parse(await good('inspect', 'app')) as Record<string, never>[];
+    const { Hostname: _, ...config } = before[0]!.Config as { Hostname: string };
+    expect(after).toMatchObject({ Config: config, NetworkSettings: { Networks: { inner: { Aliases: ['www'] } } } });
+    expect(JSON.parse(await good('volume', 'inspect', 'db'))).toMatchObject([
+      { Labels: { of: 'test' }, Options: { Capacity: '256MB' } },
+    ]);
+    // Its files are there before it is started, and when it is.
+    const look =
+      'md5sum -c /db/sum; cat /own /unnamed/f; test -e /etc/shadow || echo gone; echo $(($(cat /db/n)-$(cat /logs/n)))';
+    expect(await good('cp', 'app:/own', '-')).toContain('own\n');
+    const restored = await good('commit', 'app', 'restored');
+    expect(restored).toMatch(/^sha256:/);
+    const state = (await good('run', '--rm', '--volumes-from', 'app', 'restored', 'sh', '-c', look)).split('\n');
+    expect(state.slice(0, 4)).toEqual(['/db/data: OK', 'own', 'nobody', 'gone']);
+    // Both volumes are of the same moment.
+    expect(['0', '1']).toContain(state[4]);
+    await good('rmi', 'restored');
+    await good('start', 'app');
+    expect(await good('exec', 'app', 'printenv', 'SECRET')).toBe('1');
+
+    // What is there is left alone; under other names it can be restored beside it.
+    const taken = await backup('restore', '--from', place);
+    expect(taken.stderr).toMatch(/there is a volume 'db' already; .*there is a container 'app' already/);
+    const names = ['--volume', 'db:db2', '--volume', 'logs:logs2', '--container', 'app:app2'];
+    await done('restore', '--from', place, '--backup', first!.Id, ...names);
+    expect(lines(await good('inspect', '-f', '{{range .Mounts}}{{println .Name}}{{end}}', 'app2'))).toEqual(
+      expect.arrayContaining(['db2', 'logs2']),
+    );
+    await judge('db2');
+    await good('rm', '-v', 'app2');
+    await good('volume', 'rm', 'db2', 'logs2');
+
+    // As one tar; cut anywhere, it is refused.
+    const { command, env } = stack.vicMachineCommand('backup', 'create', '--name', 'test', '--to', '-');
+    expect(await run('sh', ['-c', 'exec "$@" > "$0"', tar, ...command], { env })).toMatchObject({ code: 0 });
+    await removeAll();
+    const fromStdin = async (bytes: Buffer, ...args: string[]): Promise<Outcome> => {
+      const restore = stack.vicMachineCommand('backup', 'restore', '--name', 'test', '--from', '-', ...args);
+      const [program, ...rest] = restore.command;
+      return run(program, rest, { input: bytes, env: restore.env });
+    };
+    const whole = readFileSync(tar);
+    expect((await fromStdin(whole.subarray(0, whole.length / 2))).stderr).toMatch(
+      /the backup (cannot be read|is cut off)/,
+    );
+    // Made in the end without the container that it is linked to: what was made until then goes again.
+    const failed = await fromStdin(whole, '--volume', 'db', '--container', 'web');
+    expect(failed.stderr).toMatch(/restore|app/);
+    expect([stored(), await good('ps', '-aq')]).toEqual([[], '']);
+    expect(await good('network', 'ls', '-q', '-f', 'name=inner')).toBe('');
+    expect(await fromStdin(whole)).toMatchObject({ code: 0 });
+    expect(await good('run', '--rm', '--volumes-from', 'app', 'busybox', 'md5sum', '-c', '/db/sum')).toBe(
+      '/db/data: OK',
+    );
+    await removeAll();
+
+    // A damaged one is named, and nothing of it is restored.
+    const [directory = ''] = readdirSync(join(place, 'chunks'));
+    const [chunk = ''] = readdirSync(join(place, 'chunks', directory));
+    truncateSync(join(place, 'chunks', directory, chunk), 20);
+    const check = await backup('check', '--from', place);
+    expect([check.code, check.stdout]).toEqual([
+      1,
+      expect.stringContaining(`chunk ${chunk.replace('.gz', '')} is damaged`),
+    ]);
+    const [bad = ''] = /(?<=backup )[^:]+/.exec(check.stdout) ?? [];
+    expect((await backup('restore', '--from', place, '--backup', bad)).stderr).toContain(
+      'is damaged, and nothing was restored',
+    );
+    expect(stored()).toEqual([]);
+    await done('remove', '--from', place, '--backup', first!.Id, '--backup', second!.Id);
+    expect(readdirSync(join(place, 'chunks')).flatMap((one) => readdirSync(join(place, 'chunks', one)))).toEqual([]);
+    rmSync(place, { recursive: true });
+    rmSync(tar);
   });
 });

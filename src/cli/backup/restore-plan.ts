@@ -177,8 +177,8 @@ function createBody(
   );
   const links = texts(hostConfig.Links).map(linkOf);
   const alone = typeof hostConfig.NetworkMode === 'string' && /^(none|host|container:.*)$/.test(hostConfig.NetworkMode);
-  const inMemory = (Array.isArray(hostConfig.Mounts) ? (hostConfig.Mounts as { Type?: unknown }[]) : []).filter(
-    ({ Type }) => Type === 'tmpfs',
+  const inMemory = (Array.isArray(hostConfig.Mounts) ? (hostConfig.Mounts as unknown[]) : []).filter(
+    (one) => (one as { Type?: unknown } | null)?.Type === 'tmpfs',
   );
   return {
     ...rest,
