@@ -58,21 +58,30 @@ export class VolumeBackups implements VolumeBackupStore {
 
   private async *readOne(
     volume: string,
-    { store, disks, capacityBytes }: Content,
+    { store, disks }: Content,
     since: string[],
     signal?: AbortSignal,
   ): AsyncGenerator<VolumeBackupPiece> {
     const { files, room } = this.parts.volumes.storeOf(store);
     const [path = '', ...below] = disks;
+    // The disk's own: if making it larger was cut short, the record still has the former one.
+    const { mark, capacityBytes } = await headOf(files, path);
     const { base, on } = await standsOn(files, disks, since, capacityBytes);
-    const mark = files.sharesDisks ? ((await pointAt(files, path))?.mark ?? null) : null;
     yield { type: 'volume', volume, capacityBytes, unitBytes: UNIT_BYTES, base, mark };
     const call = this.parts.readers.call(signal);
     const disk = await call.open(volumeSource(volume, path, below, files.datastore, this.parts.spoolDir, room));
+    let gaveUp: Error | null = null;
+    // A client that takes nothing for minutes is waited for here, so that this cannot be told at once; the reader must not wait with it.
+    call.client.serves((error) => {
+      gaveUp = error;
+      void disk.close();
+    });
     try {
-      // Nothing at all is on top of the point that the last backup read.
+      // Nothing at all may be on top of the point that the last backup read.
       const units = unitsOf(disk, { files: on, capacityBytes, withEmpty: base !== null });
       if (on > 0) yield* call.client.passed(units, (piece) => (piece.type === 'unit' ? piece.data.length : 0));
+    } catch (error) {
+      throw gaveUp ?? error;
     } finally {
       await disk.close();
     }
@@ -90,23 +99,24 @@ async function standsOn(
   if (files.sharesDisks)
     for (const mark of since) {
       const on = disks.findIndex((path) => posix.basename(path, '.vmdk') === MARK.exec(mark)?.[1]);
-      const point = on < 0 ? null : await pointAt(files, disks[on]!);
+      if (on < 0) continue;
+      const point = await headOf(files, disks[on]!);
       // A volume that was made larger since has units where there were none, but no unit may have become longer.
-      if (point?.mark === mark && (point.capacity === capacityBytes || point.capacity % UNIT_BYTES === 0))
-        return { base: mark, on };
+      const sameUnits = point.capacityBytes === capacityBytes || point.capacityBytes % UNIT_BYTES === 0;
+      if (point.mark === mark && sameUnits) return { base: mark, on };
     }
   return { base: null, on: disks.length };
 }
 
-/** Null for a disk that is no point. */
-async function pointAt(
-  { datastore }: ImageStoreFiles,
+/** What a disk says of itself. @returns `mark` null for one that is no point */
+async function headOf(
+  { datastore, sharesDisks }: ImageStoreFiles,
   path: string,
-): Promise<{ mark: string; capacity: number } | null> {
+): Promise<{ mark: string | null; capacityBytes: number }> {
   const file = await DatastoreBlocks.open(datastore, path);
   const { cid, capacity } = await readVmdkInfo(file).finally(() => file.close());
   const mark = `${posix.basename(path, '.vmdk')}.${file.size}.${cid}`;
-  return MARK.test(mark) ? { mark, capacity } : null;
+  return { mark: sharesDisks && MARK.test(mark) ? mark : null, capacityBytes: capacity };
 }
 
 /** Units of which one of the first `files` disks has anything, and at the end, if `withEmpty`, those that are all zeros now. */

@@ -111,6 +111,7 @@ async function create(vch: Vch, options: CreateOptions, say: (line: string) => v
       });
       const made = await createBackup(api, tar, { ...common, earlier: null });
       line.end();
+      tellLeftOut(made);
       process.stderr.write(`${summary(made, tar)}\n`);
       return;
     }
@@ -134,10 +135,18 @@ async function create(vch: Vch, options: CreateOptions, say: (line: string) => v
       };
     });
     line.end();
+    tellLeftOut(made);
     say(summary(made, written));
   } finally {
     line.end();
   }
+}
+
+/** What nobody would expect to be missing. */
+function tellLeftOut({ volumes }: Manifest): void {
+  const names = volumes.filter(({ disk }) => disk === null).map(({ name }) => name);
+  if (names.length > 0)
+    process.stderr.write(`Only the options, not the content, of volumes that have no disk: ${names.join(', ')}\n`);
 }
 
 function summary({ id, read, volumes, containers }: Manifest, { written, count }: BackupTarget): string {
