@@ -26,6 +26,7 @@ import type { PortLayer } from './port-layer.js';
 import { ImageStoreFiles } from './storage/image-store-files.js';
 import { DatastoreKeyValueStore } from './storage/key-value-store.js';
 import { Layers } from './storage/layers.js';
+import { NfsStores } from './storage/nfs-stores.js';
 import { localSpace, StorageReserve, storageLimits } from './storage/storage-reserve.js';
 import { usageBesidesImages } from './storage/storage-usage.js';
 import { volumeStores } from './storage/volume-disks.js';
@@ -71,7 +72,8 @@ export async function openPortLayer(config: VchConfig): Promise<PortLayer> {
       return [label, { files: space, room: beside ? room : roomFor(space, datastore) }];
     });
     const [, own] = first!;
-    const volumes = new Volumes(own.files, config, layers, volumeUse, spool, readers, own.room, new Map(others));
+    const nfs = config.nfsStores === undefined ? null : new NfsStores(config.nfsStores);
+    const volumes = new Volumes(own.files, config, layers, volumeUse, spool, readers, own.room, new Map(others), nfs);
     await volumes.load();
     volumes.usedByContainers = () =>
       new Set(cache.all().flatMap(({ spec }) => (spec.volumes ?? []).map(({ volume }) => volume)));
@@ -130,6 +132,7 @@ export async function openPortLayer(config: VchConfig): Promise<PortLayer> {
       async close() {
         await watcher.close();
         await exec.close();
+        nfs?.close();
         readers.close();
         await client.close();
       },

@@ -488,3 +488,50 @@ describe('the content of a volume', () => {
     expect(readdirSync(join(stack.paths.datastoreDir, 'VIC', vch, 'volumes/points'))).toEqual([]);
   });
 });
+
+describe('a volume store on an NFS server', () => {
+  it('has a directory for each volume, which any number of containers share and any engine finds', async () => {
+    const server = await startNfsServer();
+    const at = (...parts: string[]): string => join(server.directory, 'store', ...parts);
+    try {
+      // What another engine has left there.
+      for (const directory of ['volumes/found', 'volumes_metadata', 'volumes_removed/lost-0123456789ab/x'])
+        mkdirSync(at(directory), { recursive: true });
+      writeFileSync(at('volumes/found/f'), 'there\n');
+      const record = { createdAt: '2026-01-02T03:04:05.000Z', driver: 'local', labels: { k: 'v' }, options: null };
+      writeFileSync(at('volumes_metadata/found.json'), JSON.stringify(record));
+      const store = ['--volume-store', `nfs://${server.address}/data/store:net`];
+      const configured = await stack.vicMachine('configure', '--name', 'test', ...store);
+      expect(configured).toMatchObject({ code: 0 });
+      expect(JSON.parse(await good('volume', 'inspect', 'found'))).toMatchObject([
+        { Labels: { k: 'v' }, Mountpoint: `nfs://${server.address}/data/store/volumes/found` },
+      ]);
+      await expect.poll(() => readdirSync(at('volumes_removed'))).toEqual([]);
+      await good('volume', 'create', '-o', 'VolumeStore=net', '--label', 'a=b', 'shared');
+      expect(readdirSync(at('volumes')).sort()).toEqual(['found', 'shared']);
+      const refused = await stack.docker('volume', 'create', '-o', 'VolumeStore=net', '-o', 'Capacity=1g', 'sized');
+      expect(refused.stderr).toContain('create sized: quota size requested but no quota support');
+      // Both have the same host name, and yet are two clients for the server.
+      const mounts = ['--hostname', 'same', '-v', 'shared:/s', '-v', 'found:/f'];
+      const write = 'cat /f/f > /s/copy; mkdir -p /s/a/b; touch /s/a/b/c; touch /s/written; sleep 600';
+      await Promise.all([
+        good('run', '-d', '--name', 'one', ...mounts, 'busybox', 'sh', '-c', write),
+        good('run', '-d', '--name', 'two', ...mounts, 'busybox', 'sleep', '600'),
+      ]);
+      const look = 'until test -e /s/written; do sleep 0.05; done; cat /s/copy';
+      expect(await good('exec', 'two', 'sh', '-c', look)).toBe('there');
+      const named = server.clients().filter((id) => id.endsWith('/same'));
+      expect(new Set(named).size).toBe(2);
+      const busy = await stack.docker('volume', 'rm', 'shared');
+      expect(busy.stderr).toContain('remove shared: volume is in use');
+      await good('rm', '-f', 'one', 'two');
+      await good('volume', 'rm', 'shared');
+      expect([readdirSync(at('volumes')), readdirSync(at('volumes_metadata'))]).toEqual([['found'], ['found.json']]);
+      expect(readdirSync(at('volumes_removed'))).toEqual([]);
+      await good('volume', 'rm', 'found');
+      expect(readdirSync(at('volumes'))).toEqual([]);
+    } finally {
+      await server.stop();
+    }
+  });
+});

@@ -12,13 +12,14 @@ const ARROWS: Record<string, string[]> = {
   'appliance/image': ['port-layer'],
   'appliance/gateway': ['port-layer', 'src/porter'],
   'appliance/policy': ['port-layer'],
-  'port-layer': ['src/vim25', 'src/disk', 'tether'],
+  'port-layer': ['src/vim25', 'src/disk', 'src/nfs', 'tether'],
   tether: [],
   'src/cli': ['port-layer', 'src/fsck', 'src/hostd', 'src/setup', 'src/vim25'],
   'src/common': [],
   'src/disk': [],
   'src/fsck': ['src/disk', 'src/hostd'],
   'src/hostd': ['src/disk', 'src/porter', 'src/vim25'],
+  'src/nfs': [],
   'src/porter': [],
   'src/setup': ['src/hostd', 'tether'],
   'src/vim25': [],
@@ -32,6 +33,7 @@ const DOORS: Record<string, string[]> = {
   'port-layer': ['index.ts', 'config.ts'],
   'src/disk': ['index.ts'],
   'src/fsck': ['index.ts'],
+  'src/nfs': ['index.ts'],
   'src/vim25': ['index.ts', 'server.ts'],
 };
 

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <net/if.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -73,13 +74,37 @@ static int do_unmount(const void *about) {
 /* What still waits for the server gets an error. */
 static int do_force(const void *about) { return umount2(about, MNT_FORCE | MNT_DETACH) == 0 ? 0 : errno; }
 
+/*
+ * A server knows a client by its host's name, and takes two of one name for one that was restarted: it drops the locks of the first
+ * (RFC 8881, section 2.4). Containers may share a name, so the address of the first card is added to it: it stays the same when the
+ * container is started again.
+ */
+static void identify(void) {
+  char path[64 + IF_NAMESIZE], address[32];
+  struct if_nameindex *cards = if_nameindex();
+  const char *name = NULL;
+  for (struct if_nameindex *card = cards; name == NULL && card != NULL && card->if_index != 0; card++)
+    if (strcmp(card->if_name, "lo") != 0) name = card->if_name;
+  snprintf(path, sizeof path, "/sys/class/net/%s/address", name == NULL ? "" : name);
+  int from = open(path, O_RDONLY | O_CLOEXEC), to = open("/sys/module/nfs/parameters/nfs4_unique_id", O_WRONLY | O_CLOEXEC);
+  ssize_t length = from < 0 ? -1 : read(from, address, sizeof address);
+  if (length > 0 && address[length - 1] == '\n') length--;
+  if (to < 0 || length <= 0 || write(to, address, (size_t)length) < 0) say("this NFS client has no name of its own");
+  if (from >= 0) close(from);
+  if (to >= 0) close(to);
+  if_freenameindex(cards);
+}
+
 const char *guest_mount_at(const char *path, const struct guest_mount *w) {
   static char problem[900];
   static bool loaded;
   if (strncmp(w->type, "nfs", 3) == 0) {
     const char *failed = leases_await(); /* it is reached by the container's networks */
     if (failed != NULL) return failed;
-    if (!loaded) load_modules(NFS_MODULES);
+    if (!loaded) {
+      load_modules(NFS_MODULES);
+      identify();
+    }
     loaded = true;
   }
   struct call call = {path, w};
