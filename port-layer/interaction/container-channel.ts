@@ -105,6 +105,11 @@ export class ContainerChannel extends EventEmitter<Events> {
     this.connection?.go();
   }
 
+  /** Its VM is connected. */
+  get isConnected(): boolean {
+    return this.connection !== null;
+  }
+
   /** Output of a session from now on. Session 0 can be attached before the VM runs. */
   attach(session: number, options?: ReaderOptions): Readable {
     const streams = this.sessionStreams(session);
