@@ -7,14 +7,14 @@ import { NfsVolumes } from './nfs-volumes.js';
 import type { VolumeInfo } from './types.js';
 
 const log = logger('storage');
-/** How long an engine that starts waits for them. */
-const START_MS = 2000;
-const AGAIN_MS = 30_000;
 
 export class NfsStores {
   private readonly stores: ReadonlyMap<string, NfsVolumes>;
   private readonly timers = new Set<NodeJS.Timeout>();
   private closed = false;
+  /** How long an engine that starts waits for them; and after which time those that did not answer are asked again. */
+  startMs = 2000;
+  againMs = 30_000;
 
   /** @param open for tests */
   constructor(
@@ -35,7 +35,7 @@ export class NfsStores {
    */
   async load(found: (volume: VolumeInfo) => void): Promise<void> {
     const all = [...this.stores].map(([label, store]) => this.loadOne(label, store, found));
-    await within(Promise.all(all), START_MS, () => undefined);
+    await within(Promise.all(all), this.startMs, () => undefined);
   }
 
   close(): void {
@@ -52,7 +52,7 @@ export class NfsStores {
       const timer = setTimeout(() => {
         this.timers.delete(timer);
         void this.loadOne(label, store, found);
-      }, AGAIN_MS).unref();
+      }, this.againMs).unref();
       this.timers.add(timer);
     }
   }

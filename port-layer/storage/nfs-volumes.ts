@@ -81,7 +81,7 @@ export class NfsVolumes {
   }
 
   /** Makes a volume. One of this name that is in the store already, made by another host, is returned as it is. @throws unavailable */
-  create({ name, createdAt, driver, labels, options }: NfsVolume): Promise<VolumeInfo> {
+  async create({ name, createdAt, driver, labels, options }: NfsVolume): Promise<VolumeInfo> {
     if (name.length > LONGEST_NAME) throw new PortLayerError('volume.nfsName', { volume: name, most: LONGEST_NAME });
     return this.work(async (client, places) => {
       try {
