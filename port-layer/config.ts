@@ -129,6 +129,8 @@ const vchConfig = z.object({
     certificateAuthorities: z.array(z.string()),
     /** How a push compresses layers; undefined: gzip. */
     compression: z.enum(['gzip', 'zstd']).optional(),
+    /** Layers' blobs are kept as they are pulled, so that pushes send the same ones. */
+    keepBlobs: z.boolean().optional(),
   }),
   container: z.object({
     cpus: z.number().int().positive(),

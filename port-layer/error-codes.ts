@@ -216,6 +216,7 @@ export const CODES = {
     'conflict',
     (s: { layer: string; child: string }) => `layer ${s.layer} is the parent of ${s.child}`,
   ),
+  'layer.noBlob': code('notFound', (s: { layer: string }) => `what layer ${s.layer} was pulled as is not kept`),
   'layer.inUse': code('conflict', (s: { layer: string }) => `layer ${s.layer} is in use by a container`),
 
   // --- volumes

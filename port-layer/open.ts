@@ -25,7 +25,7 @@ import { Observe } from './observe/observe.js';
 import type { PortLayer } from './port-layer.js';
 import { ImageStoreFiles } from './storage/image-store-files.js';
 import { DatastoreKeyValueStore } from './storage/key-value-store.js';
-import { Layers } from './storage/layers.js';
+import { Layers, layerBytes } from './storage/layers.js';
 import { NfsStores } from './storage/nfs-stores.js';
 import { localSpace, StorageReserve, storageLimits } from './storage/storage-reserve.js';
 import { usageBesidesImages } from './storage/storage-usage.js';
@@ -45,7 +45,7 @@ export async function openPortLayer(config: VchConfig): Promise<PortLayer> {
     const spool = join(ownSpoolDirectory(config.id), 'disks');
     const files = new ImageStoreFiles(client, config, datacenter);
     const volumeFiles = new Map<string, ImageStoreFiles>();
-    const imageBytes = (): number => layers.list().reduce((sum, { size }) => sum + size, 0);
+    const imageBytes = (): number => layers.list().reduce((sum, layer) => sum + layerBytes(layer), 0);
     const roomFor = (store: ImageStoreFiles, datastore: string): StorageReserve =>
       new StorageReserve(
         {

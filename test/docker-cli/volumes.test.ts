@@ -511,25 +511,36 @@ describe('a volume store on an NFS server', () => {
       expect(readdirSync(at('volumes')).sort()).toEqual(['found', 'shared']);
       const refused = await stack.docker('volume', 'create', '-o', 'VolumeStore=net', '-o', 'Capacity=1g', 'sized');
       expect(refused.stderr).toContain('create sized: quota size requested but no quota support');
-      // Both have the same host name, and yet are two clients for the server.
-      const mounts = ['--hostname', 'same', '-v', 'shared:/s', '-v', 'found:/f'];
-      const write = 'cat /f/f > /s/copy; mkdir -p /s/a/b; touch /s/a/b/c; touch /s/written; sleep 600';
-      await Promise.all([
-        good('run', '-d', '--name', 'one', ...mounts, 'busybox', 'sh', '-c', write),
-        good('run', '-d', '--name', 'two', ...mounts, 'busybox', 'sleep', '600'),
-      ]);
-      const look = 'until test -e /s/written; do sleep 0.05; done; cat /s/copy';
-      expect(await good('exec', 'two', 'sh', '-c', look)).toBe('there');
+      const tree =
+        'mkdir -p /tree/d/e /bare; echo a > /tree/f; ln /tree/f /tree/d/g; ln -s f /tree/l; chown 5:6 /tree /tree/f; chmod 750 /tree; touch /bare/f';
+      await good('run', '--name', 'maker', 'busybox', 'sh', '-c', tree);
+      await good('commit', 'maker', 'filler');
+      await good('rm', 'maker');
+      await good('volume', 'create', '-o', 'VolumeStore=net', 'bare');
+      // Both start at once with an empty volume. They have the same host name, and yet are two clients for the server.
+      const mounts = ['-v', 'shared:/tree', '-v', 'found:/f', '-v', 'bare:/bare:nocopy'];
+      await Promise.all(
+        ['one', 'two'].map((name) =>
+          good('run', '-d', '--name', name, '--hostname', 'same', ...mounts, 'filler', 'sleep', '600'),
+        ),
+      );
+      const show = 'cd /tree; stat -c "%a %u:%g" .; find . | sort; stat -c "%u:%g %h" f; ls -A /bare; cat /f/f';
+      for (const name of ['one', 'two'])
+        expect(await good('exec', name, 'sh', '-c', show)).toBe(
+          '750 5:6\n.\n./d\n./d/e\n./d/g\n./f\n./l\n5:6 2\nthere',
+        );
       const named = server.clients().filter((id) => id.endsWith('/same'));
       expect(new Set(named).size).toBe(2);
+      await good('exec', 'one', 'sh', '-c', 'echo written > /tree/f; mkdir -p /tree/a/b; touch /tree/a/b/c');
+      expect(await good('exec', 'two', 'cat', '/tree/d/g')).toBe('written');
       const busy = await stack.docker('volume', 'rm', 'shared');
       expect(busy.stderr).toContain('remove shared: volume is in use');
       await good('rm', '-f', 'one', 'two');
-      await good('volume', 'rm', 'shared');
+      await good('volume', 'rm', 'shared', 'bare');
       expect([readdirSync(at('volumes')), readdirSync(at('volumes_metadata'))]).toEqual([['found'], ['found.json']]);
       expect(readdirSync(at('volumes_removed'))).toEqual([]);
+      await good('rmi', 'filler');
       await good('volume', 'rm', 'found');
-      expect(readdirSync(at('volumes'))).toEqual([]);
     } finally {
       await server.stop();
     }

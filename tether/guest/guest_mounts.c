@@ -3,6 +3,7 @@
  * when its time is over: what waits for NFS can be killed.
  */
 #include "guest_mounts.h"
+#include "fill_volume.h"
 #include "leases.h"
 #include "system.h"
 
@@ -17,6 +18,7 @@
 #include <unistd.h>
 
 #define MOUNT_MS 20000
+#define FILL_MS 90000
 #define UNMOUNT_MS 5000
 #define FORCED_MS 2000
 #define KILLED_MS 1000
@@ -114,6 +116,18 @@ const char *guest_mount_at(const char *path, const struct guest_mount *w) {
   char flags[32] = "";
   if (w->flags != 0) snprintf(flags, sizeof flags, ", flags: 0x%llx", (unsigned long long)w->flags);
   snprintf(problem, sizeof problem, "error while mounting volume '%.255s': failed to mount local volume: mount %.200s:%.100s%s%s%.200s: %s", w->volume, w->device, w->volume, flags, *w->data == 0 ? "" : ", data: ", w->data, cause());
+  return problem;
+}
+
+static int do_fill(const void *about) { return fill_volume(about); }
+
+const char *guest_fill(const char *path, const char *volume, const char *root, const char *inside) {
+  static char problem[900];
+  struct volume_to_fill wanted = {root, inside, path};
+  int code = bounded(do_fill, &wanted, FILL_MS);
+  if (code == 0) return NULL;
+  errno = code;
+  snprintf(problem, sizeof problem, "error while mounting volume '%.255s': failed to copy what the image has at %.255s: %s", volume, inside, cause());
   return problem;
 }
 

@@ -17,6 +17,8 @@ const char *limit_root(const struct container *c, uint64_t bytes);
 /* A volume's disk, once, however often the container has it. Its directory below c->volumes is named by volume_number. */
 const char *mount_volume(struct container *c, uint32_t bus, uint32_t unit, bool read_only);
 /* The same for a volume that has no disk; its number is MAX_DISKS + `number`. */
+/* Once a volume of that kind is mounted. */
+const char *fill_guest_volume(const struct container *c, uint32_t number, const char *volume, const char *inside);
 const char *mount_guest_volume(struct container *c, uint32_t number, const struct guest_mount *wanted);
 static inline uint32_t volume_number(uint32_t bus, uint32_t unit) { return bus * MAX_UNITS + unit; }
 /* The volumes, and then the root. */

@@ -248,7 +248,7 @@ export class VolumeService {
     } catch (error) {
       throw new CaissonError('invalid', dockerMessage(error), { cause: error });
     }
-    return recordOf(source).mounts.map(({ unsourced: _, ...mount }) => ({
+    return recordOf(source).mounts.map(({ unsourced: _, fill: _fill, ...mount }) => ({
       ...mount,
       mode: '',
       rw: mount.rw && !readOnly,
@@ -276,6 +276,7 @@ export class VolumeService {
       anonymous: source === '',
       ...(configured ? { unsourced: true } : {}),
       ...(subpath === '' ? {} : { subpath }),
+      ...(content !== null && volume.mount !== undefined ? { fill: true } : {}),
     };
   }
 }

@@ -98,6 +98,7 @@ export const WORDS: Words = {
   'layer.noRecipe': null,
   'layer.damaged': null,
   'layer.isParent': null,
+  'layer.noBlob': null,
   'layer.inUse': null,
 
   'volume.notFound': ({ volume }) => `get ${volume}: no such volume`,
