@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <net/if.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -19,6 +20,8 @@
 
 #define MOUNT_MS 20000
 #define FILL_MS 90000
+#define SERVED_MS 60000
+#define AGAIN_MS 50
 #define UNMOUNT_MS 5000
 #define FORCED_MS 2000
 #define KILLED_MS 1000
@@ -58,9 +61,38 @@ struct call {
   const struct guest_mount *wanted;
 };
 
+/* The address of the first card. '': there is none. */
+static void own_address(char address[32]) {
+  char path[64 + IF_NAMESIZE];
+  struct if_nameindex *cards = if_nameindex();
+  const char *name = NULL;
+  for (struct if_nameindex *card = cards; name == NULL && card != NULL && card->if_index != 0; card++)
+    if (strcmp(card->if_name, "lo") != 0) name = card->if_name;
+  snprintf(path, sizeof path, "/sys/class/net/%s/address", name == NULL ? "" : name);
+  if_freenameindex(cards);
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  ssize_t length = fd < 0 ? 0 : read(fd, address, 31);
+  address[length < 0 ? 0 : length] = 0;
+  address[strcspn(address, "\n")] = 0;
+  if (fd >= 0) close(fd);
+}
+
+/*
+ * For a server, the name of a client is that of its host, and the second of one name is the first one, restarted: it drops the locks that
+ * the first had (RFC 8881, section 2.4). Containers may have the same name. A card keeps its address, so that what was locked by a machine
+ * that was killed is free when it is back.
+ */
+static void name_client(void) {
+  char address[32], name[CLIENT_NAME_SIZE];
+  own_address(address);
+  served_client_name(name, address);
+  if (*address == 0 || unshare(CLONE_NEWUTS) != 0 || sethostname(name, strlen(name)) != 0) say("this NFS client has no name of its own");
+}
+
 static int do_mount(const void *about) {
   const struct call *call = about;
   const struct guest_mount *w = call->wanted;
+  if (strncmp(w->type, "nfs", 3) == 0) name_client();
   return mount(w->device, call->path, w->type, w->flags, w->data) == 0 ? 0 : errno;
 }
 
@@ -76,38 +108,18 @@ static int do_unmount(const void *about) {
 /* What still waits for the server gets an error. */
 static int do_force(const void *about) { return umount2(about, MNT_FORCE | MNT_DETACH) == 0 ? 0 : errno; }
 
-/*
- * A server knows a client by its host's name, and takes two of one name for one that was restarted: it drops the locks of the first
- * (RFC 8881, section 2.4). Containers may share a name, so the address of the first card is added to it: it stays the same when the
- * container is started again.
- */
-static void identify(void) {
-  char path[64 + IF_NAMESIZE], address[32];
-  struct if_nameindex *cards = if_nameindex();
-  const char *name = NULL;
-  for (struct if_nameindex *card = cards; name == NULL && card != NULL && card->if_index != 0; card++)
-    if (strcmp(card->if_name, "lo") != 0) name = card->if_name;
-  snprintf(path, sizeof path, "/sys/class/net/%s/address", name == NULL ? "" : name);
-  int from = open(path, O_RDONLY | O_CLOEXEC), to = open("/sys/module/nfs/parameters/nfs4_unique_id", O_WRONLY | O_CLOEXEC);
-  ssize_t length = from < 0 ? -1 : read(from, address, sizeof address);
-  if (length > 0 && address[length - 1] == '\n') length--;
-  if (to < 0 || length <= 0 || write(to, address, (size_t)length) < 0) say("this NFS client has no name of its own");
-  if (from >= 0) close(from);
-  if (to >= 0) close(to);
-  if_freenameindex(cards);
+static void load_nfs(void) {
+  static bool loaded;
+  if (!loaded) load_modules(NFS_MODULES);
+  loaded = true;
 }
 
 const char *guest_mount_at(const char *path, const struct guest_mount *w) {
   static char problem[900];
-  static bool loaded;
   if (strncmp(w->type, "nfs", 3) == 0) {
     const char *failed = leases_await(); /* it is reached by the container's networks */
     if (failed != NULL) return failed;
-    if (!loaded) {
-      load_modules(NFS_MODULES);
-      identify();
-    }
-    loaded = true;
+    load_nfs();
   }
   struct call call = {path, w};
   int code = bounded(do_mount, &call, MOUNT_MS);
@@ -128,6 +140,68 @@ const char *guest_fill(const char *path, const char *volume, const char *root, c
   if (code == 0) return NULL;
   errno = code;
   snprintf(problem, sizeof problem, "error while mounting volume '%.255s': failed to copy what the image has at %.255s: %s", volume, inside, cause());
+  return problem;
+}
+
+/* ---- a volume that another machine serves ---- */
+
+struct served_call {
+  const char *path, *data;
+  const struct served_volume *wanted;
+  int namespace;
+};
+
+void served_client_name(char name[CLIENT_NAME_SIZE], const char *mac) {
+  size_t length = (size_t)snprintf(name, CLIENT_NAME_SIZE, "caisson-");
+  for (; *mac != 0 && length + 1 < CLIENT_NAME_SIZE; mac++)
+    if (*mac != ':') name[length++] = *mac >= 'A' && *mac <= 'F' ? (char)(*mac + 32) : *mac;
+  name[length] = 0;
+}
+
+/* What a server that has yet to begin is the cause of. */
+static bool may_come(int problem) {
+  static const int passing[] = {ECONNREFUSED, ECONNRESET, ECONNABORTED, EHOSTUNREACH, EHOSTDOWN, ENETUNREACH, ETIMEDOUT, EPIPE, EAGAIN};
+  for (size_t i = 0; i < sizeof passing / sizeof *passing; i++)
+    if (passing[i] == problem) return true;
+  return false;
+}
+
+static int do_mount_served(const void *about) {
+  const struct served_call *call = about;
+  const struct served_volume *w = call->wanted;
+  const char *failed = hidden_enter(call->namespace, &w->card);
+  if (failed != NULL) {
+    int why = errno == 0 ? EIO : errno;
+    say("%s", failed);
+    return why;
+  }
+  /* By default the name is the container's, and containers may have the same: the server would take them for one client that began anew. */
+  char name[CLIENT_NAME_SIZE], source[80];
+  served_client_name(name, w->card.mac);
+  if (unshare(CLONE_NEWUTS) != 0 || sethostname(name, strlen(name)) != 0) return errno;
+  snprintf(source, sizeof source, "%.60s:/", w->server);
+  while (mount(source, call->path, "nfs4", 0, call->data) != 0) {
+    if (!may_come(errno)) return errno;
+    sleep_ms(AGAIN_MS);
+  }
+  return 0;
+}
+
+const char *served_mount_at(const char *path, const struct served_volume *w) {
+  static char problem[600];
+  char data[256];
+  load_nfs();
+  /*
+   * `hard`: who writes waits for a server that is away, instead of losing what was written. `actimeo=0`: what one container has changed
+   * is what the others see when they look.
+   */
+  snprintf(data, sizeof data, "vers=4.2,proto=tcp,sec=sys,hard,actimeo=0,addr=%.60s,clientaddr=%.60s", w->server, w->card.address);
+  struct served_call call = {path, data, w, hidden_make()};
+  int code = call.namespace < 0 ? errno : bounded(do_mount_served, &call, SERVED_MS);
+  if (call.namespace >= 0) close(call.namespace); /* the mount keeps it */
+  if (code == 0) return NULL;
+  errno = code;
+  snprintf(problem, sizeof problem, "error while mounting volume '%.255s': the machine that serves it cannot be used: %s", w->volume, cause());
   return problem;
 }
 
