@@ -95,12 +95,11 @@ EXPORT { Export_Id = 1; Path = "${directory}"; Pseudo = "/data"; Access_Type = R
   return {
     address: world.address,
     directory,
-    // Its notes for a restart: `<address>-(<length>:0x<hex>)`.
+    // Its notes for a restart: `<address>-(<length>:<name>)`.
     clients: () =>
-      readdirSync(join(work, 'recovery', 'v4recov'), { recursive: true, encoding: 'utf8' }).flatMap((path) => {
-        const hex = /:0x([0-9a-f]+)\)$/.exec(path)?.[1];
-        return hex === undefined ? [] : Buffer.from(hex, 'hex').toString('utf8');
-      }),
+      readdirSync(join(work, 'recovery', 'v4recov'), { recursive: true, encoding: 'utf8' }).flatMap(
+        (path) => /-\(\d+:(.*)\)$/.exec(path)?.[1] ?? [],
+      ),
     pause: () => void running.kill('SIGSTOP'),
     resume: () => void running.kill('SIGCONT'),
     stop,

@@ -14,7 +14,9 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -61,20 +63,20 @@ struct call {
   const struct guest_mount *wanted;
 };
 
-/* The address of the first card. '': there is none. */
+/* The hardware address of the first card. '': there is none. */
 static void own_address(char address[32]) {
-  char path[64 + IF_NAMESIZE];
+  struct ifreq card = {0};
   struct if_nameindex *cards = if_nameindex();
-  const char *name = NULL;
-  for (struct if_nameindex *card = cards; name == NULL && card != NULL && card->if_index != 0; card++)
-    if (strcmp(card->if_name, "lo") != 0) name = card->if_name;
-  snprintf(path, sizeof path, "/sys/class/net/%s/address", name == NULL ? "" : name);
+  int any = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  *address = 0;
+  for (struct if_nameindex *one = cards; *address == 0 && one != NULL && one->if_index != 0; one++) {
+    snprintf(card.ifr_name, sizeof card.ifr_name, "%s", one->if_name);
+    if (strcmp(one->if_name, "lo") == 0 || ioctl(any, SIOCGIFHWADDR, &card) != 0) continue;
+    const uint8_t *b = (const uint8_t *)card.ifr_hwaddr.sa_data;
+    snprintf(address, 32, "%02x:%02x:%02x:%02x:%02x:%02x", b[0], b[1], b[2], b[3], b[4], b[5]);
+  }
+  if (any >= 0) close(any);
   if_freenameindex(cards);
-  int fd = open(path, O_RDONLY | O_CLOEXEC);
-  ssize_t length = fd < 0 ? 0 : read(fd, address, 31);
-  address[length < 0 ? 0 : length] = 0;
-  address[strcspn(address, "\n")] = 0;
-  if (fd >= 0) close(fd);
 }
 
 /*

@@ -373,7 +373,7 @@ describe('it finds, and repairs what is no data', () => {
   it.each(CASES)('%s', async (_name, damage, found, left = found, leftAside) => {
     damage();
     // Only the tests of what is inside disks need to read them.
-    const quick = !found.some((code) => ['layer.tar', 'volume.filesystem'].includes(code));
+    const quick = !found.some((code) => ['layer.blob', 'layer.tar', 'volume.filesystem'].includes(code));
     const { findings } = await checkStore(store.stateDir, { quick });
     expect(codes(findings)).toEqual(found);
     for (const { where, what, means, todo } of findings)
