@@ -50,6 +50,11 @@ export const CODES = {
   'container.alreadyRunning': code('notModified', (s: ById) => `container ${s.container} already runs`),
   'container.alreadyStopped': code('notModified', (s: ById) => `container ${s.container} is already stopped`),
   'container.notRunning': code('conflict', (s: ById) => `container ${s.container} does not run`),
+  /** Its disk is replaced only before its first start. */
+  'container.hasRun': code(
+    'conflict',
+    (s: ById) => `container ${s.container} was started already: its files cannot be restored`,
+  ),
   /** A running container is only removed by force. */
   'container.stillRunning': code(
     'conflict',
@@ -177,6 +182,10 @@ export const CODES = {
       `the archive has the ${s.part} '${s.name}', which leads out of where it is unpacked`,
   ),
   'archive.cut': code('unavailable', (_: Nothing) => 'the archive ends in the middle of an entry'),
+  'archive.badChanges': code(
+    'invalid',
+    (s: { reason: string }) => `these are no changes of a container's files: ${s.reason}`,
+  ),
   'archive.noEnd': code('unavailable', (_: Nothing) => 'the archive has no end mark, so a part of it may be missing'),
   'archive.damaged': code('unavailable', (_: Nothing) => 'the archive is damaged'),
   'archive.entryFailed': code(

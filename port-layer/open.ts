@@ -14,6 +14,7 @@ import { readVm, VM_PROPERTIES } from './exec/vm-report.js';
 import { ContainerFiles } from './files/container-files.js';
 import { imageDifferences } from './files/image-differences.js';
 import { VolumeArchives } from './files/volume-archives.js';
+import { VolumeBackups } from './files/volume-backups.js';
 import { volumeFreezer } from './files/volume-freezer.js';
 import { hostInfo } from './host-info.js';
 import { Interaction } from './interaction/interaction.js';
@@ -122,6 +123,7 @@ export async function openPortLayer(config: VchConfig): Promise<PortLayer> {
       layers,
       volumes,
       volumeLife,
+      volumeBackups: new VolumeBackups({ volumes, life: volumeLife, use: volumeUse, readers, spoolDir }),
       volumeArchives: new VolumeArchives({ volumes, life: volumeLife, readers, spoolDir }),
       kv: new DatastoreKeyValueStore(files),
       network,

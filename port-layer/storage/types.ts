@@ -168,6 +168,40 @@ export interface VolumeArchiveStore {
   import(volume: NewVolume, archive: AsyncIterable<Buffer>, signal?: AbortSignal): Promise<VolumeInfo>;
 }
 
+/** A volume to be read for a backup. */
+export interface VolumeSince {
+  volume: string;
+  /** Marks of earlier backups that the reader has, the one that it would like best first. */
+  since: string[];
+}
+
+/** What is read of volumes, in this order for each: `volume`, its units, `volumeEnd`. */
+export type VolumeBackupPiece =
+  | {
+      type: 'volume';
+      volume: string;
+      capacityBytes: number;
+      /** Bytes of a unit; the last one may be shorter. */
+      unitBytes: number;
+      /** The mark of the backup that the following changes; null: it is all of the volume. */
+      base: string | null;
+      /** What the next backup can be based on; null where the host does not keep such states. */
+      mark: string | null;
+    }
+  /** What the unit has now; empty: zeros. A unit that has no piece is as in `base`, or zeros without one. */
+  | { type: 'unit'; unit: number; data: Buffer }
+  | { type: 'volumeEnd'; volume: string };
+
+/** Volumes for backups. */
+export interface VolumeBackupStore {
+  /**
+   * What volumes have at this moment, of those that one running container has at the same moment: their filesystems are frozen together. Of
+   * each only what changed since the first mark that it still stands on. Nothing keeps containers from going on writing.
+   * @throws notFound, conflict, unsupported (a volume without a disk), unavailable
+   */
+  read(volumes: VolumeSince[], signal?: AbortSignal): AsyncGenerator<VolumeBackupPiece>;
+}
+
 /** A volume to be made. Without `capacityBytes` it gets the default capacity; it only takes space for what is written. */
 export type NewVolume = Omit<VolumeInfo, 'createdAt' | 'capacityBytes' | 'points' | 'pending' | 'snapshots'> & {
   capacityBytes?: number;

@@ -116,11 +116,10 @@ export class VolumeService {
 
   /** Makes a volume in another way. @throws invalid in Docker's words */
   async import(
-    name: string,
-    options: Record<string, string> | null,
+    { name, driver, options, labels }: Pick<NewVolume, 'name' | 'driver' | 'options' | 'labels'>,
     make: (volume: NewVolume) => Promise<VolumeInfo>,
   ): Promise<VolumeInfo> {
-    const volume = await make(newVolume(name, '', options, null, this.stores));
+    const volume = await make(newVolume(name, driver, options, labels, this.stores));
     this.events.publish('volume', 'create', name, { driver: volume.driver });
     return volume;
   }

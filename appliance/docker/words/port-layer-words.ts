@@ -17,6 +17,7 @@ export const WORDS: Words = {
   'container.alreadyRunning': ({ container }) => `container ${container} is already running`,
   'container.alreadyStopped': notRunning,
   'container.notRunning': notRunning,
+  'container.hasRun': null,
   'container.stillRunning': ({ name }) =>
     `cannot remove container "/${name}": container is running: stop the container before removing or force remove`,
   'container.beingRemoved': ({ container, hinders }) => beingRemoved(hinders, container),
@@ -78,6 +79,7 @@ export const WORDS: Words = {
 
   'archive.outside': ({ part, name }) => `invalid ${part} "${name}"`,
   'archive.cut': () => 'unexpected EOF',
+  'archive.badChanges': null,
   'archive.noEnd': null,
   'archive.damaged': () => 'archive/tar: invalid tar header',
   'archive.entryFailed': ({ step, entry, reason }) =>
