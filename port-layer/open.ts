@@ -30,8 +30,9 @@ import { localSpace, StorageReserve, storageLimits } from './storage/storage-res
 import { usageBesidesImages } from './storage/storage-usage.js';
 import { volumeStores } from './storage/volume-disks.js';
 import { VolumeLife } from './storage/volume-life.js';
+import type { StoreFiles } from './storage/volume-stores.js';
 import { VolumeUse } from './storage/volume-use.js';
-import { type StoreFiles, Volumes } from './storage/volumes.js';
+import { Volumes } from './storage/volumes.js';
 
 /** Connects to vSphere and finds everything that belongs to the virtual container host. @throws unavailable, unauthorized, VimFault */
 export async function openPortLayer(config: VchConfig): Promise<PortLayer> {

@@ -18,8 +18,9 @@ import { DatastoreBlocks } from './datastore-blocks.js';
 import type { ImageStoreFiles } from './image-store-files.js';
 import type { NewVolume, VolumeInfo, VolumeLifeStore, VolumeSnapshot } from './types.js';
 import { DEFAULT_STORE } from './volume-disks.js';
+import { checkedCapacity, MAX_POINTS } from './volume-record.js';
 import type { VolumeUse, VolumeUser } from './volume-use.js';
-import { checkedCapacity, MAX_POINTS, type Volumes } from './volumes.js';
+import type { Volumes } from './volumes.js';
 
 const log = logger('storage');
 /** The guest thaws a volume after this, whatever becomes of this endpoint and its host. */

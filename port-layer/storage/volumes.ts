@@ -1,99 +1,32 @@
 /** Volumes: each a disk with a filesystem of its own in one of the volume stores, beside a description of it. */
 import { randomBytes } from 'node:crypto';
-import { mkdir, rm, stat } from 'node:fs/promises';
-import { join } from 'node:path';
-import { z } from 'zod';
+import { mkdir } from 'node:fs/promises';
 import { invalid, isKind, messageOf } from '../../src/common/errors.js';
-import { sha256 } from '../../src/common/ids.js';
 import { logger } from '../../src/common/log.js';
-import { copyTree, createFilesystem, Ext4Filesystem, VmdkChain } from '../../src/disk/index.js';
 import type { VchConfig } from '../config.js';
 import { DiskReaders } from '../disks/disk-readers.js';
 import { type DiskSource, volumeSource } from '../disks/disk-source.js';
 import { PortLayerError } from '../errors.js';
-import { type DiskPublisher, DiskUploads } from './disk-publisher.js';
 import type { ImageStoreFiles } from './image-store-files.js';
 import type { Layers } from './layers.js';
-import { type StorageReserve, withoutRoom } from './storage-reserve.js';
+import type { StorageReserve } from './storage-reserve.js';
 import type { NewVolume, VolumeContent, VolumeInfo, VolumeMount, VolumeStore } from './types.js';
+import { VolumeContents, withVolumeName } from './volume-content.js';
 import { DEFAULT_STORE, volumeDiskName, volumeDiskPath, volumeId } from './volume-disks.js';
+import { checkedCapacity, DEFAULT_CAPACITY, readRecord } from './volume-record.js';
+import { type OpenStore, type StoreFiles, VolumeStores } from './volume-stores.js';
 import type { VolumeUse } from './volume-use.js';
 
-/** A new volume's file is sent from memory up to this size. */
-const SMALL_DISK = 8 * 2 ** 20;
 const log = logger('storage');
-/** The file is about 3 MiB at first, and grows with what is written. */
-export const DEFAULT_CAPACITY = 16 * 2 ** 30;
 /** What an empty one takes on the datastore. */
 const EMPTY_DISK = 3 * 2 ** 20;
-const MIN_CAPACITY = 8 * 2 ** 20;
-/** What a VMDK's tables can address: they have sector numbers of 4 bytes. */
-const MAX_CAPACITY = 2 * 2 ** 40;
-/** Capacities are a multiple of a VMDK's grain. */
-const GRAIN = 64 * 1024;
-const LABEL = 'volume';
 /** On some datastores, a disk cannot be removed while a VM that is shutting down still has it open. */
 const REMOVE_ATTEMPTS = 6;
 const REMOVE_PAUSE_MS = 500;
-
 /** The directory of points. */
 const POINTS = 'points';
-/** How many points a volume's disk may stand on. */
-export const MAX_POINTS = 32;
-
 /** Directories of volumes that are being made or removed. */
 const UNFINISHED = /^[0-9a-f]{64}\.(upload|removed)-[0-9a-f]+$/;
-
-const point = z.string().regex(/^[0-9a-f]{16}$/);
-const described = z.strictObject({
-  name: z.string().min(1),
-  createdAt: z.string(),
-  /** 0: it has no disk. */
-  capacityBytes: z.int().min(0),
-  driver: z.string(),
-  labels: z.record(z.string(), z.string()).nullable(),
-  options: z.record(z.string(), z.string()).nullable(),
-  points: z
-    .array(point)
-    .max(MAX_POINTS + 1)
-    .optional(),
-  pending: point.optional(),
-  snapshots: z
-    .array(
-      z.strictObject({
-        name: z.string().min(1),
-        createdAt: z.string(),
-        points: z
-          .array(point)
-          .min(1)
-          .max(MAX_POINTS + 1),
-        capacityBytes: z.int().min(1),
-      }),
-    )
-    .optional(),
-  store: z.string().min(1).optional(),
-  mount: z
-    .strictObject({
-      type: z.enum(['tmpfs', 'nfs', 'nfs4']),
-      device: z.string(),
-      flags: z.int().min(0),
-      data: z.string(),
-    })
-    .optional(),
-});
-
-/** A volume store, as its files are reached. */
-export interface StoreFiles {
-  files: ImageStoreFiles;
-  room: StorageReserve | null;
-}
-
-/** A volume store that is open. */
-interface Store extends StoreFiles {
-  /** Relative to its datastore. */
-  directory: string;
-  publisher: DiskPublisher;
-}
 
 /** The storage component's volume side. */
 export class Volumes implements VolumeStore {
@@ -106,57 +39,45 @@ export class Volumes implements VolumeStore {
   /** Called when a volume that stood on points is gone. */
   pointsUnneeded: () => Promise<void> = async () => undefined;
 
-  /** By label. */
-  private readonly stores: ReadonlyMap<string, Store>;
+  private readonly stores: VolumeStores;
+  private readonly contents: VolumeContents;
 
   /** @param files of the store `default` @param more the other stores, by label */
   constructor(
     files: ImageStoreFiles,
     private readonly config: VchConfig,
-    private readonly layers: Pick<Layers, 'diskOf' | 'openDisk'>,
+    layers: Pick<Layers, 'diskOf' | 'openDisk'>,
     private readonly use: VolumeUse,
     private readonly spoolDir: string,
     private readonly readers = new DiskReaders(),
     room: StorageReserve | null = null,
     more: ReadonlyMap<string, StoreFiles> = new Map(),
   ) {
-    const open = (store: StoreFiles): Store => ({
-      ...store,
-      directory: `${store.files.root}/volumes`,
-      publisher: new DiskUploads(store.files.datastore, store.room, SMALL_DISK),
-    });
-    const all: [string, StoreFiles][] = [[DEFAULT_STORE, { files, room }], ...more];
-    this.stores = new Map(all.map(([label, store]) => [label, open(store)]));
+    this.stores = new VolumeStores({ files, room }, more);
+    this.contents = new VolumeContents(layers, spoolDir);
   }
 
   /** A store, as its files are reached. @throws notFound */
   storeOf(label?: string): StoreFiles {
-    return this.store(label);
+    return this.stores.get(label);
   }
 
   /** Writes an empty disk. */
   writeEmpty(info: VolumeInfo, path: string): Promise<void> {
-    return this.writeDisk(info, path, null);
-  }
-
-  /** @throws notFound */
-  private store(label = DEFAULT_STORE): Store {
-    const store = this.stores.get(label);
-    if (store === undefined) throw new PortLayerError('volume.noStore', { store: label });
-    return store;
+    return this.contents.writeDisk(info, this.stores.get(info.store), path, null);
   }
 
   /** The store of a volume that is known, and the path of its disk there. */
-  private where(name: string): Store & { path: string } {
+  private where(name: string): OpenStore & { path: string } {
     const { store } = this.volumes.get(name) ?? {};
-    return { ...this.store(store), path: volumeDiskPath(this.config, name, store) };
+    return { ...this.stores.get(store), path: volumeDiskPath(this.config, name, store) };
   }
 
   /** Finds the stored volumes, and removes those left half made or half removed. */
   async load(): Promise<void> {
     await mkdir(this.spoolDir, { recursive: true, mode: 0o700 });
     // A further datastore that is not there now keeps the engine from nothing but its volumes.
-    for (const label of this.stores.keys())
+    for (const label of this.stores.labels())
       await this.loadStore(label).catch((error: unknown) => {
         if (label === DEFAULT_STORE) throw error;
         log.error({ store: label, err: messageOf(error) }, 'a volume store cannot be read: its volumes are missing');
@@ -164,7 +85,7 @@ export class Volumes implements VolumeStore {
   }
 
   private async loadStore(label: string): Promise<void> {
-    const { files, directory } = this.store(label);
+    const { files, directory } = this.stores.get(label);
     await files.makeDirectory(directory);
     const names = await files.list(directory);
     await Promise.all(
@@ -178,10 +99,10 @@ export class Volumes implements VolumeStore {
 
   /** A volume that cannot be read must not be removed: it stays, and an error is logged. */
   private async find(label: string, id: string): Promise<void> {
-    const { files, directory } = this.store(label);
+    const { files, directory } = this.stores.get(label);
     try {
       const text = await files.datastore.read(`${directory}/${id}/volume.json`);
-      const { store: _, ...volume } = described.parse(JSON.parse(text.toString('utf8')));
+      const { store: _, ...volume } = readRecord(text.toString('utf8'));
       if (volumeId(volume.name) !== id) throw invalid(`it says that it is '${volume.name}'`);
       const { store = DEFAULT_STORE } = this.volumes.get(volume.name) ?? { store: label };
       if (store !== label) throw invalid(`there is another '${volume.name}' in the volume store ${store}`);
@@ -238,23 +159,26 @@ export class Volumes implements VolumeStore {
         createdAt: new Date().toISOString(),
       };
       // One that can never be filled is refused. Without a size, it may grow as long as there is room.
-      await this.store(info.store)
+      await this.stores
+        .get(info.store)
         .room?.checkStorageQuota(
           volume.capacityBytes === undefined && info.mount === undefined ? EMPTY_DISK : info.capacityBytes,
         )
         .catch((failure: unknown) => {
-          throw this.named(info.name, failure);
+          throw withVolumeName(info.name, failure);
         });
       const { mount } = info;
       return this.publish(info, (path) =>
-        mount === undefined ? this.writeDisk(info, path, content, signal) : Promise.resolve(),
+        mount === undefined
+          ? this.contents.writeDisk(info, this.stores.get(info.store), path, content, signal)
+          : Promise.resolve(),
       );
     });
   }
 
   /** Makes a volume's directory with its record and a disk, in one step. Callers must be {@link alone}. */
   async publish(info: VolumeInfo, makeDisk: (path: string) => Promise<void>): Promise<VolumeInfo> {
-    const { files, directory } = this.store(info.store);
+    const { files, directory } = this.stores.get(info.store);
     const id = volumeId(info.name);
     const upload = `${directory}/${id}.upload-${randomBytes(4).toString('hex')}`;
     try {
@@ -281,7 +205,7 @@ export class Volumes implements VolumeStore {
 
   /** Replaces a volume's record. Callers must be {@link alone}. */
   async update(info: VolumeInfo): Promise<VolumeInfo> {
-    const { files, directory } = this.store(info.store);
+    const { files, directory } = this.stores.get(info.store);
     await files.datastore.put(`${directory}/${volumeId(info.name)}/volume.json`, JSON.stringify(info));
     this.volumes.set(info.name, info);
     return info;
@@ -294,12 +218,12 @@ export class Volumes implements VolumeStore {
 
   /** The labels of all stores. */
   labels(): string[] {
-    return [...this.stores.keys()];
+    return this.stores.labels();
   }
 
   /** A store, and its directory of points, beside those of the volumes. @throws notFound */
   placeOfPoints(label?: string): { files: ImageStoreFiles; directory: string } {
-    const { files, directory } = this.store(label);
+    const { files, directory } = this.stores.get(label);
     return { files, directory: `${directory}/${POINTS}` };
   }
 
@@ -312,7 +236,7 @@ export class Volumes implements VolumeStore {
 
   /** It may have been moved although the answer was lost. Then it is there, and no second one can be made. */
   private async place(upload: string, id: string, info: VolumeInfo): Promise<void> {
-    const { files, directory: all } = this.store(info.store);
+    const { files, directory: all } = this.stores.get(info.store);
     const directory = `${all}/${id}`;
     await files.move(upload, directory).catch(async (failure: unknown) => {
       const there = await files.datastore.read(`${directory}/volume.json`).catch(() => null);
@@ -329,8 +253,9 @@ export class Volumes implements VolumeStore {
       return await this.alone(name, async () => {
         const info = this.volumes.get(name);
         if (info === undefined) throw new PortLayerError('volume.notFound', { volume: name });
-        if (!(await this.isEmpty(name)) || !(await this.hasDirectory(content))) return false;
-        await this.writeDisk(info, this.where(name).path, content, signal);
+        if (!(await this.isEmpty(name)) || !(await this.contents.hasDirectory(content))) return false;
+        const { path, ...store } = this.where(name);
+        await this.contents.writeDisk(info, store, path, content, signal);
         return true;
       });
     } finally {
@@ -366,7 +291,7 @@ export class Volumes implements VolumeStore {
   }
 
   private async removeFiles({ name, store }: VolumeInfo): Promise<void> {
-    const { files, directory } = this.store(store);
+    const { files, directory } = this.stores.get(store);
     const id = volumeId(name);
     const removed = `${directory}/${id}.removed-${randomBytes(4).toString('hex')}`;
     for (let attempt = 1; ; attempt++) {
@@ -404,64 +329,8 @@ export class Volumes implements VolumeStore {
       await this.readers
         .using(source, (disk) => disk.recover(), signal)
         .catch((failure: unknown) => {
-          throw this.named(name, failure);
+          throw withVolumeName(name, failure);
         });
-    });
-  }
-
-  /** Writes the disk locally and puts it in place in one step. */
-  private async writeDisk(
-    info: VolumeInfo,
-    path: string,
-    content: VolumeContent | null,
-    signal?: AbortSignal,
-  ): Promise<void> {
-    const { room, publisher } = this.store(info.store);
-    const outPath = this.spoolFile();
-    const format = { outPath, capacity: info.capacityBytes, seed: sha256(`${info.name} ${randomBytes(16)}`) };
-    try {
-      await this.withDirectory(content, async (image) => {
-        await createFilesystem({
-          ...format,
-          label: LABEL,
-          grow: room?.growing(false),
-          fill: image === null ? undefined : (target) => copyTree(image.filesystem, image.ino, target, signal),
-        });
-      });
-      await room?.checkStorageQuota((await stat(outPath)).size);
-      await publisher.publish(outPath, path, signal);
-    } catch (failure) {
-      throw this.named(info.name, failure);
-    } finally {
-      await rm(outPath, { force: true });
-    }
-  }
-
-  /** Adds the volume's name to an error about missing space; returns other errors unchanged. */
-  private named(name: string, failure: unknown): unknown {
-    const error = withoutRoom(failure);
-    return isKind(error, 'insufficientResources')
-      ? new PortLayerError('volume.noRoom', { volume: name, reason: messageOf(error) }, error)
-      : error;
-  }
-
-  private spoolFile(): string {
-    return join(this.spoolDir, `volume-${randomBytes(8).toString('hex')}.vmdk`);
-  }
-
-  private async hasDirectory(content: VolumeContent): Promise<boolean> {
-    return this.withDirectory(content, async (image) => image !== null);
-  }
-
-  /** Opens the image's directory, if there is one at the path. */
-  private async withDirectory<T>(
-    content: VolumeContent | null,
-    body: (image: { filesystem: Ext4Filesystem; ino: number } | null) => Promise<T>,
-  ): Promise<T> {
-    if (content === null) return body(null);
-    return this.withFilesystem(await this.layers.diskOf(content.layer), async (filesystem) => {
-      const ino = await findContent(filesystem, content.path);
-      return body(ino === null ? null : { filesystem, ino });
     });
   }
 
@@ -475,16 +344,6 @@ export class Volumes implements VolumeStore {
     return volumeSource(name, path, this.pointPaths(name), files.datastore, this.spoolDir, room);
   }
 
-  /** Opens an image's filesystem; it is safe to read here, because this program made it. */
-  private async withFilesystem<T>(path: string, body: (filesystem: Ext4Filesystem) => Promise<T>): Promise<T> {
-    const chain = await VmdkChain.open(path, (file) => this.layers.openDisk(file));
-    try {
-      return await body(await Ext4Filesystem.open(chain));
-    } finally {
-      await chain.close();
-    }
-  }
-
   /** Runs operations on the files of one name one after the other. */
   alone<T>(name: string, body: () => Promise<T>): Promise<T> {
     const run = (this.queues.get(name) ?? Promise.resolve()).then(body);
@@ -496,30 +355,4 @@ export class Volumes implements VolumeStore {
     this.queues.set(name, queue);
     return run;
   }
-}
-
-/** A capacity in whole grains. @throws invalid */
-export function checkedCapacity(wanted: number): number {
-  const capacityBytes = Math.ceil(wanted / GRAIN) * GRAIN;
-  if (!(capacityBytes >= MIN_CAPACITY && capacityBytes <= MAX_CAPACITY))
-    throw new PortLayerError('volume.badCapacity', { bytes: wanted });
-  return capacityBytes;
-}
-
-/**
- * The directory whose content a new volume gets; null if there is nothing at the path.
- * @throws unavailable when it is not a directory
- */
-async function findContent(filesystem: Ext4Filesystem, path: string): Promise<number | null> {
-  try {
-    const ino = await filesystem.resolve(Buffer.from(path), { followLast: true });
-    if ((await filesystem.statInode(ino)).type === 'directory') return ino;
-  } catch (error) {
-    if (isKind(error, 'invalid')) throw new PortLayerError('volume.badContent', { path, why: 'tooManyLinks' });
-    if (!isKind(error, 'notFound')) throw error;
-    if (/^not a directory/.test(messageOf(error)))
-      throw new PortLayerError('volume.badContent', { path, why: 'belowAFile' });
-    return null;
-  }
-  throw new PortLayerError('volume.badContent', { path, why: 'notADirectory' });
 }

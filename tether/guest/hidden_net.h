@@ -1,0 +1,26 @@
+/*
+ * A network namespace with one card, which the container neither sees nor reaches (hidden_net.c). The container is in the machine's own
+ * network namespace, and so these are the other way round: what is not the container's is in one of its own.
+ */
+#ifndef HIDDEN_NET_H
+#define HIDDEN_NET_H
+
+#include "buffer.h"
+
+struct hidden_card {
+  uint32_t index; /* NO_CARD_NUMBER: it is plugged in, and found by its MAC address */
+  char *mac, *address;
+  uint32_t prefix, mtu; /* mtu 0: the usual one */
+};
+struct hidden_card hidden_card_read(struct reader *r);
+void hidden_card_free(struct hidden_card *card);
+
+/* Makes a namespace; its descriptor, or -1. Without a descriptor, and without users in it, the kernel gives its card back to the container. */
+int hidden_make(void);
+/*
+ * For a child of the tether: takes the card into the namespace, sets it up there and goes there itself. A card that is plugged in is waited
+ * for. NULL, or what failed, with its errno.
+ */
+const char *hidden_enter(int namespace, const struct hidden_card *card);
+
+#endif
