@@ -238,7 +238,7 @@ describe('archives', () => {
   });
 
   it('a running container is committed from its disk, which is still meanwhile', async () => {
-    const steps = 'i=$((i+1)); echo $i > /t; mv /t /first; echo $i > /t; mv /t /second; usleep 5000';
+    const steps = 'i=$((i+1)); echo $i > /t; mv /t /first; echo $i > /t; mv /t /second; usleep 50000';
     // A file that is open but has no name any more is on the disk too.
     const script = `exec 9>/gone; echo gone >&9; rm /gone /bin/false; mkdir /many; head -c 3000001 /dev/urandom > /big; while :; do ${steps}; done`;
     await stack.docker('run', '-d', '--name', 'writer', `${registry.address}/busybox`, 'sh', '-c', script);
