@@ -15,14 +15,6 @@
 #define WAIT_MS 20000
 #define OWN "/proc/self/ns/net"
 
-struct hidden_card hidden_card_read(struct reader *r) {
-  struct hidden_card card = {.index = read_u32(r), .mac = read_string(r), .address = read_string(r)};
-  card.prefix = read_u32(r), card.mtu = read_u32(r);
-  return card;
-}
-
-void hidden_card_free(struct hidden_card *card) { free(card->mac), free(card->address); }
-
 int hidden_make(void) {
   int own = open(OWN, O_RDONLY | O_CLOEXEC), made = -1;
   if (own >= 0 && unshare(CLONE_NEWNET) == 0) {

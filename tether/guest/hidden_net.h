@@ -5,15 +5,7 @@
 #ifndef HIDDEN_NET_H
 #define HIDDEN_NET_H
 
-#include "buffer.h"
-
-struct hidden_card {
-  uint32_t index; /* NO_CARD_NUMBER: it is plugged in, and found by its MAC address */
-  char *mac, *address;
-  uint32_t prefix, mtu; /* mtu 0: the usual one */
-};
-struct hidden_card hidden_card_read(struct reader *r);
-void hidden_card_free(struct hidden_card *card);
+#include "card.h"
 
 /* Makes a namespace; its descriptor, or -1. Without a descriptor, and without users in it, the kernel gives its card back to the container. */
 int hidden_make(void);
