@@ -40,6 +40,7 @@ import {
 import { unpack } from './tar-in.js';
 import { tarOf } from './tar-out.js';
 import type { FileChange, FileService, PathStat } from './types.js';
+import { writeChanges } from './write-changes.js';
 
 /** The longest wait for a VM whose process has ended to be off. */
 const END_MS = 20_000;
@@ -52,7 +53,7 @@ export class ContainerFiles implements FileService {
     private readonly config: VchConfig,
     private readonly containers: ContainerCache,
     private readonly datastore: DatastoreClient,
-    private readonly layers: Pick<Layers, 'chainOf' | 'openBlocks'>,
+    private readonly layers: Pick<Layers, 'chainOf' | 'openBlocks' | 'openDisk'>,
     private readonly spoolDir: string,
     private readonly volumeUse: VolumeUse,
     private readonly volumes: { source(name: string): DiskSource },
@@ -231,6 +232,23 @@ export class ContainerFiles implements FileService {
     } catch (error) {
       await files.close();
       throw error instanceof FileError ? fileFailed(error) : error;
+    }
+  }
+
+  async restoreLayer(id: string, tar: Readable, signal?: AbortSignal): Promise<void> {
+    const container = this.containers.resolve(id);
+    await container.settled();
+    const release = await hold(container);
+    try {
+      if (container.state !== 'created') throw new PortLayerError('container.hasRun', { container: id });
+      const layers = await this.layers.chainOf(container.spec.layer);
+      const { datastore, spoolDir, room } = this;
+      const openDisk = (file: string): ReturnType<Layers['openDisk']> => this.layers.openDisk(file);
+      const path = `${vmDirectory(this.config, container.id)}/${container.id}.vmdk`;
+      await writeChanges({ datastore, spoolDir, room, openDisk, layer: layers[0]!, path }, tar, signal);
+    } finally {
+      release();
+      tar.destroy();
     }
   }
 
