@@ -66,7 +66,7 @@ export function programSpec(
     writableCgroups: spec.writableCgroups === true,
     userNamespaces: spec.userNamespaces === true,
     tmpfs: spec.tmpfs ?? [],
-    volumes: volumeSpecs(spec, order),
+    volumes: volumeSpecs(spec, first, order),
     maskedPaths: spec.maskedPaths ?? [],
     readOnlyPaths: spec.readOnlyPaths ?? [],
     limits: spec.limits ?? {},
@@ -176,7 +176,7 @@ function nameServers(
   return servers.length === 0 ? {} : { nameServers: servers };
 }
 
-function volumeSpecs(spec: ContainerSpec, order: CardOrder | null): VolumeSpec[] {
+function volumeSpecs(spec: ContainerSpec, first: boolean, order: CardOrder | null): VolumeSpec[] {
   const shared = new Map((spec.sharing ?? []).map((one) => [one.volume, sharingCard(one)]));
   const disks = new Map(volumeDisks(spec).map((disk) => [disk.volume, disk]));
   const mounted = [
@@ -186,13 +186,14 @@ function volumeSpecs(spec: ContainerSpec, order: CardOrder | null): VolumeSpec[]
   ];
   if (mounted.length > MAX_GUEST_MOUNTS)
     throw new PortLayerError('volume.tooMany', { most: MAX_GUEST_MOUNTS, wanted: mounted.length });
-  return (spec.volumes ?? []).map(({ volume, path, readOnly, subpath = '', mount }) => {
+  return (spec.volumes ?? []).map(({ volume, path, readOnly, subpath = '', mount, fill = false }) => {
     if (mount !== undefined)
       return {
         from: { filesystem: { ...mount, volume, number: mounted.indexOf(volume) } },
         path,
         readOnly,
         subpath,
+        ...(first && fill && mount.type !== 'tmpfs' ? { fill } : {}),
       };
     const card = shared.get(volume);
     if (card !== undefined) {

@@ -14,12 +14,23 @@ export interface LayerInfo {
   disk?: string;
   /** How its tar is made again from the disk. Layers stored by earlier versions have none. */
   recipe?: { version: number } & RecipeSize;
+  /** What it was pulled as, if that is kept too. */
+  blob?: KeptBlob;
+}
+
+/** A layer as it came from a registry, compressed. */
+export interface KeptBlob {
+  digest: string;
+  /** Bytes. */
+  size: number;
 }
 
 /** See {@link LayerStore.write}. */
 export interface LayerWriteOptions {
   verify(): Promise<void>;
   applied?(): void;
+  /** Kept with the layer: a local file, verified, which stays the caller's. */
+  blob?: KeptBlob & { path: string };
   signal?: AbortSignal;
 }
 
@@ -58,6 +69,8 @@ export interface LayerStore {
    * @throws notFound, unavailable
    */
   newTar(chainId: string, signal?: AbortSignal): Promise<Readable>;
+  /** The blob that was kept with a layer. @throws notFound */
+  blob(chainId: string, signal?: AbortSignal): Promise<Readable>;
   /** @throws conflict while another layer or a container is based on it */
   delete(chainId: string): Promise<void>;
 }
@@ -95,6 +108,8 @@ export interface VolumeMount {
   /** Label of its store, and what the guest mounts if it has no disk: the port layer fills these in when a container is made. */
   store?: string;
   mount?: GuestMount;
+  /** An NFS volume that is empty when the container first starts gets what the image has at the path. */
+  fill?: boolean;
   /** It is removed together with the container: nothing in it has to survive that. */
   disposable?: boolean;
 }

@@ -668,3 +668,60 @@ describe('the content of a volume', () => {
     for (const one of [tar, file]) rmSync(one);
   });
 });
+
+describe('a volume store on an NFS server', () => {
+  it('has a directory for each volume, which any number of containers share and any engine finds', async () => {
+    const server = await startNfsServer();
+    const at = (...parts: string[]): string => join(server.directory, 'store', ...parts);
+    try {
+      // What another engine has left there.
+      for (const directory of ['volumes/found', 'volumes_metadata', 'volumes_removed/lost-0123456789ab/x'])
+        mkdirSync(at(directory), { recursive: true });
+      writeFileSync(at('volumes/found/f'), 'there\n');
+      const record = { createdAt: '2026-01-02T03:04:05.000Z', driver: 'local', labels: { k: 'v' }, options: null };
+      writeFileSync(at('volumes_metadata/found.json'), JSON.stringify(record));
+      const store = ['--volume-store', `nfs://${server.address}/data/store:net`];
+      const configured = await stack.vicMachine('configure', '--name', 'test', ...store);
+      expect(configured).toMatchObject({ code: 0 });
+      expect(JSON.parse(await good('volume', 'inspect', 'found'))).toMatchObject([
+        { Labels: { k: 'v' }, Mountpoint: `nfs://${server.address}/data/store/volumes/found` },
+      ]);
+      await expect.poll(() => readdirSync(at('volumes_removed'))).toEqual([]);
+      await good('volume', 'create', '-o', 'VolumeStore=net', '--label', 'a=b', 'shared');
+      expect(readdirSync(at('volumes')).sort()).toEqual(['found', 'shared']);
+      const refused = await stack.docker('volume', 'create', '-o', 'VolumeStore=net', '-o', 'Capacity=1g', 'sized');
+      expect(refused.stderr).toContain('create sized: quota size requested but no quota support');
+      const tree =
+        'mkdir -p /tree/d/e /bare; echo a > /tree/f; ln /tree/f /tree/d/g; ln -s f /tree/l; chown 5:6 /tree /tree/f; chmod 750 /tree; touch /bare/f';
+      await good('run', '--name', 'maker', 'busybox', 'sh', '-c', tree);
+      await good('commit', 'maker', 'filler');
+      await good('rm', 'maker');
+      await good('volume', 'create', '-o', 'VolumeStore=net', 'bare');
+      // Both start at once with an empty volume. They have the same host name, and yet are two clients for the server.
+      const mounts = ['-v', 'shared:/tree', '-v', 'found:/f', '-v', 'bare:/bare:nocopy'];
+      await Promise.all(
+        ['one', 'two'].map((name) =>
+          good('run', '-d', '--name', name, '--hostname', 'same', ...mounts, 'filler', 'sleep', '600'),
+        ),
+      );
+      const show = 'cd /tree; stat -c "%a %u:%g" .; find . | sort; stat -c "%u:%g %h" f; ls -A /bare; cat /f/f';
+      for (const name of ['one', 'two'])
+        expect(await good('exec', name, 'sh', '-c', show)).toBe(
+          '750 5:6\n.\n./d\n./d/e\n./d/g\n./f\n./l\n5:6 2\nthere',
+        );
+      expect(new Set(server.clients()).size).toBe(2);
+      await good('exec', 'one', 'sh', '-c', 'echo written > /tree/f; mkdir -p /tree/a/b; touch /tree/a/b/c');
+      expect(await good('exec', 'two', 'cat', '/tree/d/g')).toBe('written');
+      const busy = await stack.docker('volume', 'rm', 'shared');
+      expect(busy.stderr).toContain('remove shared: volume is in use');
+      await good('rm', '-f', 'one', 'two');
+      await good('volume', 'rm', 'shared', 'bare');
+      expect([readdirSync(at('volumes')), readdirSync(at('volumes_metadata'))]).toEqual([['found'], ['found.json']]);
+      expect(readdirSync(at('volumes_removed'))).toEqual([]);
+      await good('rmi', 'filler');
+      await good('volume', 'rm', 'found');
+    } finally {
+      await server.stop();
+    }
+  });
+});

@@ -12,7 +12,7 @@ const ARROWS: Record<string, string[]> = {
   'appliance/image': ['port-layer'],
   'appliance/gateway': ['port-layer', 'src/porter'],
   'appliance/policy': ['port-layer'],
-  'port-layer': ['src/vim25', 'src/disk', 'tether'],
+  'port-layer': ['src/vim25', 'src/disk', 'src/nfs', 'tether'],
   tether: [],
   'src/backup': ['src/disk'],
   'src/cli': ['port-layer', 'src/backup', 'src/fsck', 'src/hostd', 'src/setup', 'src/vim25'],
@@ -20,6 +20,7 @@ const ARROWS: Record<string, string[]> = {
   'src/disk': [],
   'src/fsck': ['src/disk', 'src/hostd'],
   'src/hostd': ['src/disk', 'src/porter', 'src/vim25'],
+  'src/nfs': [],
   'src/porter': [],
   'src/setup': ['src/hostd', 'tether'],
   'src/vim25': [],
@@ -34,6 +35,7 @@ const DOORS: Record<string, string[]> = {
   'src/backup': ['index.ts'],
   'src/disk': ['index.ts'],
   'src/fsck': ['index.ts'],
+  'src/nfs': ['index.ts'],
   'src/vim25': ['index.ts', 'server.ts'],
 };
 

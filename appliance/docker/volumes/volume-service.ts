@@ -6,11 +6,11 @@ import {
   type ContainerSpec,
   type ExecService,
   type NewVolume,
+  storeLabels,
   type VolumeInfo,
   type VolumeLifeStore,
   type VolumeStore,
   volumeDisks,
-  volumeStores,
 } from '../../../port-layer/index.js';
 import { CaissonError, conflict, invalid, messageOf, notFound } from '../../../src/common/errors.js';
 import { newId } from '../../../src/common/ids.js';
@@ -41,7 +41,7 @@ export class VolumeService {
     config: VchConfig,
     private readonly life: Pick<VolumeLifeStore, 'clone'>,
   ) {
-    this.stores = volumeStores(config).map(({ label }) => label);
+    this.stores = storeLabels(config);
   }
 
   /** The path of a volume, as vSphere writes it. */
@@ -247,7 +247,7 @@ export class VolumeService {
     } catch (error) {
       throw new CaissonError('invalid', dockerMessage(error), { cause: error });
     }
-    return recordOf(source).mounts.map(({ unsourced: _, ...mount }) => ({
+    return recordOf(source).mounts.map(({ unsourced: _, fill: _fill, ...mount }) => ({
       ...mount,
       mode: '',
       rw: mount.rw && !readOnly,
@@ -275,6 +275,7 @@ export class VolumeService {
       anonymous: source === '',
       ...(configured ? { unsourced: true } : {}),
       ...(subpath === '' ? {} : { subpath }),
+      ...(content !== null && volume.mount !== undefined ? { fill: true } : {}),
     };
   }
 }
