@@ -98,6 +98,29 @@ export class ImageStoreFiles {
     });
   }
 
+  /** Puts what a disk has in itself into the one that it stands on, which nobody else may need (`src/hostd/disks/merge-disks.ts`). */
+  async mergeDisk(upper: string, lower: string): Promise<void> {
+    await this.client.runTask('CopyVirtualDisk_Task', this.diskManager, {
+      sourceName: this.path(upper),
+      sourceDatacenter: this.datacenter,
+      destName: this.path(lower),
+      destDatacenter: this.datacenter,
+      destSpec: { $type: 'VirtualDiskSpec', diskType: 'delta', adapterType: 'lsiLogic' },
+      force: true,
+    });
+  }
+
+  /** Puts the lower one of two disks that were merged into the place of the upper one. */
+  async takePlace(lower: string, upper: string): Promise<void> {
+    await this.client.runTask('MoveVirtualDisk_Task', this.diskManager, {
+      sourceName: this.path(lower),
+      sourceDatacenter: this.datacenter,
+      destName: this.path(upper),
+      destDatacenter: this.datacenter,
+      force: true,
+    });
+  }
+
   /** Gives a disk that no VM uses a larger capacity. */
   async extendDisk(path: string, capacityBytes: number): Promise<void> {
     await this.client.runTask('ExtendVirtualDisk_Task', this.diskManager, {

@@ -7,6 +7,7 @@ import { pipeline } from 'node:stream/promises';
 import type { ImageStoreFiles } from '../../port-layer/storage/image-store-files.js';
 import { conflict, notFound } from '../../src/common/errors.js';
 import { createDisk, enlargeDisk } from '../../src/hostd/disks/disk-files.js';
+import { copyDown, moveUp } from '../../src/hostd/disks/merge-disks.js';
 import { makePoint, pointsOf } from '../../src/hostd/disks/point-disks.js';
 
 /** @param directory the datastore. @param root the virtual container host's part of it */
@@ -50,6 +51,8 @@ export function localStore(directory: string, root: string): ImageStoreFiles {
       else if (pointsOf(to) !== null) await makePoint(at(from), at(to), null);
       else await createDisk(at(to), at(from), 0);
     },
+    mergeDisk: (upper: string, lower: string): Promise<void> => copyDown(at(upper), at(lower)),
+    takePlace: (lower: string, upper: string): Promise<void> => moveUp(at(lower), at(upper)),
     extendDisk: (path: string, capacityBytes: number): Promise<void> => enlargeDisk(at(path), capacityBytes),
     async list(path: string): Promise<string[]> {
       return existsSync(at(path)) ? readdir(at(path)) : [];

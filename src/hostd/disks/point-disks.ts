@@ -13,7 +13,7 @@
  */
 import { link, mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, relative } from 'node:path';
-import { createChild, FileBlocks, readVmdkIdentity } from '../../disk/index.js';
+import { createChild, FileBlocks, readVmdkIdentity, writeContentId } from '../../disk/index.js';
 import { copyRecord, forgetRecord, recordDisk, recordPath } from './disk-records.js';
 
 const SWITCHING = '.switching';
@@ -43,6 +43,7 @@ export interface DiskWriter {
 export async function makePoint(disk: string, point: string, writer: DiskWriter | null): Promise<void> {
   await settleSwitch(disk, writer === null ? [] : [writer.pid]);
   await recordDisk(disk);
+  await takeChainId(disk);
   await mkdir(dirname(point), { recursive: true, mode: 0o755 });
   const next = `${disk}${SWITCHING}`;
   await makeNext(disk, point, next);
@@ -56,6 +57,17 @@ export async function makePoint(disk: string, point: string, writer: DiskWriter 
     throw error;
   }
   await complete(next, disk);
+}
+
+/**
+ * Gives a disk that stands on a point the point's content id: all points of a chain have the same, so that one can take another one's place
+ * (`merge-disks.ts`). Nothing stands on the disk yet, and nobody writes to it at the moment.
+ */
+async function takeChainId(disk: string): Promise<void> {
+  const file = await FileBlocks.open(disk);
+  const { identity, cid } = await readVmdkIdentity(file).finally(() => file.close());
+  if (identity.parentCid === null || identity.parentCid === cid) return;
+  await writeContentId(disk, identity.parentCid);
 }
 
 /** The new disk, which is there whole or not at all. It stands on `disk` under the name that this is about to get. */

@@ -207,6 +207,10 @@ export class EndpointVm implements RunningVm {
     return Promise.reject(unsupported('an endpoint has no disks'));
   }
 
+  relinkDisk(): Promise<void> {
+    return this.switchDisk();
+  }
+
   async plug(device: RuntimeDevice): Promise<void> {
     await this.place.plugCard(cardOf(device));
   }

@@ -173,6 +173,10 @@ export class QemuVm implements RunningVm {
     return this.devices.switchDisk(disk, to);
   }
 
+  relinkDisk(disk: RuntimeDisk, owner: DiskOwner): Promise<void> {
+    return this.devices.relinkDisk(disk, owner);
+  }
+
   /** See {@link HotDevices.sweep}. */
   sweep(vm: VmDefinition): Promise<void> {
     return this.devices.sweep(vm);
