@@ -134,6 +134,30 @@ export class VolumeLife implements VolumeLifeStore {
     await this.points.clear();
   }
 
+  async revert(volume: string, name: string): Promise<VolumeInfo> {
+    this.known(volume);
+    const release = await this.use.hold(volume, { write: true });
+    try {
+      return await this.volumes.alone(volume, async () => {
+        const info = await this.settled(volume);
+        const { points, capacityBytes } = snapshotOf(info, name);
+        const { files, directory } = this.volumes.placeOfPoints(info.store);
+        const shared = files.sharesDisks;
+        // If this is killed, its disk stands on the snapshot's or not: `settled` looks.
+        if (shared) await this.volumes.update({ ...info, pending: points[0]! });
+        try {
+          await files.copyDisk(`${directory}/${points[0]}.vmdk`, this.volumes.diskPath(volume), shared, true);
+        } finally {
+          if (shared) await this.settled(volume);
+        }
+        return shared ? this.known(volume) : this.volumes.update({ ...info, capacityBytes });
+      });
+    } finally {
+      release();
+      await this.points.clear();
+    }
+  }
+
   async clone(volume: NewVolume, source: { volume: string; snapshot?: string }): Promise<VolumeInfo> {
     if (this.volumes.get(volume.name) !== undefined) throw new PortLayerError('volume.exists', { volume: volume.name });
     const { store } = this.known(source.volume);
@@ -266,18 +290,22 @@ export class VolumeLife implements VolumeLifeStore {
     }
   }
 
-  /** A volume's record after looking whether its disk stands on a point that was being made. Callers must be `alone`. */
+  /**
+   * A volume's record after looking whether its disk stands on the point that was being made, or that it was going back to. Callers must be
+   * `alone`.
+   */
   private async settled(name: string): Promise<VolumeInfo> {
     const info = this.known(name);
-    const { pending, points = [] } = info;
+    const { pending, points = [], snapshots = [] } = info;
     if (pending === undefined) return info;
     const file = await DatastoreBlocks.open(this.filesOf(info).datastore, this.volumes.diskPath(name));
-    const { parentHint } = await readVmdkInfo(file).finally(() => file.close());
-    const made = parentHint !== null && posix.basename(parentHint) === `${pending}.vmdk`;
-    return this.volumes.update({
-      ...without(info, 'pending'),
-      ...(made && !points.includes(pending) ? { points: [pending, ...points] } : {}),
-    });
+    const { parentHint, capacity } = await readVmdkInfo(file).finally(() => file.close());
+    const stands = parentHint !== null && posix.basename(parentHint) === `${pending}.vmdk`;
+    const kept = snapshots.find((one) => one.points[0] === pending);
+    const rest = without(info, 'pending');
+    if (!stands) return this.volumes.update(rest);
+    if (kept !== undefined) return this.volumes.update({ ...rest, points: kept.points, capacityBytes: capacity });
+    return this.volumes.update({ ...rest, points: points.includes(pending) ? points : [pending, ...points] });
   }
 
   /** Runs `body` while nobody writes to the volume, alone with its files. @throws notFound, conflict */

@@ -142,7 +142,7 @@ export class PointUse {
         return false;
       }
       await this.move(() => files.takePlace(below, above));
-      log.info({ point: lower, ...upper }, 'two disks of a volume are one now');
+      log.info({ lower, upper }, 'two disks of a volume are one now');
     }
     if ('point' in upper) await this.forget(label, lower);
     return true;

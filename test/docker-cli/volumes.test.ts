@@ -409,6 +409,7 @@ describe('the content of a volume', () => {
 
   it('is kept and cloned while a container writes to it', async () => {
     await good('volume', 'create', '-o', 'Capacity=256MB', 'busy');
+    const [vch = ''] = readdirSync(join(stack.paths.datastoreDir, 'VIC'));
     const writer =
       'i=0; while true; do i=$((i+1)); echo $i >> /d/log; echo $i > /d/new; mv /d/new /d/last; cp /d/log /d/copy; done';
     await good('run', '-d', '--name', 'writer', '-v', 'busy:/d', 'busybox', 'sh', '-c', writer);
@@ -432,12 +433,37 @@ describe('the content of a volume', () => {
     expect(
       (await stack.vicMachine('volume', 'grow', '--name', 'test', '--volume', 'busy', '--capacity', '1g')).stderr,
     ).toContain('is in use by container writer');
+    // Snapshots that come and go leave no more disks than before, although the VM has them open.
+    const points = (): string[] =>
+      readdirSync(join(stack.paths.datastoreDir, 'VIC', vch, 'volumes/points')).filter((name) =>
+        name.endsWith('.vmdk'),
+      );
+    for (const name of ['two', 'three', 'four']) {
+      await vic('snapshot', '--volume', 'busy', '--snapshot', name);
+      await good(
+        'exec',
+        'writer',
+        'sh',
+        '-c',
+        'a=$(cat /d/last); until test $(cat /d/last) -gt $((a+2)); do sleep 0.01; done',
+      );
+      await vic('snapshot', '--volume', 'busy', '--snapshot', name, '--remove');
+    }
+    // Of 'one', of 'now', and the one below the disk that the VM writes to.
+    await expect.poll(points, { timeout: 60_000 }).toHaveLength(3);
+    expect(await good('exec', 'writer', 'sh', '-c', 'cat /d/log | wc -l')).not.toBe('0');
+    expect(
+      (await stack.vicMachine('volume', 'revert', '--name', 'test', '--volume', 'busy', '--snapshot', 'one')).stderr,
+    ).toContain('is in use by container writer');
     // The VM is started again with the disk that it was switched to, and its snapshots do not keep anything from going.
     await good('kill', 'writer');
     await judge('then');
     expect(await sh(['-v', 'busy:/d'], look)).toMatch(/good$/);
     await judge('busy');
     await good('rm', 'writer');
+    expect(await vic('revert', '--volume', 'busy', '--snapshot', 'one')).toBe('busy is as in busy@one');
+    expect(await sh(['-v', 'busy:/d'], look)).toBe(`${then}\ngood`);
+    await judge('busy');
     expect((await stack.docker('volume', 'rm', 'busy')).stderr).toContain('volume busy has snapshots: one');
     await vic('snapshot', '--volume', 'busy', '--snapshot', 'one', '--remove');
     await good('volume', 'rm', 'busy');
@@ -484,7 +510,8 @@ describe('the content of a volume', () => {
     await good('rm', 'grown');
     await good('volume', 'rm', 'now', 'then');
     expect(stored()).toEqual([]);
-    const [vch = ''] = readdirSync(join(stack.paths.datastoreDir, 'VIC'));
-    expect(readdirSync(join(stack.paths.datastoreDir, 'VIC', vch, 'volumes/points'))).toEqual([]);
+    await expect
+      .poll(() => readdirSync(join(stack.paths.datastoreDir, 'VIC', vch, 'volumes/points')), { timeout: 60_000 })
+      .toEqual([]);
   });
 });

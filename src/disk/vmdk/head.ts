@@ -8,7 +8,7 @@ import { DESCRIPTOR_SECTORS, decodeHeader, SECTOR } from './header.js';
 const HEAD = (1 + DESCRIPTOR_SECTORS) * SECTOR;
 
 /**
- * Gives a disk another content id: 8 bytes are written, so that this can be done while a QEMU has the disk open.
+ * Gives a disk another content id in one write, so that this can be done while a QEMU has the disk open.
  * @throws unsupported if the id is not where QEMU and this program write it
  */
 export async function writeContentId(path: string, cid: string): Promise<void> {
@@ -16,9 +16,12 @@ export async function writeContentId(path: string, cid: string): Promise<void> {
   try {
     const head = Buffer.alloc(HEAD);
     await file.read(head, 0, HEAD, 0);
-    const found = /\nCID=[0-9a-f]{8}\r?\n/.exec(head.toString('latin1', SECTOR));
-    if (found === null) throw unsupported('the content id of the disk is written in an unusual way');
-    await file.write(checkCid(cid), SECTOR + found.index + '\nCID='.length, 'latin1');
+    const text = head.toString('latin1', SECTOR);
+    // QEMU leaves out leading zeros.
+    const changed = text.replace(/\nCID=[0-9a-f]{1,8}(\r?\n)/, `\nCID=${checkCid(cid)}$1`).slice(0, text.length);
+    if (!changed.includes(`\nCID=${cid}`) || !changed.endsWith('\0'))
+      throw unsupported('the content id of the disk is written in an unusual way');
+    await file.write(Buffer.from(changed, 'latin1'), 0, changed.length, SECTOR);
     await file.datasync();
   } finally {
     await file.close();

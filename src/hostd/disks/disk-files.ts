@@ -43,7 +43,19 @@ export async function enlargeDisk(path: string, capacityBytes: number, keep?: { 
   const draft = `${path}.larger`;
   await rm(draft, { force: true });
   await extendDisk(path, draft, capacityBytes, keep?.cid);
-  // If this is killed in between, it has no record for a moment, and is recorded as it is.
+  await putInPlace(draft, path);
+}
+
+/** Puts an empty disk that stands on `parent` into the place of a disk that no VM uses, in one step. */
+export async function replaceDisk(path: string, parent: string): Promise<void> {
+  const draft = `${path}.replacing`;
+  await rm(draft, { force: true });
+  await createChild(draft, parent);
+  await putInPlace(draft, path);
+}
+
+/** If this is killed in between, the disk has no record for a moment, and is recorded as it is. */
+async function putInPlace(draft: string, path: string): Promise<void> {
   await whileUnfollowed(async () => {
     await forgetRecord(path);
     await rename(draft, path);

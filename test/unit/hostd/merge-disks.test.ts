@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { createEmpty, FileBlocks, GRAIN_BYTES, readVmdkIdentity, VmdkChain } from '../../../src/disk/index.js';
+import { createEmpty, FileBlocks, GRAIN_BYTES, readVmdkIdentity, SECTOR, VmdkChain } from '../../../src/disk/index.js';
 import { DeltaDisk } from '../../../src/disk/vmdk/delta.js';
 import { createDisk, enlargeDisk } from '../../../src/hostd/disks/disk-files.js';
 import { recordDisk } from '../../../src/hostd/disks/disk-records.js';
@@ -30,17 +30,24 @@ beforeEach(async () => {
 });
 afterEach(() => rm(store, { recursive: true }));
 
-/** Writes grains as a VM would: each filled with a byte. A VM's first write also changes the content id. */
+/** Writes grains as a VM would: each filled with a byte. A VM's first write also changes the content id; QEMU writes no leading zeros. */
 async function write(path: string, grains: Record<number, number>): Promise<void> {
   const { identity } = await idOf(path);
   const written = await DeltaDisk.open(path, null);
   for (const [index, byte] of Object.entries(grains))
     await written.write(Number(index) * GRAIN_BYTES, Buffer.alloc(GRAIN_BYTES, byte));
-  const cid = Math.floor(Math.random() * 0xfffffffd)
-    .toString(16)
-    .padStart(8, '0');
+  const cid = `00${(++ids).toString(16).padStart(6, '0')}`;
   await written.finish({ cid, parentCid: identity.parentCid, parentHint: identity.parentHint });
+  const file = await open(path, 'r+');
+  try {
+    const head = (await file.read(Buffer.alloc(20 * SECTOR), 0, 20 * SECTOR, SECTOR)).buffer;
+    const text = head.toString('latin1').replace(`CID=${cid}`, `CID=${ids.toString(16)}`);
+    await file.write(Buffer.from(text.padEnd(head.length, '\0'), 'latin1'), 0, head.length, SECTOR);
+  } finally {
+    await file.close();
+  }
 }
+let ids = 0;
 
 async function idOf(path: string) {
   const file = await FileBlocks.open(path);

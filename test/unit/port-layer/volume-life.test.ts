@@ -185,6 +185,72 @@ describe('a snapshot', () => {
     expect((await endpoint()).volumes.get('v')).toEqual(at.volumes.get('v'));
   });
 
+  it('is gone back to, with what came before and after it, and the size', async () => {
+    const at = await endpoint();
+    await at.volumes.create({ ...wanted('v'), capacityBytes: 16 * MIB });
+    await write(at, 'v', 'one');
+    await at.life.snapshot('v', 'a');
+    await write(at, 'v', 'two');
+    await at.life.snapshot('v', 'b');
+    await at.life.grow('v', 32 * MIB);
+    await write(at, 'v', 'three');
+    expect(await at.life.revert('v', 'a')).toMatchObject({ capacityBytes: 16 * MIB });
+    expect(await entries(diskOf(at, 'v'))).toEqual(['one']);
+    await write(at, 'v', 'other');
+    await at.life.snapshot('v', 'c');
+    await at.life.revert('v', 'b');
+    expect(await entries(diskOf(at, 'v'))).toEqual(['one', 'two']);
+    await at.life.clone(wanted('of-c'), { volume: 'v', snapshot: 'c' });
+    expect(await entries(diskOf(at, 'of-c'))).toEqual(['one', 'other']);
+    for (const name of ['a', 'b', 'c']) await at.life.removeSnapshot('v', name);
+    await at.life.merged();
+    expect(points()).toHaveLength(1);
+    expect([await entries(diskOf(at, 'v')), await entries(diskOf(at, 'of-c'))]).toEqual([
+      ['one', 'two'],
+      ['one', 'other'],
+    ]);
+    await expect(at.life.revert('v', 'a')).rejects.toThrow("has no snapshot 'a'");
+    users = [
+      {
+        spec: { id: '1', name: 'one', volumes: [{ volume: 'v', path: '/v', readOnly: true }] } as never,
+        running: true,
+        poweredOn: true,
+        state: 'running',
+      },
+    ];
+    await expect(at.life.revert('v', 'a')).rejects.toThrow('in use by container one');
+  });
+
+  it.each([false, true])('that is gone back to by an endpoint that is killed (change made: %s)', async (made) => {
+    for (let last = 1, over = false; !over; last++) {
+      await directory.remove();
+      directory = await temporaryDirectory();
+      const before = await endpoint();
+      await before.volumes.create({ ...wanted('v'), capacityBytes: 16 * MIB });
+      await before.life.snapshot('v', 'a');
+      await write(before, 'v', 'one');
+      await before.life.snapshot('v', 'b');
+      await write(before, 'v', 'two');
+      const { files, changes, arm } = killedAt(last, made);
+      const at = await endpoint(files);
+      arm();
+      const done = await at.life.revert('v', 'a').then(
+        () => true,
+        () => false,
+      );
+      await at.life.merged();
+      over = changes() < last;
+      const after = await endpoint();
+      const found = await entries(diskOf(after, 'v'));
+      expect(done ? [[]] : [[], ['one', 'two']]).toContainEqual(found);
+      const { points: below, snapshots } = after.volumes.get('v')!;
+      expect(below).toEqual(snapshots!.find(({ name }) => name === (found.length === 0 ? 'a' : 'b'))!.points);
+      await after.life.revert('v', 'b');
+      expect(await entries(diskOf(after, 'v'))).toEqual(['one']);
+      await after.life.merged();
+    }
+  });
+
   it('is not merged with anything while it is being read', async () => {
     const at = await endpoint();
     await at.volumes.create({ ...wanted('v'), capacityBytes: 16 * MIB });

@@ -3,7 +3,7 @@ import { createEmpty } from '../../../disk/index.js';
 import type { ManagedObjectReference } from '../../../vim25/server.js';
 import type { DatastoreFiles } from '../../datastore/datastore-files.js';
 import { copy, deleteFile, exists } from '../../datastore/file-changes.js';
-import { createDisk, enlargeDisk } from '../../disks/disk-files.js';
+import { createDisk, enlargeDisk, replaceDisk } from '../../disks/disk-files.js';
 import { imagesOf } from '../../disks/disk-records.js';
 import { copyDown, moveUp } from '../../disks/merge-disks.js';
 import { type DiskWriter, makePoint, mayStandOnPoint, pointsOf, settleSwitch } from '../../disks/point-disks.js';
@@ -66,7 +66,7 @@ export class VirtualDiskManager extends DatastoreService {
    * Of the type `delta`, the copy shares its content with the source, whatever the size. Between a volume's disk and a point of it
    * (`point-disks.ts`): a copy to a point freezes the content, and the source stands on the point from then on, also while a VM
    * writes to it. A copy of a point stands on the point. A copy to a point that is there (`force`) puts what the source has in itself into
-   * it (`merge-disks.ts`).
+   * it (`merge-disks.ts`), and one of a point to a volume's disk that is there replaces it: the volume goes back to what the point has.
    */
   CopyVirtualDisk_Task(
     args: { sourceName: string; destName: string; destSpec?: { diskType?: string }; force?: boolean },
@@ -78,8 +78,11 @@ export class VirtualDiskManager extends DatastoreService {
         this.locate(args.sourceName, shared ? 'write' : 'read'),
         this.locate(args.destName, 'write'),
       ]);
-      if (shared && args.force === true && pointsOf(to) !== null && (await exists(to)))
-        return this.unused(from, args.sourceName, () => copyDown(from, to));
+      if (shared && args.force === true && (await exists(to))) {
+        if (pointsOf(to) !== null) return this.unused(from, args.sourceName, () => copyDown(from, to));
+        if (pointsOf(from) !== null && mayStandOnPoint(to, from))
+          return this.unused(to, args.destName, () => replaceDisk(to, from));
+      }
       if (await exists(to))
         throw fault('FileAlreadyExists', `File ${args.destName} already exists`, { file: args.destName });
       if (!shared) await copy(from, to);
