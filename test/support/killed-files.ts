@@ -6,11 +6,19 @@ import { syncBuiltinESMExports } from 'node:module';
 const CALLS = ['rename', 'rm', 'link', 'writeFile', 'copyFile'];
 const OF_HANDLES = ['write', 'truncate', 'writeFile'];
 
+/** A change of another kind, which is counted with those to files. */
+export type Change = <T>(make: () => Promise<T>) => Promise<T>;
+
 /**
  * Runs `body`, which ends with an error at its `last`th change, counted from 1.
- * @param torn whether half of what a write is to write is written then @returns the number of changes that were tried
+ * @param torn whether half of what a write is to write is written then, and a change of another kind made
+ * @returns the number of changes that were tried
  */
-export async function killedAtWrite(last: number, torn: boolean, body: () => Promise<unknown>): Promise<number> {
+export async function killedAtWrite(
+  last: number,
+  torn: boolean,
+  body: (change: Change) => Promise<unknown>,
+): Promise<number> {
   let changes = 0;
   const dead = (): never => {
     throw new Error('killed');
@@ -34,7 +42,12 @@ export async function killedAtWrite(last: number, torn: boolean, body: () => Pro
     };
   syncBuiltinESMExports();
   try {
-    await body().catch((error: unknown) => {
+    const change: Change = async (make) => {
+      if (++changes < last) return make();
+      if (changes === last && torn) await make();
+      return dead();
+    };
+    await body(change).catch((error: unknown) => {
       if (changes < last) throw error;
     });
     return changes;

@@ -207,6 +207,10 @@ export class EndpointVm implements RunningVm {
     return Promise.reject(unsupported('an endpoint has no disks'));
   }
 
+  releaseDisk(): Promise<void> {
+    return this.switchDisk();
+  }
+
   relinkDisk(): Promise<void> {
     return this.switchDisk();
   }

@@ -107,7 +107,7 @@ export class Machines implements MachineList {
     for (const path of new Set(written))
       await settleSwitch(
         path,
-        this.all().flatMap((vm) => vm.writerOf(path)?.pid ?? []),
+        this.all().flatMap((vm) => vm.writerOf(path) ?? []),
       ).catch((error: unknown) =>
         log.error({ disk: path, err: messageOf(error) }, 'a disk stays between two files: it was being switched'),
       );

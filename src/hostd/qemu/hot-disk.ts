@@ -64,16 +64,13 @@ export class HotDisk implements HotDevice {
   /** See `RunningVm.switchDisk`. */
   async switchTo(to: string): Promise<void> {
     const { qmp, monitor, host } = this.vm;
+    await this.release();
     const present = await this.present();
-    await this.removeUnused(present);
     const names = await this.nodeNames();
     let number = 1;
     while (names.has(this.overNode(number))) number++;
     const node = this.overNode(number);
-    const set = this.firstSet + SWITCHED_SETS + number;
-    if (number >= SETS - SWITCHED_SETS) throw invalid('the disk was switched too often: restart the VM');
-    // What a hostd that was killed has left there.
-    await qmp.command('remove-fd', { 'fdset-id': set }).catch(() => undefined);
+    const set = await this.freeSet(SWITCHED_SETS, SETS);
     const file = await open(to, 'r+');
     try {
       await host.sender.send(monitor, [{ set, path: `/proc/${process.pid}/fd/${file.fd}`, access: 'write' }]);
@@ -93,6 +90,12 @@ export class HotDisk implements HotDevice {
     }
   }
 
+  /** See `RunningVm.releaseDisk`. */
+  async release(): Promise<void> {
+    await this.removeUnused(await this.present());
+    await this.removeSets();
+  }
+
   /** See `RunningVm.relinkDisk`. */
   async relink(owner: DiskOwner): Promise<void> {
     const { qmp, monitor, host } = this.vm;
@@ -103,17 +106,15 @@ export class HotDisk implements HotDevice {
     let number = 1;
     while (names.has(this.belowNode(number))) number++;
     const below = this.belowNode(number);
-    const taken = new Set(fdSets(await qmp.command('query-fdsets')).map(({ set }) => set));
     const parents = await openParents(this.disk, owner, host.datastores);
     try {
       const files: FileToSend[] = [];
-      let set = this.firstSet + BELOW_SETS;
+      const first = await this.freeSet(BELOW_SETS, SWITCHED_SETS, parents.length);
       const node = backingNode(below, parents, ({ handle }, access) => {
-        while (taken.has(set)) set++;
+        const set = first + files.length;
         files.push({ set, path: `/proc/${process.pid}/fd/${handle.fd}`, access });
-        return `/dev/fdset/${set++}`;
+        return `/dev/fdset/${set}`;
       });
-      if (set >= this.firstSet + SWITCHED_SETS) throw invalid('the disk stands on too many others');
       await host.sender.send(monitor, files);
       if (node !== null) await qmp.command('blockdev-add', { ...node });
       const { readOnly } = this.disk;
@@ -134,22 +135,30 @@ export class HotDisk implements HotDevice {
     } finally {
       await Promise.all(parents.map(({ handle }) => handle.close()));
     }
-    await this.removeUnused(present);
-    await this.removeSets(taken);
+    await this.release();
   }
 
-  /** Removes descriptor sets of files that the disk stood on before. @param former those that there were */
-  private async removeSets(former: ReadonlySet<number>): Promise<void> {
+  /**
+   * Numbers of sets that QEMU does not have: one whose VM is stopped keeps what is removed, and would open that again.
+   * @param count how many in a row @returns the first of them
+   */
+  private async freeSet(from: number, to: number, count = 1): Promise<number> {
+    const taken = new Set(fdSets(await this.vm.qmp.command('query-fdsets')).map(({ set }) => set));
+    let free = 0;
+    for (let set = this.firstSet + from; set < this.firstSet + to; set++) {
+      free = taken.has(set) ? 0 : free + 1;
+      if (free >= count) return set - free + 1;
+    }
+    throw invalid('QEMU keeps too many files of the disk: restart the VM');
+  }
+
+  /** Removes this disk's descriptor sets that no node has. */
+  private async removeSets(): Promise<void> {
     const { qmp } = this.vm;
-    const names = await this.nodeNames();
-    for (const set of former) {
-      const number = set - this.firstSet;
-      if (number < 0 || number >= SETS) continue;
-      const used =
-        number === 0
-          ? names.has(this.node)
-          : number > SWITCHED_SETS && names.has(this.overNode(number - SWITCHED_SETS));
-      if (!used) await qmp.command('remove-fd', { 'fdset-id': set }).catch(() => undefined);
+    const used = new Set((await this.nodes()).flatMap(({ file }) => /\/dev\/fdset\/(\d+)$/.exec(file)?.[1] ?? []));
+    for (const { set } of fdSets(await qmp.command('query-fdsets'))) {
+      const mine = set >= this.firstSet && set < this.firstSet + SETS;
+      if (mine && !used.has(String(set))) await qmp.command('remove-fd', { 'fdset-id': set });
     }
   }
 
@@ -209,9 +218,16 @@ export class HotDisk implements HotDevice {
   }
 
   private async nodeNames(): Promise<Set<string>> {
+    return new Set((await this.nodes()).map(({ name }) => name));
+  }
+
+  private async nodes(): Promise<{ name: string; file: string }[]> {
     const nodes = await this.vm.qmp.command('query-named-block-nodes', { flat: true });
     if (!Array.isArray(nodes)) throw internal('QEMU tells no nodes');
-    return new Set(nodes.map((one: { 'node-name'?: unknown } | null) => String(one?.['node-name'])));
+    return nodes.map((one: { 'node-name'?: unknown; file?: unknown } | null) => ({
+      name: String(one?.['node-name']),
+      file: String(one?.file),
+    }));
   }
 
   find(): Promise<string | null> {

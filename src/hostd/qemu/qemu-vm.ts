@@ -173,6 +173,10 @@ export class QemuVm implements RunningVm {
     return this.devices.switchDisk(disk, to);
   }
 
+  releaseDisk(disk: RuntimeDisk): Promise<void> {
+    return this.devices.releaseDisk(disk);
+  }
+
   relinkDisk(disk: RuntimeDisk, owner: DiskOwner): Promise<void> {
     return this.devices.relinkDisk(disk, owner);
   }

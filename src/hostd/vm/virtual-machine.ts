@@ -150,6 +150,7 @@ export class VirtualMachine extends ManagedObject implements Machine, PoweredVm 
     return {
       pid: running.pid,
       switchDisk: (to) => this.power.duringRun((carrier) => carrier.switchDisk(disk, to)),
+      release: () => this.power.duringRun((carrier) => carrier.releaseDisk(disk)),
     };
   }
 
