@@ -134,6 +134,13 @@ export const CODES = {
     (_: Nothing) =>
       'an older version has started the container, and its VM cannot change its networks: stop and start the container',
   ),
+  /** It cannot let others mount a volume. */
+  'guest.refusedServing': code('unavailable', (s: { reason: string }) => s.reason),
+  'guest.tooOldToServe': code(
+    'unavailable',
+    (_: Nothing) =>
+      'an older version has started the container, and its VM cannot share its volumes: stop and start the container',
+  ),
   /** A file server or an observer could not be started. */
   'guest.noHelper': code('conflict', (s: { reason: string }) => s.reason),
 

@@ -73,8 +73,12 @@ export class Starter {
     for (const { volume, readOnly } of volumeDisks(container.spec)) if (readOnly) await volumes.recover(volume);
     await this.powerOn(container, (await prepare?.()) ?? { annotations: {} });
     const ms = FIRST_PROCESS.mostMs + VOLUME_MS * volumeDisks(container.spec).length;
-    if (!(await container.until(() => container.life.kind !== 'powering', { ms })))
+    if (!(await container.until(() => container.life.kind !== 'powering', { ms }))) {
+      const { machine, channel } = container;
+      const known = { machine: machine.life, connected: channel?.isConnected ?? false, said: machine.report?.status };
+      log.warn({ container: container.id, ...known }, 'a VM does not start its process: what is known of it');
       throw new PortLayerError('start.tooLate', {});
+    }
     if (container.life.kind === 'failing') throw container.life.reason;
     await leased(container);
   }

@@ -6,7 +6,7 @@ import { PassThrough, type Readable, type Writable } from 'node:stream';
 import { isKind } from '../../src/common/errors.js';
 import { logger } from '../../src/common/log.js';
 import { mark } from '../../src/common/trace.js';
-import type { AddedNic, DefaultRoutes } from '../../tether/program/spec.js';
+import type { AddedNic, DefaultRoutes, DiskRef, VolumeServing } from '../../tether/program/spec.js';
 import { TetherConnection, type TetherExit } from '../../tether/protocol/connection.js';
 import { Freeze } from '../../tether/protocol/frames.js';
 import type { RewrittenFile } from '../../tether/protocol/network-requests.js';
@@ -103,6 +103,11 @@ export class ContainerChannel extends EventEmitter<Events> {
   release(): void {
     this.released = true;
     this.connection?.go();
+  }
+
+  /** Its VM is connected. */
+  get isConnected(): boolean {
+    return this.connection !== null;
   }
 
   /** Output of a session from now on. Session 0 can be attached before the VM runs. */
@@ -255,15 +260,56 @@ export class ContainerChannel extends EventEmitter<Events> {
     return this.changeNetwork((connection, request) => connection.nameServers(request, servers));
   }
 
+  /**
+   * Lets other machines mount a volume whose disk this one has mounted; resolves when they can. It is no error if they could already.
+   * @throws unavailable with the guest's words, or when an older version has started the VM; conflict when it ends meanwhile; timeout
+   */
+  serveVolume(serving: VolumeServing): Promise<void> {
+    return this.changeServing((connection, request) => connection.serveVolume(request, serving));
+  }
+
+  /** Ends that, so that the card can be unplugged; it is no error if it is not served. @throws as {@link serveVolume} */
+  unserveVolume(disk: DiskRef): Promise<void> {
+    return this.changeServing((connection, request) => connection.unserveVolume(request, disk));
+  }
+
+  /**
+   * A client's machine is gone without unmounting: what it had open and locked is given up at once. Nothing of it is no error.
+   * @param address the client's, without a prefix length @throws as {@link serveVolume}
+   */
+  forgetVolumeClient(disk: DiskRef, address: string): Promise<void> {
+    return this.changeServing((connection, request) => connection.forgetVolumeClient(request, disk, address));
+  }
+
+  private async changeServing(send: (connection: TetherConnection, request: number) => void): Promise<void> {
+    const what = 'serving a volume';
+    const able = await this.fromHello(what, (connection) => connection.servesVolumes);
+    if (!able) throw new PortLayerError('guest.tooOldToServe', {});
+    const problem = await this.answered(what, send);
+    if (problem !== '') throw new PortLayerError('guest.refusedServing', { reason: problem });
+  }
+
   private async changeNetwork(send: (connection: TetherConnection, request: number) => void): Promise<void> {
     const what = 'changing its networks';
+    const able = await this.fromHello(what, (connection) => connection.changesNetwork);
+    if (!able) throw new PortLayerError('guest.tooOld', {});
+    const problem = await this.answered(what, send);
+    if (problem !== '') throw new PortLayerError('guest.refusedNetwork', { reason: problem });
+  }
+
+  /** What its tether can do, which its `hello` tells. @param look null: it has not said it yet */
+  private async fromHello(what: string, look: (connection: TetherConnection) => boolean | null): Promise<boolean> {
     const connection = await this.connected();
-    if (connection.changesNetwork === null)
+    if (look(connection) === null)
       await fromGuest<void>(connection, what, ANSWER, (resolve) => {
         connection.once('hello', resolve);
         return () => connection.off('hello', resolve);
       });
-    if (connection.changesNetwork !== true) throw new PortLayerError('guest.tooOld', {});
+    return look(connection) === true;
+  }
+
+  /** What failed; '' when nothing did. */
+  private answered(what: string, send: (connection: TetherConnection, request: number) => void): Promise<string> {
     const change = (now: TetherConnection, request: number, answer: (problem: string) => void): (() => void) => {
       const onAnswered = (id: number, problem: string): void => {
         if (id === request) answer(problem);
@@ -272,8 +318,7 @@ export class ContainerChannel extends EventEmitter<Events> {
       now.on('answered', onAnswered);
       return () => now.off('answered', onAnswered);
     };
-    const problem = await this.ask<string>(what, change, NETWORK);
-    if (problem !== '') throw new PortLayerError('guest.refusedNetwork', { reason: problem });
+    return this.ask<string>(what, change, NETWORK);
   }
 
   /** One request and its answer. @param send sends the request and returns a function that stops listening for the answer */

@@ -84,8 +84,7 @@ const SETUP =
 describe('docker cp with a running container', () => {
   beforeAll(async () => {
     await ok('run', '-d', '--name', 'live', 'busybox', 'sh', '-c', `${SETUP}; echo ready; exec sleep 10000`);
-    for (let i = 0; i < 50 && !(await ok('logs', 'live')).includes('ready'); i++)
-      await new Promise((r) => setTimeout(r, 100));
+    await expect.poll(() => ok('logs', 'live'), { interval: 100 }).toContain('ready');
   });
 
   it('copies a tree in and out again, byte for byte', async () => {
@@ -328,8 +327,7 @@ describe('docker diff and export', () => {
       '-c',
       `${CHANGES}; echo ready; exec sleep 1000`,
     );
-    for (let i = 0; i < 50 && !(await ok('logs', 'changed')).includes('ready'); i++)
-      await new Promise((r) => setTimeout(r, 100));
+    await expect.poll(() => ok('logs', 'changed'), { interval: 100 }).toContain('ready');
     expect((await ok('diff', 'changed')).trim().split('\n')).toEqual(EXPECTED);
     const live = join(scratch, 'live.tar');
     await ok('export', '-o', live, 'changed');
@@ -350,8 +348,7 @@ describe('docker commit', () => {
     const script =
       'echo one > /one; rm /etc/shadow; mv /usr/sbin /usr/moved; ln /one /same; echo ready; exec sleep 1000';
     await ok('run', '-d', '--name', 'source', '-e', 'OWN=1', 'busybox', 'sh', '-c', script);
-    for (let i = 0; i < 50 && !(await ok('logs', 'source')).includes('ready'); i++)
-      await new Promise((r) => setTimeout(r, 100));
+    await expect.poll(() => ok('logs', 'source'), { interval: 100 }).toContain('ready');
     const id = await ok(
       'commit',
       '-a',
@@ -386,8 +383,7 @@ describe('docker commit', () => {
     const put = (name: string): string => `echo $i > /${name}.new; mv /${name}.new /${name}`;
     const script = `i=0; while :; do i=$((i+1)); ${put('one')}; ${put('two')}; [ $((i%20)) = 0 ] && sync; done`;
     await ok('run', '-d', '--name', 'busy', 'busybox', 'sh', '-c', script);
-    for (let i = 0; i < 50 && (await stack.docker('exec', 'busy', 'cat', '/two')).code !== 0; i++)
-      await new Promise((r) => setTimeout(r, 100));
+    await expect.poll(async () => (await stack.docker('exec', 'busy', 'cat', '/two')).code, { interval: 100 }).toBe(0);
     const names = ['busy:1', 'busy:2', 'busy:3', 'busy:4'];
     for (const name of names.slice(0, 2)) await ok('commit', 'busy', name);
     await Promise.all(names.slice(2).map((name) => ok('commit', 'busy', name)));
@@ -403,8 +399,7 @@ describe('docker commit', () => {
       await ok('rm', 'picture');
     }
     const before = Number(await exec('busy', 'cat /one'));
-    await new Promise((resolve) => setTimeout(resolve, 300));
-    expect(Number(await exec('busy', 'cat /one'))).toBeGreaterThan(before);
+    await expect.poll(async () => Number(await exec('busy', 'cat /one')), { interval: 100 }).toBeGreaterThan(before);
     await ok('rm', '-f', 'busy');
     await ok('rmi', ...names);
   });

@@ -52,9 +52,9 @@ export async function sh(
   return printed;
 }
 
-/** Compiles `guest-network-tool.c` in a directory. @returns the program's path */
-export async function buildTool(directory: string): Promise<string> {
-  const source = fileURLToPath(new URL('guest-network-tool.c', import.meta.url));
+/** Compiles a tool of this directory in another one. @returns the program's path */
+export async function buildTool(directory: string, name = 'guest-network-tool.c'): Promise<string> {
+  const source = fileURLToPath(new URL(name, import.meta.url));
   const tool = join(directory, 'tool');
   await promisify(execFile)('gcc', ['-static', '-w', '-Os', '-s', '-D_GNU_SOURCE', '-o', tool, source]);
   return tool;

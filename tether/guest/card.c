@@ -1,4 +1,4 @@
-/* See card.h; ../protocol/network-requests.ts writes what is read here. */
+/* See card.h; ../protocol/network-requests.ts and volume-requests.ts write what is read here. */
 #include "card.h"
 
 #include <stdlib.h>
@@ -19,3 +19,11 @@ void card_free(struct card *card) {
   free(card->name), free(card->mac), free(card->address), free(card->gateway), free(card->address6), free(card->gateway6);
   free_strings(card->sysctls);
 }
+
+struct hidden_card hidden_card_read(struct reader *r) {
+  struct hidden_card card = {.index = read_u32(r), .mac = read_string(r), .address = read_string(r)};
+  card.prefix = read_u32(r), card.mtu = read_u32(r);
+  return card;
+}
+
+void hidden_card_free(struct hidden_card *card) { free(card->mac), free(card->address); }

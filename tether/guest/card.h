@@ -19,4 +19,13 @@ struct card {
 struct card card_read(struct reader *r);
 void card_free(struct card *card);
 
+/* A card that the container neither sees nor reaches (hidden_net.h): IPv4 alone, without a gateway. */
+struct hidden_card {
+  uint32_t index; /* NO_CARD_NUMBER: it is plugged in, and found by its MAC address */
+  char *mac, *address;
+  uint32_t prefix, mtu; /* mtu 0: the usual one */
+};
+struct hidden_card hidden_card_read(struct reader *r);
+void hidden_card_free(struct hidden_card *card);
+
 #endif

@@ -6,6 +6,7 @@
 #include "session.h"
 #include "system.h"
 #include "trace.h"
+#include "volume_server.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -129,6 +130,7 @@ void container_end(struct container *c, int code, int signal) {
   channel_writable();
   sessions_end_helpers(c);
   leases_end_all();
+  volume_server_end_all(c);
   char status[120];
   snprintf(status, sizeof status, "exited %d %d %d %llu", code, signal, oom, (unsigned long long)now_ns());
   unmount_root(c);

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -16,6 +17,8 @@
 #include <unistd.h>
 
 #define MOUNT_MS 20000
+#define SERVED_MS 60000
+#define AGAIN_MS 50
 #define UNMOUNT_MS 5000
 #define FORCED_MS 2000
 #define KILLED_MS 1000
@@ -73,14 +76,18 @@ static int do_unmount(const void *about) {
 /* What still waits for the server gets an error. */
 static int do_force(const void *about) { return umount2(about, MNT_FORCE | MNT_DETACH) == 0 ? 0 : errno; }
 
+static void load_nfs(void) {
+  static bool loaded;
+  if (!loaded) load_modules(NFS_MODULES);
+  loaded = true;
+}
+
 const char *guest_mount_at(const char *path, const struct guest_mount *w) {
   static char problem[900];
-  static bool loaded;
   if (strncmp(w->type, "nfs", 3) == 0) {
     const char *failed = leases_await(); /* it is reached by the container's networks */
     if (failed != NULL) return failed;
-    if (!loaded) load_modules(NFS_MODULES);
-    loaded = true;
+    load_nfs();
   }
   struct call call = {path, w};
   int code = bounded(do_mount, &call, MOUNT_MS);
@@ -89,6 +96,68 @@ const char *guest_mount_at(const char *path, const struct guest_mount *w) {
   char flags[32] = "";
   if (w->flags != 0) snprintf(flags, sizeof flags, ", flags: 0x%llx", (unsigned long long)w->flags);
   snprintf(problem, sizeof problem, "error while mounting volume '%.255s': failed to mount local volume: mount %.200s:%.100s%s%s%.200s: %s", w->volume, w->device, w->volume, flags, *w->data == 0 ? "" : ", data: ", w->data, cause());
+  return problem;
+}
+
+/* ---- a volume that another machine serves ---- */
+
+struct served_call {
+  const char *path, *data;
+  const struct served_volume *wanted;
+  int namespace;
+};
+
+void served_client_name(char name[CLIENT_NAME_SIZE], const char *mac) {
+  size_t length = (size_t)snprintf(name, CLIENT_NAME_SIZE, "caisson-");
+  for (; *mac != 0 && length + 1 < CLIENT_NAME_SIZE; mac++)
+    if (*mac != ':') name[length++] = *mac >= 'A' && *mac <= 'F' ? (char)(*mac + 32) : *mac;
+  name[length] = 0;
+}
+
+/* What a server that has yet to begin is the cause of. */
+static bool may_come(int problem) {
+  static const int passing[] = {ECONNREFUSED, ECONNRESET, ECONNABORTED, EHOSTUNREACH, EHOSTDOWN, ENETUNREACH, ETIMEDOUT, EPIPE, EAGAIN};
+  for (size_t i = 0; i < sizeof passing / sizeof *passing; i++)
+    if (passing[i] == problem) return true;
+  return false;
+}
+
+static int do_mount_served(const void *about) {
+  const struct served_call *call = about;
+  const struct served_volume *w = call->wanted;
+  const char *failed = hidden_enter(call->namespace, &w->card);
+  if (failed != NULL) {
+    int why = errno == 0 ? EIO : errno;
+    say("%s", failed);
+    return why;
+  }
+  /* By default the name is the container's, and containers may have the same: the server would take them for one client that began anew. */
+  char name[CLIENT_NAME_SIZE], source[80];
+  served_client_name(name, w->card.mac);
+  if (unshare(CLONE_NEWUTS) != 0 || sethostname(name, strlen(name)) != 0) return errno;
+  snprintf(source, sizeof source, "%.60s:/", w->server);
+  while (mount(source, call->path, "nfs4", 0, call->data) != 0) {
+    if (!may_come(errno)) return errno;
+    sleep_ms(AGAIN_MS);
+  }
+  return 0;
+}
+
+const char *served_mount_at(const char *path, const struct served_volume *w) {
+  static char problem[600];
+  char data[256];
+  load_nfs();
+  /*
+   * `hard`: who writes waits for a server that is away, instead of losing what was written. `actimeo=0`: what one container has changed
+   * is what the others see when they look.
+   */
+  snprintf(data, sizeof data, "vers=4.2,proto=tcp,sec=sys,hard,actimeo=0,addr=%.60s,clientaddr=%.60s", w->server, w->card.address);
+  struct served_call call = {path, data, w, hidden_make()};
+  int code = call.namespace < 0 ? errno : bounded(do_mount_served, &call, SERVED_MS);
+  if (call.namespace >= 0) close(call.namespace); /* the mount keeps it */
+  if (code == 0) return NULL;
+  errno = code;
+  snprintf(problem, sizeof problem, "error while mounting volume '%.255s': the machine that serves it cannot be used: %s", w->volume, cause());
   return problem;
 }
 

@@ -18,6 +18,7 @@
 #include "resolver.h"
 #include "session.h"
 #include "system.h"
+#include "volume_server.h"
 
 #include <poll.h>
 #include <signal.h>
@@ -40,6 +41,7 @@ static int open_signals(void) {
 static void child_ended(pid_t pid) {
   resolver_ended(pid);
   leases_ended(pid);
+  volume_server_ended(pid);
 }
 
 static void handle_signals(int fd) {
@@ -103,7 +105,7 @@ static int timeout(void) {
 /* ---- what is polled ---- */
 
 #define MOST_POLLED 256
-enum { SIGNALS, RPC, CHANNEL, CARDS, LEASES, MEMORY /* one for each container; sessions follow */ };
+enum { SIGNALS, RPC, CHANNEL, CARDS, LEASES, SERVERS, MEMORY /* one for each container; sessions follow */ };
 #define SESSIONS (MEMORY + MAX_CONTAINERS)
 
 static struct pollfd polls[MOST_POLLED];
@@ -128,6 +130,7 @@ static void watch_all(int signals) {
   watch(channel_fd(), (short)(POLLIN | (channel_wants_write() ? POLLOUT : 0)));
   watch(network_fd(), POLLIN);
   watch(leases_fd(), POLLIN);
+  watch(volume_server_fd(), POLLIN);
   for each_container(c) watch(container_runs(c) ? c->cgroup.events : -1, POLLPRI);
   for (struct session *s = sessions; s != NULL && count + 3 <= MOST_POLLED; s = s->next) {
     if (session_takes_output(s)) {
@@ -163,6 +166,7 @@ static void turn(int signals) {
   }
   if (polls[LEASES].revents || monotonic_ms() >= leases_due()) leases_look();
   if (polls[CARDS].revents || polls[LEASES].revents || monotonic_ms() >= network_due()) network_look();
+  if (polls[SERVERS].revents) volume_server_look();
   for (size_t i = 0; i < MAX_CONTAINERS; i++)
     if (polls[MEMORY + i].revents) container_check_memory(&containers[i]);
   for (nfds_t i = SESSIONS; i < count; i++)

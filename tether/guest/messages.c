@@ -6,6 +6,7 @@
 #include "network_messages.h"
 #include "observe.h"
 #include "session.h"
+#include "volume_server.h"
 
 #include <signal.h>
 #include <stdlib.h>
@@ -164,6 +165,11 @@ void message_act(struct container *c, enum message type, uint32_t id, struct rea
     case MESSAGE_REWRITE:
     case MESSAGE_NAME_SERVERS:
       network_message(c, type, id, payload);
+      break;
+    case MESSAGE_VOLUME_SERVE:
+    case MESSAGE_VOLUME_UNSERVE:
+    case MESSAGE_VOLUME_FORGET:
+      volume_server_message(c, type, id, payload);
       break;
     case MESSAGE_PING:
       channel_send(MESSAGE_PONG, id, NULL, 0);

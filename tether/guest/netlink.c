@@ -25,6 +25,7 @@ void netlink_attribute(struct netlink_request *r, uint16_t type, const void *val
 
 static int fd = -1;
 
+void netlink_forget(void) { fd = -1; }
 
 bool netlink_ask(struct netlink_request *r) {
   static uint32_t number;

@@ -18,5 +18,7 @@ void netlink_begin(struct netlink_request *r, uint16_t type, uint16_t flags, con
 void netlink_attribute(struct netlink_request *r, uint16_t type, const void *value, size_t size);
 /* Sends it and takes in the answer. False: errno says why the kernel refused. */
 bool netlink_ask(struct netlink_request *r);
+/* Asks by another socket from now on: in a child, or in another network namespace. */
+void netlink_forget(void);
 
 #endif

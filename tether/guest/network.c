@@ -27,6 +27,11 @@ static int control(void) {
   return control_fd;
 }
 
+void network_forget_sockets(void) {
+  control_fd = -1;
+  netlink_forget();
+}
+
 static bool set_flags(const char *name, short flags) {
   struct ifreq r = {0};
   snprintf(r.ifr_name, sizeof r.ifr_name, "%s", name);
@@ -262,7 +267,7 @@ const char *configure_nic(uint32_t index, const struct card *card) {
 }
 
 /* The card with this MAC address. A bridge that the container makes has that of one of its cards, and does not count. */
-static bool find_nic(const char *text, char name[IFNAMSIZ]) {
+bool network_find(const char *text, char name[IFNAMSIZ]) {
   unsigned char mac[6];
   if (!read_mac(text, mac)) return false;
   struct if_nameindex *all = if_nameindex();
@@ -278,9 +283,11 @@ static bool find_nic(const char *text, char name[IFNAMSIZ]) {
   return found;
 }
 
+const char *network_set_up_hidden(const struct card *card) { return set_up(card->name, card, true); }
+
 const char *add_nic(const struct card *card, bool *missing) {
   char current[IFNAMSIZ];
-  *missing = !find_nic(card->mac, current);
+  *missing = !network_find(card->mac, current);
   if (*missing) return "the network card has not appeared in the machine";
   const char *failed = set_up(current, card, true);
   if (failed == NULL) report_addresses();
@@ -292,7 +299,7 @@ const char *remove_nic(const char *mac, const uint8_t *filter, size_t length) {
   for (struct known *k = known; k < known + MAX_NICS; k++)
     if (strcmp(k->mac, mac) == 0) *k = (struct known){0};
   report_addresses();
-  if (!find_nic(mac, name)) return NULL;
+  if (!network_find(mac, name)) return NULL;
   leases_end(name);
   set_address(SIOCSIFADDR, name, 0);
   write_ipv6(name, "disable_ipv6", "1");
@@ -303,7 +310,7 @@ const char *remove_nic(const char *mac, const uint8_t *filter, size_t length) {
 const char *set_default_route(const char *gateway, const char *mac, bool ipv6) {
   static char problem[128];
   char name[IFNAMSIZ] = "";
-  if (*mac != 0 && !find_nic(mac, name) && *gateway != 0) return "the network card of the default route is not in the machine";
+  if (*mac != 0 && !network_find(mac, name) && *gateway != 0) return "the network card of the default route is not in the machine";
   if (!ipv6) leases_route(*name == 0 ? NULL : name);
   if (route_by(ipv6 ? AF_INET6 : AF_INET, gateway, *gateway == 0 ? 0 : (int)if_nametoindex(name))) return NULL;
   snprintf(problem, sizeof problem, "default route: %s", cause());

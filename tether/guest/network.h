@@ -5,7 +5,15 @@
 #include "card.h"
 #include "dhcp.h"
 
+#include <net/if.h>
+
 void loopback_up(void);
+/* Uses other sockets from now on: in a child, or in another network namespace. */
+void network_forget_sockets(void);
+/* The card with this MAC address, in this process's network namespace. */
+bool network_find(const char *mac, char name[IFNAMSIZ]);
+/* For a child in another network namespace: sets up the card of that name. NULL or what failed. */
+const char *network_set_up_hidden(const struct card *card);
 /* Brings all cards up, without an address: before a snapshot is made. */
 void prepare_nics(void);
 /* Sets up card number `index`, which was there when the machine began. NULL or what failed. */

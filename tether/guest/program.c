@@ -71,6 +71,29 @@ static const char *step_guest_mount(struct container *c, struct reader *r) {
   return failed;
 }
 
+/* A volume that another machine serves. */
+static const char *step_served_volume(struct container *c, struct reader *r) {
+  struct program *program = &c->program;
+  if (program->cover_count == MAX_MOUNTS) return "too many mounts";
+  struct cover *cover = &program->covers[program->cover_count];
+  uint32_t number = read_u32(r);
+  uint8_t read_only = read_u8(r);
+  cover->step = STEP_VOLUME;
+  cover->flags = read_only & VOLUME_MOUNT_READ_ONLY ? MS_RDONLY : 0;
+  cover->path = read_string(r);
+  cover->options = read_string(r);
+  struct served_volume wanted = {.volume = read_string(r), .server = read_string(r)};
+  wanted.card = hidden_card_read(r);
+  const char *failed = "damaged step";
+  if (!r->bad && number < MAX_GUEST_MOUNTS) {
+    cover->disk = MAX_DISKS + number;
+    program->cover_count++;
+    failed = mount_served_volume(c, number, &wanted);
+  }
+  free(wanted.volume), free(wanted.server), hidden_card_free(&wanted.card);
+  return failed;
+}
+
 static const char *step_file(struct container *c, struct reader *r) {
   struct program *program = &c->program;
   char *path = read_string(r);
@@ -197,6 +220,8 @@ static const char *carry_out(struct container *c, enum step step, struct reader 
       return step_volume(c, r);
     case STEP_GUEST_MOUNT:
       return step_guest_mount(c, r);
+    case STEP_SERVED_VOLUME:
+      return step_served_volume(c, r);
     case STEP_ROOT_SIZE:
       return limit_root(c, read_u64(r));
     case STEP_PROCESS:

@@ -68,16 +68,49 @@ const char *mount_volume(struct container *c, uint32_t bus, uint32_t unit, bool 
   return problem;
 }
 
+/* A volume without a disk. False: it is mounted already. */
+static bool needs_mount(const struct container *c, uint32_t number, char path[PATH_SIZE]) {
+  if (c->mounted_volumes[MAX_DISKS + number]) return false;
+  mkdir(c->volumes, 0700);
+  volume_path(c, path, MAX_DISKS + number);
+  mkdir(path, 0700);
+  return true;
+}
+
+static const char *mounted(struct container *c, uint32_t number, const char *failed) {
+  c->mounted_volumes[MAX_DISKS + number] = failed == NULL;
+  return failed;
+}
+
 const char *mount_guest_volume(struct container *c, uint32_t number, const struct guest_mount *wanted) {
   char path[PATH_SIZE];
-  uint32_t volume = MAX_DISKS + number;
-  if (c->mounted_volumes[volume]) return NULL;
-  mkdir(c->volumes, 0700);
-  volume_path(c, path, volume);
-  mkdir(path, 0700);
-  const char *failed = guest_mount_at(path, wanted);
-  c->mounted_volumes[volume] = failed == NULL;
-  return failed;
+  if (!needs_mount(c, number, path)) return NULL;
+  return mounted(c, number, guest_mount_at(path, wanted));
+}
+
+const char *mount_served_volume(struct container *c, uint32_t number, const struct served_volume *wanted) {
+  char path[PATH_SIZE];
+  if (!needs_mount(c, number, path)) return NULL;
+  return mounted(c, number, served_mount_at(path, wanted));
+}
+
+const char *volume_to_serve(const struct container *c, uint32_t bus, uint32_t unit, char path[PATH_SIZE], const char **failed) {
+  struct statvfs fs;
+  *failed = "the volume is not mounted in the machine";
+  if (bus >= MAX_BUSES || unit >= MAX_UNITS || !c->mounted_volumes[volume_number(bus, unit)]) return NULL;
+  volume_path(c, path, volume_number(bus, unit));
+  if (statvfs(path, &fs) == 0 && (fs.f_flag & ST_RDONLY) == 0) return path;
+  *failed = "the disk of the volume is mounted read-only";
+  return NULL;
+}
+
+void forget_mounts(const struct container *c) {
+  for (uint32_t volume = 0; volume < MAX_VOLUMES; volume++) {
+    char path[PATH_SIZE];
+    volume_path(c, path, volume);
+    if (c->mounted_volumes[volume]) umount2(path, MNT_DETACH);
+  }
+  umount2(c->root, MNT_DETACH);
 }
 
 /* What the disk has beyond the limit is reserved (Documentation/ABI/testing/sysfs-fs-ext4, reserved_clusters). */

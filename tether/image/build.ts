@@ -7,9 +7,10 @@ import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { unavailable } from '../../src/common/errors.js';
-import { BOOT_MODULES, FILTER_MODULES, NFS_MODULES } from '../program/steps.js';
+import { BOOT_MODULES, FILTER_MODULES, NFS_MODULES, SERVER_MODULES } from '../program/steps.js';
 import { cHeader, writeCHeader } from './c-header.js';
 import { CpioWriter } from './cpio.js';
+import { LEAN, leanModule } from './lean-module.js';
 
 const run = promisify(execFile);
 
@@ -36,6 +37,8 @@ const FILTER = ['nf_tables', 'nft_ct', 'nft_chain_nat', 'nft_redir', 'nft_fib_in
 
 /** NFS. Loaded when a container has a volume of it. A kernel package without them mounts none. */
 const NFS = ['nfs', 'nfsv3', 'nfsv4'];
+/** Its server. Loaded when other machines are to mount a volume. */
+const SERVER = ['nfsd'];
 
 /** gcc's options for the tether. */
 export const COMPILER = [
@@ -82,11 +85,16 @@ export async function buildInitramfs(moduleRoot: string, outDir: string, options
   const modules = await withDependencies(MODULES, read);
   const filter = await withDependencies(FILTER, read);
   const nfs = await withDependencies(NFS, read);
-  for (const [name, bytes] of new Map([...modules, ...filter, ...nfs])) archive.file(`modules/${name}.ko`, bytes);
+  const server = await withDependencies(SERVER, read);
+  const whole = new Map([...modules, ...filter]);
+  for (const [name, bytes] of whole) archive.file(`modules/${name}.ko`, bytes);
+  for (const [name, bytes] of new Map([...nfs, ...server]))
+    if (!whole.has(name)) archive.file(`modules/${name}.ko`, await leanModule(bytes));
   const list = (names: Iterable<string>): Buffer => Buffer.from([...names].map((name) => `${name}.ko\n`).join(''));
   archive.file(`modules/${BOOT_MODULES}`, list(modules.keys()));
   archive.file(`modules/${FILTER_MODULES}`, list(filter.keys()));
   archive.file(`modules/${NFS_MODULES}`, list(nfs.keys()));
+  archive.file(`modules/${SERVER_MODULES}`, list(server.keys()));
   await writeFile(`${image}.new`, archive.bytes());
   await rename(`${image}.new`, image);
   await writeFile(stamp, wanted);
@@ -96,7 +104,7 @@ export async function buildInitramfs(moduleRoot: string, outDir: string, options
 /** What an image was built of: another key means that it is out of date. @param header the generated C header */
 export function imageKey(moduleRoot: string, header: string, names: string[], contents: string[]): string {
   return createHash('sha256')
-    .update(JSON.stringify([moduleRoot, MODULES, FILTER, NFS, COMPILER, header, names, contents]))
+    .update(JSON.stringify([moduleRoot, MODULES, FILTER, NFS, SERVER, LEAN, COMPILER, header, names, contents]))
     .digest('hex');
 }
 

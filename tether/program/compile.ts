@@ -7,6 +7,7 @@ import { posix } from 'node:path';
 import { invalid } from '../../src/common/errors.js';
 import { FieldWriter } from '../protocol/fields.js';
 import { cardFields, nameServerFields } from '../protocol/network-requests.js';
+import { hiddenCardFields } from '../protocol/volume-requests.js';
 import { capabilityBits, DEFAULT_CAPABILITIES } from './capabilities.js';
 import type { NicSpec, ProcessSpec, ProgramSpec, VolumeSpec } from './spec.js';
 import { NO_NEW_PRIVILEGES, PROGRAM_VERSION, ProcessFlag, Step, USUAL_UMASK, VolumeFlag } from './steps.js';
@@ -151,6 +152,11 @@ function volumeStep({ from, path, readOnly, subpath }: VolumeSpec): { operation:
     const bytes = new FieldWriter().u32(number).u8(own).string(path).string(subpath);
     bytes.string(volume).string(type).string(device).u64(BigInt(flags)).string(data);
     return { operation: Step.guestMount, bytes };
+  }
+  if ('served' in from) {
+    const { number, volume, card, server } = from.served;
+    const bytes = new FieldWriter().u32(number).u8(own).string(path).string(subpath).string(volume).string(server);
+    return { operation: Step.servedVolume, bytes: hiddenCardFields(bytes, card) };
   }
   const { disk, diskReadOnly } = from;
   const bytes = new FieldWriter().u32(disk.bus).u32(disk.unit);

@@ -140,10 +140,48 @@ export interface GuestFilesystem {
   data: string;
 }
 
+/**
+ * A card in a network namespace of its own, which the container neither sees nor reaches: others are on its network for the sake of one
+ * volume. IPv4, without a gateway.
+ */
+export interface HiddenCard {
+  /** Its number among the machine's cards, if it is there at the start; undefined: it is plugged in, and found by its MAC address. */
+  index?: number;
+  mac: string;
+  /** CIDR: `169.254.77.2/24`. */
+  address: string;
+  mtu?: number;
+}
+
+/** A volume whose disk another machine has, which serves it by NFS 4.2. */
+export interface ServedVolume {
+  /** As {@link GuestFilesystem}'s. */
+  number: number;
+  /** The volume's name, for messages. */
+  volume: string;
+  /** The server knows a client by the card's MAC address, which therefore stays the same while the container runs. */
+  card: HiddenCard;
+  /** The server's IPv4 address. */
+  server: string;
+}
+
+/** What a machine is to do so that others can mount a volume whose disk it has. */
+export interface VolumeServing {
+  /** A volume's disk that its program has mounted for writing. */
+  disk: DiskRef;
+  /** Has the same MAC address and address on each machine that serves the volume: then clients go on when the server is another one. */
+  card: HiddenCard;
+  /**
+   * The clients that run and had mounted it from the server before this one, by the MAC addresses of their cards. Until each has taken back
+   * what it had open and locked, or 30 s are over, nobody gets anything new. Empty: nobody is waited for.
+   */
+  clients: string[];
+}
+
 /** A volume's filesystem, bound over a path. */
 export interface VolumeSpec {
   /** `diskReadOnly`: all mounts of this disk are read-only, and so its filesystem is mounted read-only. */
-  from: { disk: DiskRef; diskReadOnly: boolean } | { filesystem: GuestFilesystem };
+  from: { disk: DiskRef; diskReadOnly: boolean } | { filesystem: GuestFilesystem } | { served: ServedVolume };
   path: string;
   readOnly: boolean;
   /** The path in the volume that is bound; '': its root. */

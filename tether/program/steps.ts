@@ -32,6 +32,7 @@ export const Step = {
   card: 31,
   nameServers: 32,
   guestMount: 33,
+  servedVolume: 34,
 } as const;
 
 /** Bits of a process's first byte. */
@@ -53,6 +54,8 @@ export const MAX_MOUNTS = 512;
 /** Volumes that have no disk. */
 export const MAX_GUEST_MOUNTS = 64;
 export const MAX_NICS = 16;
+/** Volumes that a machine serves at a time. */
+export const MAX_SERVED = 16;
 /** SCSI controllers of a machine, and the units of each: vSphere's configuration maximums. */
 export const MAX_BUSES = 4;
 export const MAX_UNITS = 16;
@@ -71,5 +74,8 @@ export const UNLESS_LEASED = 'else:';
 /** Lists of modules in the boot image: those for the machine's devices, and those of the packet filter, which few containers have. */
 export const BOOT_MODULES = 'order';
 export const FILTER_MODULES = 'filter';
-/** Those of NFS, which a container with an NFS volume needs. */
+/** Those of NFS, which a container with an NFS volume needs; and those of its server, for a volume that other machines mount too. */
 export const NFS_MODULES = 'nfs';
+export const SERVER_MODULES = 'nfs-server';
+/** Stands for a card's number that is not known: it is found by its MAC address. */
+export const NO_CARD_NUMBER = 0xffffffff;

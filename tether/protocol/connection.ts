@@ -4,7 +4,7 @@ import { Socket } from 'node:net';
 import type { Duplex, Writable } from 'node:stream';
 import { invalid, messageOf, unavailable } from '../../src/common/errors.js';
 import { keepReading } from '../../src/common/keep-reading.js';
-import type { AddedNic, DefaultRoutes } from '../program/spec.js';
+import type { AddedNic, DefaultRoutes, DiskRef, VolumeServing } from '../program/spec.js';
 import { FieldWriter } from './fields.js';
 import {
   encodeFrame,
@@ -31,6 +31,7 @@ import {
 import { OutputWindows } from './output-windows.js';
 import { SessionInput } from './session-input.js';
 import { StrayFrames } from './stray-frames.js';
+import { diskFields, servingFields } from './volume-requests.js';
 
 /** A piece of output. `offset` is its place in the log of the run; -1 for execs, which are not logged. */
 export interface TetherOutput {
@@ -78,6 +79,8 @@ const MAX_ASKED = 256;
 const FIRST_LONGEST_PROCESS = 900_000;
 /** The first version of a tether that changes its network while it runs. */
 const NETWORK_VERSION = 4;
+/** The first version of a tether that serves volumes. */
+const SERVING_VERSION = 5;
 /** A payload of at least this length is written separately, instead of being copied after its head. */
 const LONG = 4096;
 /** Limits for bytes that the guest's machine has not taken yet. Beyond them no input is sent, then no requests, then we hang up. */
@@ -269,6 +272,26 @@ export class TetherConnection extends EventEmitter<Events> {
   /** Sets the name servers behind 127.0.0.11; answered by `answered`. @throws invalid */
   nameServers(request: number, servers: string[]): void {
     this.ask(Message.nameServers, request, nameServerFields(servers));
+  }
+
+  /** Whether its tether can serve volumes; null: it has not said hello yet. */
+  get servesVolumes(): boolean | null {
+    return this.version === null ? null : this.version >= SERVING_VERSION;
+  }
+
+  /** Lets other machines mount a volume; answered by `answered` when they can. @throws invalid */
+  serveVolume(request: number, serving: VolumeServing): void {
+    this.ask(Message.volumeServe, request, servingFields(serving));
+  }
+
+  /** Ends that; answered by `answered`. */
+  unserveVolume(request: number, disk: DiskRef): void {
+    this.ask(Message.volumeUnserve, request, diskFields(disk).bytes());
+  }
+
+  /** The machine of a client is gone: what it had open and locked is given up; answered by `answered`. */
+  forgetVolumeClient(request: number, disk: DiskRef, address: string): void {
+    this.ask(Message.volumeForget, request, diskFields(disk).string(address).bytes());
   }
 
   /** Asks the guest for a sign of life, which updates {@link heardAt}. */

@@ -26,6 +26,9 @@ export const Message = {
   routes: 17,
   rewrite: 18,
   nameServers: 19,
+  volumeServe: 20,
+  volumeUnserve: 21,
+  volumeForget: 22,
   hello: 65,
   started: 66,
   failed: 67,
@@ -47,7 +50,7 @@ export const Message = {
 export const Freeze = { thawed: 0, frozen: 1, held: 2, ask: 255 } as const;
 
 /** What the tether's `hello` says: which of the rules below it follows. */
-export const PROTOCOL_VERSION = 4;
+export const PROTOCOL_VERSION = 5;
 /** Which of a process's outputs; a terminal's is `stdout`. */
 export const Stream = { stdout: 1, stderr: 2 } as const;
 

@@ -63,6 +63,8 @@ export const WORDS: Words = {
   'guest.refusedFreeze': null,
   'guest.refusedNetwork': null,
   'guest.tooOld': null,
+  'guest.refusedServing': null,
+  'guest.tooOldToServe': null,
   'guest.noHelper': null,
 
   'files.notFound': ({ container, path }) => `Could not find the file ${path} in container ${container}`,

@@ -369,6 +369,7 @@ export class QemuRuntime implements VmRuntime {
       // Ports cannot be changed before the VM has run, so this goes along with `cont`.
       await Promise.all([qmp.command('cont'), connectForeignPorts(qmp, vm.serials, this.paths.runDir)]);
       void running.connectPorts();
+      running.watchSilence(vm.moid);
       if (snapshot !== null && !(await span('resume', () => within(running.lives(), RESUME_MS, () => false)))) {
         const wasEnded = !isRunning(started) && !(await saidWhy(files));
         await running.powerOff();

@@ -23,6 +23,8 @@ const log = logger('qemu');
 const QUIT_MS = 3000;
 /** The launcher is normally done as soon as QEMU has ended. */
 const WORDS_MS = 2000;
+/** Even on a busy emulated machine, a guest has booted and asked for something within this time. */
+const SILENT_MS = 60_000;
 
 /** A VM's process. `poweredOn`: when it became the VM, in Unix ms, if it ran before that. */
 export interface VmProcess extends ProcessIdentity {
@@ -111,6 +113,20 @@ export class QemuVm implements RunningVm {
   /** Resolves with true when the guest has asked for something, or with false if it ends before that. */
   lives(): Promise<boolean> {
     return Promise.race([this.rpc.alive.then(() => true), this.gone.then(() => false)]);
+  }
+
+  /** Warns if the guest, which was just started, asks for nothing: one that hangs while it boots cannot say so. */
+  watchSilence(moid: string): void {
+    const timer = setTimeout(() => {
+      void Promise.all([this.qmp.command('query-status'), this.usage()]).then(
+        ([status, { cpuSeconds }]) =>
+          log.warn({ moid, pid: this.pid, status, cpuSeconds }, 'a guest has asked for nothing since it was started'),
+        () => undefined,
+      );
+    }, SILENT_MS).unref();
+    const over = (): void => clearTimeout(timer);
+    void this.rpc.alive.then(over);
+    void this.gone.then(over);
   }
 
   get pid(): number {

@@ -56,6 +56,10 @@ const char *mount_guest_volume(struct container *c, uint32_t number, const struc
   HOLDS(number < MAX_GUEST_MOUNTS);
   return (void)c, strlen(wanted->volume) + strlen(wanted->type) + strlen(wanted->device) + strlen(wanted->data) > 4000 ? "too long" : NULL;
 }
+const char *mount_served_volume(struct container *c, uint32_t number, const struct served_volume *wanted) {
+  HOLDS(number < MAX_GUEST_MOUNTS);
+  return (void)c, strlen(wanted->volume) + strlen(wanted->server) + strlen(wanted->card.mac) + strlen(wanted->card.address) > 4000 ? "too long" : NULL;
+}
 const char *leases_await(void) { return world_chance() % 64 == 0 ? "no server" : NULL; }
 char *leases_fill_in(const char *content) { return world_keep(strdup(content)); }
 const char *resolver_set(const struct container *c, char **servers) {

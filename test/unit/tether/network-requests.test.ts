@@ -48,6 +48,19 @@ describe('the step of a card', () => {
   });
 });
 
+it('the step of a volume that another machine serves', () => {
+  const card = { index: 3, mac: '00:50:56:00:00:02', address: '169.254.77.2/24', mtu: 9000 };
+  const served = { number: 5, volume: 'data', card, server: '169.254.77.1' };
+  const program = compileProgram({
+    ...EMPTY,
+    volumes: [{ from: { served }, path: '/data', readOnly: true, subpath: 'a' }],
+  });
+  const fields = new FieldWriter().u32(5).u8(1).string('/data').string('a').string('data').string('169.254.77.1');
+  const step = fields.u32(3).string(card.mac).string('169.254.77.2').u32(24).u32(9000).bytes();
+  const wanted = new FieldWriter().u8(Step.servedVolume).u32(step.length).raw(step).bytes();
+  expect(program.includes(wanted)).toBe(true);
+});
+
 describe('requests to a running container', () => {
   let count = 0;
   let channel: ContainerChannel;
@@ -97,6 +110,31 @@ describe('requests to a running container', () => {
     hello(3);
     await refused;
     expect(asked.filter(({ type }) => type === Message.nicAdd)).toEqual([]);
+  });
+
+  it('about a volume that is served: only to a guest that can', async () => {
+    hello(5);
+    const card = { mac: '00:50:56:00:00:01', address: '169.254.77.1/24' };
+    const disk = { bus: 1, unit: 2 };
+    const served = channel.serveVolume({ disk, card, clients: ['00:50:56:00:00:02'] });
+    const first = await request(Message.volumeServe);
+    const wanted = new FieldWriter().u32(1).u32(2).u32(0xffffffff).string(card.mac).string('169.254.77.1').u32(24);
+    expect(first.payload).toEqual(wanted.u32(0).strings(['00:50:56:00:00:02']).bytes());
+    guest.write(encodeFrame(Message.answered, first.session));
+    await served;
+
+    const forgotten = channel.forgetVolumeClient(disk, '169.254.77.2');
+    const second = await request(Message.volumeForget);
+    expect(second.payload).toEqual(new FieldWriter().u32(1).u32(2).string('169.254.77.2').bytes());
+    guest.write(encodeFrame(Message.answered, second.session, Buffer.from('it does not want to')));
+    await expect(forgotten).rejects.toMatchObject({ code: 'guest.refusedServing', message: 'it does not want to' });
+    const many = Array.from({ length: 257 }, () => card.mac);
+    await expect(channel.serveVolume({ disk, card, clients: many })).rejects.toMatchObject({ kind: 'invalid' });
+  });
+
+  it('about a volume that is served are refused for a guest of an older version', async () => {
+    hello(4);
+    await expect(channel.unserveVolume({ bus: 0, unit: 1 })).rejects.toMatchObject({ code: 'guest.tooOldToServe' });
   });
 
   it('carry files with what becomes of changes in them', async () => {
