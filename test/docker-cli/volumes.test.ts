@@ -472,7 +472,9 @@ describe('the content of a volume', () => {
     expect((await stack.docker('volume', 'create', '-o', 'Clone=busy@one', 'no')).stderr).toContain(
       'get busy: no such volume',
     );
-    // Out and in again, as files and as a disk.
+  });
+
+  it('goes out and in again, as files and as a disk, and is made larger', async () => {
     const archives = stack.paths.stateDir;
     for (const kind of ['tar', 'vmdk']) {
       const file = join(archives, `now.${kind}`);
@@ -511,6 +513,7 @@ describe('the content of a volume', () => {
     await good('rm', 'grown');
     await good('volume', 'rm', 'now', 'then');
     expect(stored()).toEqual([]);
+    const [vch = ''] = readdirSync(join(stack.paths.datastoreDir, 'VIC'));
     await expect
       .poll(() => readdirSync(join(stack.paths.datastoreDir, 'VIC', vch, 'volumes/points')), { timeout: 60_000 })
       .toEqual([]);
