@@ -4,12 +4,13 @@ import type { Server } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type VchConfig, vchConfigSchema } from '../port-layer/config.js';
-import { openPortLayer, type PortLayer } from '../port-layer/index.js';
+import { loadPortLayer, openPortLayer, type PortLayer } from '../port-layer/index.js';
 import { invalid, messageOf } from '../src/common/errors.js';
 import { startHeartbeatIfAsked } from '../src/common/heartbeat.js';
 import { logger } from '../src/common/log.js';
 import { ownSpoolDirectory } from '../src/common/paths.js';
 import { proxySettings } from '../src/common/proxies.js';
+import { standBy } from '../src/common/standby.js';
 import { writeWhole } from '../src/common/write-whole.js';
 import { Engine } from './docker/engine.js';
 import { networkRate } from './docker/networks/egress-rate.js';
@@ -56,7 +57,8 @@ async function connect(config: VchConfig): Promise<PortLayer> {
   }
 }
 
-async function main(): Promise<void> {
+/** @param up called when the API is served */
+async function main(up: () => void): Promise<void> {
   const config = await readConfig();
   const portLayer = await connect(config);
   await mkdir(config.channelDir, { recursive: true });
@@ -137,15 +139,18 @@ async function main(): Promise<void> {
       ownRate: config.egressRate,
     };
   engine.policies = { policies, traceParts: { exec: portLayer.exec, policies, gateway } };
-  await gateway.start(gatewayNetworks(portLayer.network.list()));
-  if (porter !== null) {
-    await served.follow();
-    rates.follow();
-  }
-  await policies.open();
-  await engine.restorePorts();
-  await engine.recall();
+  const ready = (async () => {
+    await gateway.start(gatewayNetworks(portLayer.network.list()));
+    if (porter !== null) {
+      await served.follow();
+      rates.follow();
+    }
+    await policies.open();
+    await engine.restorePorts();
+  })();
+  // Meanwhile: the porter waits for other programs.
   const app = dockerApp(engine);
+  await Promise.all([ready, engine.recall()]);
   const places = [...config.listen, { path: join(config.channelDir, DOCKER_SOCKET) }];
   const opened = async (place: (typeof places)[number]): Promise<Server | undefined> =>
     gateway instanceof PorterGateway ? gateway.serve('path' in place ? { socket: true } : place) : undefined;
@@ -153,6 +158,7 @@ async function main(): Promise<void> {
   const addresses = servers.map((server) => server.address);
   await writeWhole(join(config.channelDir, 'endpoint.json'), JSON.stringify({ pid: process.pid, addresses }));
   log.info({ vch: config.name, addresses }, 'the endpoint is up');
+  up();
   void engine.restore();
 
   const stop = async (): Promise<void> => {
@@ -171,6 +177,8 @@ async function main(): Promise<void> {
   process.once('SIGINT', () => void stop());
 }
 
+await loadPortLayer();
+const up = await standBy();
 startHeartbeatIfAsked();
 process.on('unhandledRejection', (error) => log.error({ err: error }, 'unhandled rejection'));
 process.on('uncaughtException', (error) => {
@@ -179,7 +187,7 @@ process.on('uncaughtException', (error) => {
 });
 
 try {
-  await main();
+  await main(up);
 } catch (error) {
   log.fatal({ err: error }, 'the endpoint cannot start');
   process.exit(1);

@@ -6,6 +6,8 @@
 
 /** The tar format, for archives of images. */
 export { TAR_END, type TarEntry, TarReader, tarHeader, tarPadding } from '../src/disk/index.js';
+/** What takes a while to load before a port layer is opened. */
+export { loadDescription as loadPortLayer } from '../src/vim25/index.js';
 export { CAPABILITIES, DEFAULT_CAPABILITIES } from '../tether/program/capabilities.js';
 export type { ProcessSpec, Rlimit, TmpfsSpec } from '../tether/program/spec.js';
 export {

@@ -37,11 +37,13 @@ import { Volumes } from './storage/volumes.js';
 /** Connects to vSphere and finds everything that belongs to the virtual container host. @throws unavailable, unauthorized, VimFault */
 export async function openPortLayer(config: VchConfig): Promise<PortLayer> {
   const filesSocket = process.env[FILES_SOCKET];
-  const client = await VimClient.connect({ ...config.target, ...(filesSocket === undefined ? {} : { filesSocket }) });
+  const spool = { id: config.id, directory: ownSpoolDirectory(config.id) };
+  const here = filesSocket === undefined ? {} : { filesSocket, spool };
+  const client = await VimClient.connect({ ...config.target, ...here });
   try {
     const datacenter = await findDatacenter(client, config.datacenter);
     await mkdir(config.channelDir, { recursive: true, mode: 0o711 });
-    const spool = join(ownSpoolDirectory(config.id), 'disks');
+    const spoolDir = join(spool.directory, 'disks');
     const files = new ImageStoreFiles(client, config, datacenter);
     const volumeFiles = new Map<string, ImageStoreFiles>();
     const imageBytes = (): number => layers.list().reduce((sum, { size }) => sum + size, 0);
@@ -49,21 +51,21 @@ export async function openPortLayer(config: VchConfig): Promise<PortLayer> {
       new StorageReserve(
         {
           [`[${datastore}]`]: () => store.space(),
-          "the engine's working directory": () => localSpace(spool),
+          "the engine's working directory": () => localSpace(spoolDir),
         },
         storageLimits(config.storage),
         imageBytes,
         () => usageBesidesImages(client, config, [...volumeFiles.values()]),
       );
     const room = roomFor(files, config.imageStore.datastore);
-    const layers: Layers = new Layers(files, config, spool, room);
+    const layers: Layers = new Layers(files, config, spoolDir, room);
     await layers.load();
     const cache = new ContainerCache();
     const volumeUse = new VolumeUse(() => cache.all());
     const readers = new DiskReaders();
     layers.onRemove = () => readers.forgetLayers();
     const openBlocks = (path: string): ReturnType<Layers['openBlocks']> => layers.openBlocks(path);
-    const place = { openBlocks, datastore: files.datastore, spoolDir: spool, room };
+    const place = { openBlocks, datastore: files.datastore, spoolDir, room };
     layers.differences = (...of) => imageDifferences(readers, place, ...of);
     const [first, ...others] = volumeStores(config).map(({ label, datastore, path }): [string, StoreFiles] => {
       const beside = datastore === config.imageStore.datastore;
@@ -72,7 +74,7 @@ export async function openPortLayer(config: VchConfig): Promise<PortLayer> {
       return [label, { files: space, room: beside ? room : roomFor(space, datastore) }];
     });
     const [, own] = first!;
-    const volumes = new Volumes(own.files, config, layers, volumeUse, spool, readers, own.room, new Map(others));
+    const volumes = new Volumes(own.files, config, layers, volumeUse, spoolDir, readers, own.room, new Map(others));
     await volumes.load();
     volumes.usedByContainers = () =>
       new Set(cache.all().flatMap(({ spec }) => (spec.volumes ?? []).map(({ volume }) => volume)));
@@ -107,7 +109,7 @@ export async function openPortLayer(config: VchConfig): Promise<PortLayer> {
         cache,
         files.datastore,
         layers,
-        spool,
+        spoolDir,
         volumeUse,
         volumes,
         visit,
@@ -120,7 +122,7 @@ export async function openPortLayer(config: VchConfig): Promise<PortLayer> {
       layers,
       volumes,
       volumeLife,
-      volumeArchives: new VolumeArchives({ volumes, life: volumeLife, readers, spoolDir: spool }),
+      volumeArchives: new VolumeArchives({ volumes, life: volumeLife, readers, spoolDir }),
       kv: new DatastoreKeyValueStore(files),
       network,
       hostInfo: () => hostInfo(client),

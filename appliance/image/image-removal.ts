@@ -26,7 +26,7 @@ function isIdPrefix(id: string, text: string): boolean {
 }
 
 /** True if there is at most one tag, and all digests are in the same repository as it. */
-export function isSingleReference(references: Reference[]): boolean {
+export function isSingleReference(references: readonly Reference[]): boolean {
   if (references.length <= 1) return true;
   const tags = references.filter((reference) => reference.digest === undefined);
   if (tags.length > 1) return false;

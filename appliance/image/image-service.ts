@@ -83,8 +83,9 @@ export async function openImageService(options: ImageServiceOptions): Promise<Op
   const endpoints = new RegistryEndpoints(options.registry);
   await rm(options.spoolDir, { recursive: true, force: true });
   await mkdir(options.spoolDir, { recursive: true, mode: 0o700 });
-  const store = await ImageStore.open(options.kv, options.layers);
-  const service = new Service(options, endpoints, store, await BlobSources.open(options.kv));
+  const { kv, layers } = options;
+  const [store, sources] = await Promise.all([ImageStore.open(kv, layers), BlobSources.open(kv)]);
+  const service = new Service(options, endpoints, store, sources);
   await service.collectGarbage();
   await store.removeLeftovers();
   return service;

@@ -65,10 +65,23 @@ interface Records {
   parents: Map<string, string>;
 }
 
+/** References by image, each image's in the order of their normal form. */
+function byImage({ references }: Records): Map<string, Reference[]> {
+  const found = new Map<string, Reference[]>();
+  for (const [, { reference, id }] of [...references].sort(([a], [b]) => (a < b ? -1 : 1))) {
+    const known = found.get(id);
+    if (known === undefined) found.set(id, [reference]);
+    else known.push(reference);
+  }
+  return found;
+}
+
 /** See the file's head. */
 export class ImageStore {
   /** As on the datastore, unless a write has failed: see {@link settle}. */
   #records: Records = { images: new Map(), references: new Map(), tagged: new Map(), parents: new Map() };
+  /** Of these records; made when it is needed, for lists of many images. */
+  #referencesOf: Map<string, Reference[]> | null = null;
   #changing: Promise<void> = Promise.resolve();
   /** The last write of the index failed. It may have been done all the same. */
   #unsure = false;
@@ -131,10 +144,10 @@ export class ImageStore {
 
   /** Newest first, in the order of `docker images`. */
   list(): Image[] {
-    const created = (image: Image) => Date.parse(image.config.created ?? '') || 0;
     return [...this.#records.images.values()]
-      .map((stored) => this.#present(stored))
-      .sort((a, b) => created(b) - created(a));
+      .map((stored) => ({ image: this.#present(stored), created: Date.parse(stored.config.created ?? '') || 0 }))
+      .sort((a, b) => b.created - a.created)
+      .map(({ image }) => image);
   }
 
   get(id: string): Image | undefined {
@@ -169,11 +182,9 @@ export class ImageStore {
   }
 
   /** References to an image, in the order of their normal form. */
-  referencesTo(id: string): Reference[] {
-    return [...this.#records.references]
-      .filter(([, entry]) => entry.id === id)
-      .sort(([a], [b]) => (a < b ? -1 : 1))
-      .map(([, entry]) => entry.reference);
+  referencesTo(id: string): readonly Reference[] {
+    this.#referencesOf ??= byImage(this.#records);
+    return this.#referencesOf.get(id) ?? [];
   }
 
   /** The images that were committed from an image. */
@@ -311,6 +322,7 @@ export class ImageStore {
       await this.kv.put(INDEX_KEY, Buffer.from(JSON.stringify(indexOf(next))));
       this.#unsure = false;
       this.#records = next;
+      this.#referencesOf = null;
     });
     this.#changing = changed.catch(() => {});
     return changed;

@@ -42,13 +42,11 @@ export function parseChallenges(headers: string | string[] | undefined): Challen
   return challenges;
 }
 
-/** User name and password from an `X-Registry-Auth`, in either of its two forms. */
+/** User name and password from an `X-Registry-Auth`, in either of its two forms. As in Docker, one without the other counts as none. */
 export function basicCredentials(auth: RegistryAuth): { user: string; password: string } | undefined {
-  if (auth.username) return { user: auth.username, password: auth.password ?? '' };
-  if (!auth.auth) return undefined;
-  const decoded = Buffer.from(auth.auth, 'base64').toString('utf8');
-  const colon = decoded.indexOf(':');
-  return colon < 0 ? undefined : { user: decoded.slice(0, colon), password: decoded.slice(colon + 1) };
+  if (auth.username) return auth.password ? { user: auth.username, password: auth.password } : undefined;
+  const [, user, password] = /^([^:]+):(.+)$/s.exec(Buffer.from(auth.auth ?? '', 'base64').toString('utf8')) ?? [];
+  return user === undefined || password === undefined ? undefined : { user, password };
 }
 
 const basicHeader = (credentials: { user: string; password: string }): string =>

@@ -16,7 +16,10 @@ export interface DiskPublisher {
   publish(local: string, path: string, signal?: AbortSignal): Promise<number>;
 }
 
-/** Uploads the file as it is. */
+/** Larger ones are sent, because a copy that takes minutes cannot be told from a host that does not answer. */
+const HANDED_MAX = 1 << 30;
+
+/** Uploads the file as it is, or lets a host on this machine copy it. */
 export class DiskUploads implements DiskPublisher {
   /** @param inMemory files up to this size are read whole and sent at once */
   constructor(
@@ -30,6 +33,7 @@ export class DiskUploads implements DiskPublisher {
     await this.room?.check(size);
     // A buffer is sent without first checking that the session is still alive, because it can be sent again.
     if (size <= this.inMemory) await this.datastore.put(path, await readFile(local), { signal });
+    else if (size <= HANDED_MAX && (await this.datastore.hand(path, local, signal))) return size;
     else await this.datastore.put(path, createReadStream(local, { highWaterMark: 1 << 20 }), { size, signal });
     return size;
   }

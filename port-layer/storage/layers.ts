@@ -197,7 +197,7 @@ export class Layers implements LayerStore {
       return running.stored;
     }
     const name = hex(layer.chainId);
-    const spool = join(this.spoolDir, `${name}-${randomBytes(4).toString('hex')}.vmdk`);
+    const spool = join(this.spoolDir, `${name}-${randomBytes(8).toString('hex')}.vmdk`);
     const applied = (disk: string): void => {
       writing.disk = disk;
       if (disk === layer.chainId) writing.spool = spool;

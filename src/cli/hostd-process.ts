@@ -53,6 +53,11 @@ export function hostdOption(paths: InstancePaths, option: string): string | null
   return index < 0 ? null : (args[index + 1] ?? null);
 }
 
+/** Whether the running hostd was given an option that takes no value. */
+export function hostdHasOption(paths: InstancePaths, option: string): boolean {
+  return hostdArguments(paths)?.includes(option) ?? false;
+}
+
 /** All values of an option of the running hostd that may be given several times. */
 export function hostdOptionList(paths: InstancePaths, option: string): string[] {
   const args = hostdArguments(paths) ?? [];

@@ -7,6 +7,8 @@ import { startHeartbeat } from '../common/heartbeat.js';
 import { closeInherited } from '../common/inherited-descriptors.js';
 import { logger } from '../common/log.js';
 import { DEFAULT_STATE_DIR, instancePaths, kernelVersionFile } from '../common/paths.js';
+import { setPrecedence } from '../common/precedence.js';
+import { standBy } from '../common/standby.js';
 import { HANG_MS } from '../common/watchdog.js';
 import { parseDatastores } from './datastore/datastore-places.js';
 import { startHostd } from './hostd.js';
@@ -42,6 +44,11 @@ const program = new Command('hostd')
     (value: string, before: string[]) => [...before, value],
     [],
   )
+  .option(
+    '--standby',
+    'keep a second process ready for each endpoint, and for hostd, which replaces it when it dies',
+    false,
+  )
   .parse();
 const options = program.opts<{
   stateDir: string;
@@ -51,6 +58,7 @@ const options = program.opts<{
   hangAfter: string;
   uplink: string[];
   datastore: string[];
+  standby: boolean;
 }>();
 
 closeInherited();
@@ -58,6 +66,8 @@ closeInherited();
 process.umask(0o022);
 // When memory runs out, VMs are killed first. Everything else started from here inherits this score.
 await writeFile('/proc/self/oom_score_adj', String(HOSTD_OOM_SCORE)).catch(() => undefined);
+
+const up = await standBy();
 
 process.on('unhandledRejection', (error) => log.error({ err: error }, 'unhandled rejection'));
 process.on('uncaughtException', (error) => log.error({ err: error }, 'uncaught exception'));
@@ -82,6 +92,7 @@ try {
     accel,
     hangSeconds * 1000,
     uplinks,
+    options.standby,
   );
   const hostd = await startHostd({
     paths,
@@ -102,6 +113,8 @@ try {
     },
     listen: { host: listen[1]!, port: Number(listen[2]) },
   });
+  up();
+  setPrecedence(process.pid, false);
   const stop = (): void =>
     void hostd
       .close()

@@ -1,5 +1,5 @@
 /** Puts the runtime together: QEMU for container VMs, local processes for endpoint VMs, one virtual switch under both. */
-import { mkdir } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { logger } from '../common/log.js';
 import { bootImage, cacheDirectory, type InstancePaths, memoryLibrary } from '../common/paths.js';
@@ -50,6 +50,7 @@ export class HostRuntime implements VmRuntime {
     await this.qemu.close();
     await this.cages.groups.close();
     await forgetAnswers(this.runDir);
+    await rm(bridgeFile(this.runDir), { force: true });
   }
 
   async adopt(vm: VmDefinition, hooks: VmHooks): Promise<RunningVm | null> {
@@ -63,6 +64,9 @@ export class HostRuntime implements VmRuntime {
     if (isEndpoint(vm)) await this.endpoints.forget(vm);
   }
 }
+
+/** For what bridges can do. */
+const bridgeFile = (runDir: string): string => join(runDir, 'bridge.json');
 
 /** Keeps the files small that a VM's process writes, until the VM has ended. */
 function boundFiles(vm: VmDefinition, hooks: VmHooks): { hooks: VmHooks; stop(): void } {
@@ -81,6 +85,7 @@ function boundFiles(vm: VmDefinition, hooks: VmHooks): { hooks: VmHooks; stop():
  * @param warmPool how many VMs of the usual shape wait to be powered on
  * @param hangMs an endpoint that is silent for this long is restarted
  * @param uplinks port groups that are joined with interfaces of the machine
+ * @param standby whether a second endpoint stands by for each
  * @throws unavailable if QEMU or the requested accelerator cannot be used
  */
 export async function createRuntime(
@@ -90,6 +95,7 @@ export async function createRuntime(
   wanted: WantedAcceleration = 'auto',
   hangMs = HANG_MS,
   uplinks: readonly Uplink[] = [],
+  standby = false,
 ): Promise<HostRuntime> {
   await mkdir(paths.runDir, { recursive: true, mode: 0o711 });
   const boot = bootImage();
@@ -104,7 +110,7 @@ export async function createRuntime(
   );
   const { acceleration } = choice;
   log.info({ ...choice, qemu: capabilities.version }, 'acceleration of virtual machines');
-  const virtualSwitch = new VirtualSwitch(paths.instance, uplinks);
+  const virtualSwitch = new VirtualSwitch(paths.instance, uplinks, undefined, bridgeFile(paths.runDir));
   await virtualSwitch.open();
   const snapshots = new BootSnapshots(snapshotDirectory, await snapshotHost(boot, acceleration));
   await snapshots.open();
@@ -121,7 +127,7 @@ export async function createRuntime(
   await qemu.open();
   return new HostRuntime(
     qemu,
-    new EndpointRuntime(paths, virtualSwitch, hangMs),
+    new EndpointRuntime(paths, virtualSwitch, hangMs, standby),
     virtualSwitch,
     choice,
     capabilities,

@@ -11,6 +11,7 @@ import { startHeartbeatIfAsked } from '../common/heartbeat.js';
 import { logger } from '../common/log.js';
 import { identify } from '../common/process-id.js';
 import { socketGroup } from '../common/socket-group.js';
+import { standBy } from '../common/standby.js';
 import { watchOver } from '../common/watchdog.js';
 import { bindSocket, bindTcp } from './binding.js';
 import { NamespaceGateway } from './gateway.js';
@@ -25,6 +26,7 @@ import type { WorkerWatch } from './worker-watch.js';
 const log = logger('porter');
 const setup = JSON.parse(process.env[PORTER_SETUP] ?? '') as PorterSetup;
 delete process.env[PORTER_SETUP];
+await standBy();
 startHeartbeatIfAsked();
 
 /** The endpoint has said what its networks are; it expects no news before. */

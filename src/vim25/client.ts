@@ -2,7 +2,7 @@
 import { isKind, unauthorized } from '../common/errors.js';
 import { logger } from '../common/log.js';
 import { span } from '../common/trace.js';
-import { DatastoreClient } from './datastore.js';
+import { DatastoreClient, type HandingSpool } from './datastore.js';
 import { VimFault } from './faults.js';
 import { decodeResponse, encodeRequest } from './soap-message.js';
 import { SoapService } from './soap-service.js';
@@ -31,6 +31,8 @@ export interface ConnectOptions {
   thumbprint?: string;
   /** A socket of this machine at which the server has the datastore's files too. Without an answer there, HTTPS is used. */
   filesSocket?: string;
+  /** A directory of this machine from which the server takes over disks that are asked for at that socket, and its name there. */
+  spool?: HandingSpool;
   /** Cancels the attempt to connect; it has no effect on later logins. */
   signal?: AbortSignal;
 }
@@ -178,10 +180,8 @@ export class VimClient implements VimCalls {
 
   /** Files of a datastore. */
   datastore(name: string, datacenter: string): DatastoreClient {
-    return new DatastoreClient(this.transport, name, datacenter, {
-      number: () => this.sessions,
-      renew: (session) => this.logInAfter(session),
-    });
+    const session = { number: () => this.sessions, renew: (number: number) => this.logInAfter(number) };
+    return new DatastoreClient(this.transport, name, datacenter, session, this.options.spool);
   }
 
   /** Logs out and closes all connections. */

@@ -2,6 +2,7 @@
 import type { IncomingMessage } from 'node:http';
 import { type Readable, Transform } from 'node:stream';
 import { CaissonError, type ErrorKind, invalid, isKind, unavailable } from '../common/errors.js';
+import { HANDED_DISK } from '../common/handed-disk.js';
 import { type ExchangeOptions, readText, type Transport } from './transport.js';
 
 const KINDS: Record<number, ErrorKind> = {
@@ -26,6 +27,13 @@ export interface PutOptions {
   onProgress?: (bytes: number) => void;
 }
 
+/** Where an endpoint keeps what it may hand over to the embedded host. */
+export interface HandingSpool {
+  directory: string;
+  /** Of the virtual container host, by which the host knows the directory. */
+  id: string;
+}
+
 /** The session of the client the datastore belongs to. */
 export interface SessionKeeper {
   /** Number of the current session. */
@@ -41,6 +49,7 @@ export class DatastoreClient {
     private readonly name: string,
     private readonly datacenter: string,
     private readonly session: SessionKeeper,
+    private readonly spool?: HandingSpool,
   ) {}
 
   /**
@@ -98,6 +107,23 @@ export class DatastoreClient {
     if (small) onProgress?.(size ?? 0);
   }
 
+  /**
+   * Replaces a file by a copy of a local one that the server makes itself, if it is the embedded host on this machine and takes it.
+   * @returns whether it has: if not, the file can be sent
+   * @throws insufficientResources, cancelled
+   */
+  async hand(path: string, local: string, signal?: AbortSignal): Promise<boolean> {
+    if (this.spool === undefined || !local.startsWith(`${this.spool.directory}/`)) return false;
+    const name = `${this.spool.id}${local.slice(this.spool.directory.length)}`;
+    const headers = { [HANDED_DISK]: name };
+    const answer = await this.transport.exchangeHere({ method: 'COPY', path: this.urlOf(path), headers, signal });
+    if (answer === null) return false;
+    const status = answer.statusCode ?? 0;
+    if (status === 507) throw new CaissonError('insufficientResources', await this.failure('COPY', path, answer));
+    answer.resume();
+    return status >= 200 && status < 300;
+  }
+
   /** Size in bytes, or null if there is no such file. */
   async size(path: string): Promise<number | null> {
     try {
@@ -121,8 +147,7 @@ export class DatastoreClient {
   }
 
   private async exchange(method: string, path: string, options: Partial<ExchangeOptions>): Promise<IncomingMessage> {
-    const query = `dcPath=${encodeURIComponent(this.datacenter)}&dsName=${encodeURIComponent(this.name)}`;
-    const request = { ...options, method, path: `/folder/${encodePath(path)}?${query}` };
+    const request = { ...options, method, path: this.urlOf(path) };
     const repeatable = options.body === undefined || typeof options.body === 'string' || Buffer.isBuffer(options.body);
     const session = this.session.number();
     let answer = await this.transport.exchange(request);
@@ -133,11 +158,21 @@ export class DatastoreClient {
     }
     const status = answer.statusCode ?? 0;
     if (status >= 200 && status < 300) return answer;
-    const text = method === 'HEAD' ? '' : (await readText(answer)).slice(0, 300);
-    if (method === 'HEAD') answer.resume();
-    const message = `${method} [${this.name}] ${path}: ${status} ${text}`.trim();
+    const message = await this.failure(method, path, answer);
     const kind = KINDS[status];
     throw kind === undefined ? unavailable(message) : new CaissonError(kind, message);
+  }
+
+  /** What a refusal says. */
+  private async failure(method: string, path: string, answer: IncomingMessage): Promise<string> {
+    const text = method === 'HEAD' ? '' : (await readText(answer)).slice(0, 300);
+    if (method === 'HEAD') answer.resume();
+    return `${method} [${this.name}] ${path}: ${answer.statusCode ?? 0} ${text}`.trim();
+  }
+
+  private urlOf(path: string): string {
+    const query = `dcPath=${encodeURIComponent(this.datacenter)}&dsName=${encodeURIComponent(this.name)}`;
+    return `/folder/${encodePath(path)}?${query}`;
   }
 }
 

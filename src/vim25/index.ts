@@ -12,5 +12,6 @@ export { VimFault } from './faults.js';
 export { type FoundPortGroup, type NewPortGroup, type PortGroups, portGroupsLike } from './port-groups.js';
 export { PropertyWatcher, type WatchedObject, type WatchListener } from './property-watcher.js';
 export type { Fault } from './soap-message.js';
+export { loadDescription } from './soap-service.js';
 export type * from './typed-calls.js';
 export type * from './types.generated.js';

@@ -28,8 +28,8 @@ class Description extends WSDL {
 const ADDRESS = 'https://vcenter/sdk';
 let description: Promise<WSDL> | undefined;
 
-/** The WSDL, loaded once for all clients of the process. */
-function loadDescription(): Promise<WSDL> {
+/** The WSDL, loaded once for all clients of the process: for the first one, or before, by a process that has time. */
+export function loadDescription(): Promise<WSDL> {
   description ??= new Promise((resolve, reject) => {
     const wsdl = new Description(describeService(ADDRESS), ADDRESS, {});
     wsdl.onReady((error: Error | null) => (error === null || error === undefined ? resolve(wsdl) : reject(error)));

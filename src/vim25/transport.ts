@@ -69,6 +69,17 @@ export class Transport {
     return this.atMostTwice(options, null);
   }
 
+  /** Sends a request only to the server's socket on this machine. Null if there is none, or nobody listens there. @throws as {@link exchange} */
+  async exchangeHere(options: ExchangeOptions): Promise<IncomingMessage | null> {
+    if (this.files === null || this.cookie === undefined) return null;
+    try {
+      return await this.atMostTwice(options, this.files);
+    } catch (error) {
+      if (error instanceof NoConnection) return null;
+      throw error;
+    }
+  }
+
   private async atMostTwice(options: ExchangeOptions, socket: Transport['files']): Promise<IncomingMessage> {
     try {
       return await this.once(options, socket);

@@ -15,7 +15,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf } from '../../src/common/errors.js';
 import { exitWith, prepareMachine } from '../../src/setup/prepare.js';
-import { testImage } from '../support/registry/images.js';
+import { manyFilesTar, testImage } from '../support/registry/images.js';
 import { startRegistry } from '../support/registry/registry.js';
 import { freePort, type Stack, startStack } from '../support/stack.js';
 import { cases } from './cases/index.js';
@@ -39,6 +39,7 @@ const registry = await startRegistry();
 await registry.push(await testImage('busybox'), 'busybox:latest');
 await registry.push(await testImage('large'), 'bench100:latest');
 await registry.push(await testImage('many-files'), 'bench100k:latest');
+const manyFiles = (await manyFilesTar()).path;
 await registry.push(await testImage('many-layers'), 'bench124:latest');
 const net = chosen.some((bench) => networkCases.includes(bench)) ? await netPrograms() : null;
 if (net !== null) await registry.push(net.image, 'bench-net:latest');
@@ -64,6 +65,7 @@ async function engines(bench: BenchCase): Promise<Engine[]> {
     registry: registry.address,
     prefix: [],
     root: stack.paths.stateDir,
+    manyFiles,
     processes: () => processes((args) => args[0]?.endsWith('node') === true && args.some((arg) => belongs(arg, stack))),
   };
   return reference === null ? [engine] : [engine, reference.engine];
@@ -125,6 +127,7 @@ async function startReference(dockerHost: string): Promise<{ engine: Engine; sto
     registry: `127.0.0.1:${port}`,
     prefix,
     root: '',
+    manyFiles,
     processes: () => processes(([program = '']) => /(^|\/)(dockerd|containerd)$/.test(program)),
   };
   engine.root = await docker(engine, 'info', '-f', '{{.DockerRootDir}}');

@@ -11,6 +11,8 @@ export interface Engine {
   registry: string;
   /** What runs a program where the engine publishes its ports; empty: this machine. */
   prefix: string[];
+  /** A tar of 100,000 small files. */
+  manyFiles: string;
   /** Where it keeps images and containers. */
   root: string;
   /** Process ids of the engine itself, without its containers. */

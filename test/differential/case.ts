@@ -1,7 +1,8 @@
 /**
  * The language of the differential suite: a case is a list of steps, each a docker CLI script or a raw API call. In every text `@word`
  * is the name of a container of the case (removed at its end), `{word}` is what an earlier call kept, `{now}` the time in
- * seconds since 1970, `{begin}` that at which the case began.
+ * seconds since 1970, `{begin}` that at which the case began; `{open}`, `{closed}` and `{refusing}` are registries that the engine can push to
+ * (see `registries.ts`).
  */
 
 /** A script for `sh`, with `docker` set up for the engine. Compared: exit code, standard output, standard error. */

@@ -19,6 +19,7 @@ import { SUBJECTS } from './cases/index.js';
 import { EngineSide, type Outcome } from './engine-side.js';
 import { type Known, normalise } from './normalise.js';
 import { record, recordedOutcomes } from './recorded.js';
+import { type PushRegistries, startPushRegistries } from './registries.js';
 import { Verdicts } from './verdict.js';
 
 const IMAGES = ['busybox', 'hello', 'web', 'no-shell'] as const;
@@ -27,6 +28,7 @@ const referenceHost = process.env.DIFFERENTIAL_REFERENCE_HOST;
 const recording = process.env.DIFFERENTIAL_RECORD !== undefined && referenceHost !== undefined;
 
 let registry: TestRegistry;
+const pushRegistries: PushRegistries[] = [];
 let stack: Stack;
 let ours: EngineSide;
 let reference: EngineSide | undefined;
@@ -49,7 +51,7 @@ beforeAll(async () => {
   known.words.set(registry.address, 'registry');
   cli = Number((await run('docker', ['version', '--format', '{{.Client.Version}}'])).stdout.split('.')[0]);
   stack = await startStack({ mirror: registry.address });
-  ours = new EngineSide(stack.dockerHost, configDir);
+  ours = new EngineSide(stack.dockerHost, configDir, await registriesFor([]));
   for (const name of IMAGES) await must(ours, 'pull', '-q', `dt/${name}`);
   if (referenceHost !== undefined) reference = await prepareReference(referenceHost);
   else console.info('No reference engine is named: Docker Engine’s recorded answers are used.');
@@ -63,6 +65,7 @@ afterAll(async () => {
     }
   if (reference !== undefined) await docker(reference, 'rmi', '-f', ...IMAGES.flatMap((name) => [`dt/${name}`]));
   await stack?.stop();
+  for (const registries of pushRegistries) await registries.stop();
   await registry?.stop();
   await rm(configDir, { recursive: true, force: true });
 });
@@ -75,9 +78,18 @@ async function must(side: EngineSide, ...args: string[]): Promise<void> {
   if (code !== 0) throw new Error(`docker ${args.join(' ')}: ${stderr}`);
 }
 
+/** The words for the registries that an engine can push to. @param through see {@link startPushRegistries} */
+async function registriesFor(through: string[]): Promise<ReadonlyMap<string, string>> {
+  const registries = await startPushRegistries(through);
+  pushRegistries.push(registries);
+  for (const [word, address] of registries.words) known.words.set(address, `${word} registry`);
+  return registries.words;
+}
+
 /** Gives the reference engine the same images, from a registry of its own over the same store. */
 async function prepareReference(dockerHost: string): Promise<EngineSide> {
-  const side = new EngineSide(dockerHost, configDir);
+  const prefix = (process.env.DIFFERENTIAL_REFERENCE_PREFIX ?? '').split(' ').filter((part) => part !== '');
+  const side = new EngineSide(dockerHost, configDir, await registriesFor(prefix));
   const address = `127.0.0.1:${await freePort()}`;
   const config = join(configDir, 'registry.yml');
   await writeFile(
@@ -86,7 +98,6 @@ async function prepareReference(dockerHost: string): Promise<EngineSide> {
   );
   const root = await run('docker', ['info', '--format', '{{.DockerRootDir}}'], { env: { DOCKER_HOST: dockerHost } });
   known.words.set(root.stdout.trim(), 'root directory').set(join(root.stdout.trim(), '..'), 'state directory');
-  const prefix = (process.env.DIFFERENTIAL_REFERENCE_PREFIX ?? '').split(' ').filter((part) => part !== '');
   const [command = '', ...args] = [...prefix, 'docker-registry', 'serve', config];
   const child = spawn(command, args, { stdio: 'ignore' });
   try {

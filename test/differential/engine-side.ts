@@ -31,17 +31,22 @@ export type Outcome =
 
 /** An engine under comparison. */
 export class EngineSide {
-  /** @param dockerHost `tcp://…` or `unix://…` @param configDir for the CLI, of its own */
+  /**
+   * @param dockerHost `tcp://…` or `unix://…`
+   * @param configDir for the CLI, of its own
+   * @param words what words in braces mean for this engine
+   */
   constructor(
     readonly dockerHost: string,
     private readonly configDir: string,
+    private readonly words: ReadonlyMap<string, string>,
   ) {}
 
   /** Carries out a case and removes its containers. @throws when a step that is not compared fails */
   async play({ name, steps }: Case, subject: string): Promise<Outcome[]> {
     const prefix = `dt-${subject}-${name.toLowerCase().replaceAll(/[^a-z0-9]+/g, '-')}`;
     const seconds = (): string => (Date.now() / 1000).toFixed(3);
-    const kept = new Map([['begin', seconds()]]);
+    const kept = new Map([...this.words, ['begin', seconds()]]);
     const filled = (text: string): string =>
       text
         .replaceAll(CONTAINER, (_all, word: string) => `${prefix}-${word}`)

@@ -10,12 +10,13 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { runningHostd } from '../../src/cli/hostd-process.js';
+import { runningHostd, runningSupervisor } from '../../src/cli/hostd-process.js';
+import { findProcesses, parentOf } from '../../src/common/process-id.js';
 import { dockerOk } from '../support/docker-ok.js';
 import { startMirroredStack } from '../support/mirrored-stack.js';
 import { type OutsideWorld, openOutsideWorld } from '../support/outside-world.js';
 import { freePort, type Stack } from '../support/stack.js';
-import { endpointPid, porterAndWorker } from '../support/started.js';
+import { endpointPid, endpointSpares, porterAndWorker } from '../support/started.js';
 
 const SEED = Number(process.env.CAISSON_CHAOS_SEED ?? Date.now() % 1_000_000);
 const ROUNDS = 2;
@@ -36,6 +37,15 @@ const PARTS: Record<string, () => number> = {
   endpoint: () => endpointPid(stack.paths, 'test'),
   hostd: () => runningHostd(stack.paths)?.pid ?? 0,
 };
+
+/** The processes that stand by. */
+function spares(): number[] {
+  const supervisor = runningSupervisor(stack.paths)?.pid ?? 0;
+  const hostds = findProcesses(stack.paths.stateDir).flatMap(({ pid }) =>
+    parentOf(pid)?.pid === supervisor ? [pid] : [],
+  );
+  return [...hostds, ...endpointSpares(stack.paths)].filter((pid) => pid !== PARTS.hostd!());
+}
 
 /** Numbers from 0 to below 1 (mulberry32): the same ones for the same seed. */
 function random(seed: number): () => number {
@@ -116,7 +126,7 @@ beforeAll(async () => {
   const source = fileURLToPath(new URL('../support/traffic.c', import.meta.url));
   execFileSync('gcc', ['-static', '-Os', '-s', '-D_GNU_SOURCE', '-o', join(directory, 'traffic'), source]);
   world = await openOutsideWorld();
-  stack = await startMirroredStack(['busybox']);
+  stack = await startMirroredStack(['busybox'], { hostdOptions: ['--standby'] });
   port = await freePort();
   await docker('network', 'create', 'front');
   const start = async (name: string, command: string[], ...options: string[]): Promise<void> => {
@@ -159,15 +169,17 @@ it('works again after each part was killed; connections between containers do no
   const hostd = new Watch(async () => await fetchVersions(hostdPort));
   await expect.poll(() => api.good && published.good && hostd.good).toBe(true);
   const next = random(SEED);
-  const kills: { part: string; at: number }[] = [];
+  const kills: { part: string; at: number; by: string }[] = [];
   for (let round = 0; round < ROUNDS; round++)
     for (const part of shuffled(Object.keys(PARTS), next)) {
       await expect.poll(() => Object.values(PARTS).every((pid) => pid() !== 0)).toBe(true);
       const pid = PARTS[part]!();
-      kills.push({ part, at: Date.now() });
+      const ready = spares();
+      const at = Date.now();
       process.kill(pid, 'SIGKILL');
       await sleep(500 + 1000 * next());
       await expect.poll(() => ![0, pid].includes(PARTS[part]!())).toBe(true);
+      kills.push({ part, at, by: ready.includes(PARTS[part]!()) ? 'a spare' : 'a new one' });
       await expect.poll(() => api.good && published.good && hostd.good).toBe(true);
       await expect.poll(() => working().catch(() => false)).toBe(true);
     }
@@ -178,8 +190,9 @@ it('works again after each part was killed; connections between containers do no
     hostd: hostd.changes,
   };
   for (const name of INSIDE) changes[name] = await noted(name);
-  const table = kills.map(({ part, at }, index) => ({
+  const table = kills.map(({ part, at, by }, index) => ({
     killed: part,
+    'replaced by': by,
     ...Object.fromEntries(
       Object.entries(changes).map(([what, list]) => [what, away(list, at, kills[index + 1]?.at ?? Date.now())]),
     ),

@@ -25,6 +25,7 @@ export function localStore(directory: string, root: string): ImageStoreFiles {
         await pipeline(content, createWriteStream(at(`${path}.new`)));
         await rename(at(`${path}.new`), at(path));
       },
+      hand: async (): Promise<boolean> => false,
       async read(path: string): Promise<Buffer> {
         if (!existsSync(at(path))) throw notFound(path);
         return readFile(at(path));

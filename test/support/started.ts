@@ -82,6 +82,22 @@ export function endpointPid(paths: InstancePaths, vch = 'default'): number {
   return (JSON.parse(readFileSync(file, 'utf8')) as { pid: number }).pid;
 }
 
+/** The endpoints and porters that stand by. */
+export function endpointSpares(paths: InstancePaths): number[] {
+  const directory = join(paths.runDir, 'endpoint');
+  return readdirSync(directory)
+    .filter((name) => name.endsWith('.spare'))
+    .flatMap((name) => {
+      try {
+        const both = JSON.parse(readFileSync(join(directory, name), 'utf8')) as Record<string, { pid: number }>;
+        return Object.values(both).map(({ pid }) => pid);
+      } catch {
+        // They have just got their turn, or a new hostd has ended them.
+        return [];
+      }
+    });
+}
+
 /** The porter, the relay and the server of names of an endpoint; null while they are starting. */
 export function porterAndWorker(
   paths: InstancePaths,

@@ -46,6 +46,10 @@ class LocalDatastore {
     renameSync(partial, join(this.root, path));
   }
 
+  async hand(): Promise<boolean> {
+    return false;
+  }
+
   async size(path: string): Promise<number | null> {
     return existsSync(join(this.root, path)) ? statSync(join(this.root, path)).size : null;
   }

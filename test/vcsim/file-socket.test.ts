@@ -1,11 +1,17 @@
 /** hostd's socket for the datastore's files, and the client that prefers it to HTTPS. */
 
-import { rm } from 'node:fs/promises';
+import { execFileSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { chown, mkdir, mkdtemp, readdir, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { request } from 'node:http';
+import { request as secureRequest } from 'node:https';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { Readable } from 'node:stream';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { spoolDirectory } from '../../src/common/paths.js';
 import { FileSocket } from '../../src/hostd/server/file-socket.js';
-import { VimClient } from '../../src/vim25/index.js';
+import { type DatastoreClient, VimClient } from '../../src/vim25/index.js';
 import { type FakeHostd, startFakeHostd } from '../support/fake-hostd.js';
 
 let hostd: FakeHostd;
@@ -86,6 +92,94 @@ it('files go by the socket as long as somebody listens there, and by HTTPS other
     await client.close();
     await rm(path, { force: true });
   }
+});
+
+describe('disks that are handed over', () => {
+  const id = randomBytes(16).toString('hex');
+  const directory = spoolDirectory(id);
+  /** Of an endpoint; tests run as root. */
+  const OWNER = 63_999;
+  const name = (): string => `disks/layer-${randomBytes(8).toString('hex')}.vmdk`;
+  let client: VimClient;
+  let files: DatastoreClient;
+
+  beforeAll(async () => {
+    await mkdir(join(directory, 'disks'), { recursive: true });
+    await chown(directory, OWNER, OWNER);
+    client = await VimClient.connect({ ...hostd, filesSocket: hostd.paths.filesSocket, spool: { id, directory } });
+    files = client.datastore('datastore1', 'ha-datacenter');
+  });
+  afterAll(async () => {
+    await client.close();
+    await rm(directory, { recursive: true, force: true });
+  });
+
+  async function disk(content: string, owner = OWNER): Promise<string> {
+    const path = join(directory, name());
+    await writeFile(path, content);
+    await chown(path, owner, owner);
+    return path;
+  }
+
+  it('are on the datastore as a whole, in place of what was there', async () => {
+    for (const content of ['one', 'another one']) {
+      expect(await files.hand('handed', await disk(content))).toBe(true);
+      expect((await files.read('handed')).toString()).toBe(content);
+    }
+    const { mode, uid } = await stat(join(hostd.paths.datastoreDir, 'handed'));
+    expect([mode & 0o777, uid]).toEqual([0o644, 0]);
+  });
+
+  it('are an endpoint’s own files, and nothing that a link leads to', async () => {
+    const foreign = await disk('somebody else’s', OWNER + 1);
+    const roots = await disk('root’s', 0);
+    const link = join(directory, name());
+    await symlink(await disk('linked'), link);
+    const fifo = join(directory, name());
+    execFileSync('mkfifo', [fifo]);
+    const outside = await mkdtemp(join(tmpdir(), 'caisson-handed-'));
+    const there = name().slice('disks/'.length);
+    await writeFile(join(outside, there), 'outside');
+    await chown(join(outside, there), OWNER, OWNER);
+    try {
+      for (const path of [foreign, roots, link, fifo, join(directory, name())])
+        expect(await files.hand('refused', path)).toBe(false);
+      expect(await files.hand('refused', join(directory, 'disks/../disks/x.vmdk'))).toBe(false);
+      expect(await files.hand('refused', '/etc/passwd')).toBe(false);
+      await rename(join(directory, 'disks'), join(directory, 'moved'));
+      await symlink(outside, join(directory, 'disks'));
+      expect(await files.hand('refused', join(directory, 'disks', there))).toBe(false);
+      await rm(join(directory, 'disks'));
+      await rename(join(directory, 'moved'), join(directory, 'disks'));
+      expect(await files.exists('refused')).toBe(false);
+      expect((await readdir(hostd.paths.datastoreDir)).filter((one) => one.startsWith('.'))).toEqual([]);
+    } finally {
+      await rm(outside, { recursive: true, force: true });
+    }
+  });
+
+  it('are not asked for where there is no such socket, and refused over HTTPS', async () => {
+    const path = await disk('far');
+    const { url, user, password, thumbprint } = hostd;
+    const far = await VimClient.connect({ url, user, password, thumbprint, spool: { id, directory } });
+    try {
+      expect(await far.datastore('datastore1', 'ha-datacenter').hand('far', path)).toBe(false);
+    } finally {
+      await far.close();
+    }
+    const authorization = `Basic ${Buffer.from(`${user}:${password}`).toString('base64')}`;
+    const headers = { authorization, 'caisson-disk': `${id}${path.slice(directory.length)}` };
+    const where = new URL('/folder/far?dcPath=ha-datacenter&dsName=datastore1', url);
+    const status = await new Promise((resolve, reject) => {
+      secureRequest(where, { method: 'COPY', headers, rejectUnauthorized: false, agent: false }, (answer) => {
+        answer.resume();
+        resolve(answer.statusCode);
+      })
+        .once('error', reject)
+        .end();
+    });
+    expect(status).toBe(405);
+  });
 });
 
 it('connections that say nothing make room for others', async () => {

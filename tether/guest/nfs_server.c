@@ -76,12 +76,12 @@ static void answer_address(void) {
 }
 
 /*
- * Starts or stops the kernel's threads. It asks for the clients meanwhile, over a pipe that appears when it begins, and gives up after a
- * second without an answer: so another process waits for it.
+ * Does what makes the kernel ask about clients, over a pipe that appears when the threads start. It waits for the answers, and for half a minute
+ * if there are none: so another process waits for the kernel.
  */
-static bool set_threads(const char *number, char **former) {
+static bool meanwhile(bool (*work)(const char *about), const char *about, char **former) {
   pid_t child = fork();
-  if (child == 0) _exit(put(CONTROL "/threads", number) ? 0 : errno);
+  if (child == 0) _exit(work(about) ? 0 : errno);
   int status;
   pid_t ended;
   while ((ended = waitpid(child, &status, WNOHANG)) == 0) {
@@ -93,13 +93,16 @@ static bool set_threads(const char *number, char **former) {
   return errno == 0;
 }
 
+/* Starts the kernel's threads, or stops them. */
+static bool set_threads(const char *number) { return put(CONTROL "/threads", number); }
+
 static const char *start_threads(char **former) {
   for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
     /* The threads end with the sockets that they listen on. */
     if (!put(CONTROL "/portlist", "tcp 2049\n")) return "the NFS server cannot listen";
-    if (!set_threads(THREADS, former)) return "the NFS server does not start";
+    if (!meanwhile(set_threads, THREADS, former)) return "the NFS server does not start";
     if (nfs_clients_told()) return NULL;
-    set_threads("0", former);
+    meanwhile(set_threads, "0", former);
     if (clients >= 0) close(clients);
     clients = -1;
   }
@@ -134,8 +137,9 @@ static const char *start(const struct nfs_task *task, int namespace) {
 }
 
 /* Gives up what a client has. Its directory has its address in `info`, among other lines. */
-static void forget(const char *address) {
+static bool forget(const char *address) {
   char wanted[80];
+  bool done = true;
   snprintf(wanted, sizeof wanted, "address: \"%s:", address);
   DIR *all = opendir(CONTROL "/clients");
   for (struct dirent *e; all != NULL && (e = readdir(all)) != NULL;) {
@@ -148,9 +152,12 @@ static void forget(const char *address) {
     info[n < 0 ? 0 : n] = 0;
     if (strstr(info, wanted) == NULL) continue;
     snprintf(path, sizeof path, CONTROL "/clients/%s/ctl", e->d_name);
-    if (!put(path, "expire\n")) say("a client of a volume is not forgotten: %s", cause());
+    done = put(path, "expire\n") && done;
   }
+  int why = errno;
   if (all != NULL) closedir(all);
+  errno = why;
+  return done;
 }
 
 static void say_done(int socket, const struct nfs_request *asked, const char *failed) {
@@ -165,9 +172,11 @@ static void take_request(int socket) {
   ssize_t n = recv(socket, &asked, sizeof asked, MSG_DONTWAIT);
   if (n < 0) return;
   asked.address[sizeof asked.address - 1] = 0;
-  if (asked.wish == NFS_FORGET) forget(asked.address);
-  if (asked.wish == NFS_STOP && !set_threads("0", NULL)) say("the server of a volume does not stop: %s", cause());
-  if (n > 0) say_done(socket, &asked, NULL);
+  const char *failed = NULL;
+  if (asked.wish == NFS_FORGET && !meanwhile(forget, asked.address, NULL)) failed = cause();
+  if (asked.wish == NFS_STOP && !meanwhile(set_threads, "0", NULL)) failed = cause();
+  if (failed != NULL) say("%s: %s", asked.wish == NFS_STOP ? "the server of a volume does not stop" : "a client of a volume is not forgotten", failed);
+  if (n > 0) say_done(socket, &asked, failed);
   if (asked.wish == NFS_STOP) _exit(0);
 }
 

@@ -24,7 +24,10 @@ static struct served {
   char mac[20];
   pid_t child; /* 0: it is not served any more, and what is left is its namespace, so that the card does not get to the container */
   int socket, namespace;
-  uint32_t pending[MOST_PENDING]; /* requests that the child has yet to answer */
+  struct {
+    uint32_t request;
+    enum nfs_wish wish;
+  } pending[MOST_PENDING]; /* which the child has yet to answer */
   size_t pending_count;
 } servers[MAX_SERVED];
 static size_t count; /* of those in use, the first */
@@ -74,7 +77,8 @@ static void ask(struct served *s, uint32_t request, enum nfs_wish wish, const ch
   struct nfs_request packet = {.request = request, .wish = wish};
   snprintf(packet.address, sizeof packet.address, "%s", address);
   if (s->pending_count == MOST_PENDING) return answer(request, "too many requests");
-  s->pending[s->pending_count++] = request;
+  s->pending[s->pending_count].request = request;
+  s->pending[s->pending_count++].wish = wish;
   if (send(s->socket, &packet, sizeof packet, MSG_NOSIGNAL) < 0) say("the server of a volume is not asked: %s", cause()); /* its end answers */
 }
 
@@ -134,18 +138,30 @@ void volume_server_message(struct container *c, enum message type, uint32_t id, 
   free(address);
 }
 
-static void answered(struct served *s, const struct nfs_answer *packet) {
-  for (size_t i = s->pending_count; i-- > 0;) {
-    if (s->pending[i] != packet->request) continue;
-    s->pending[i] = s->pending[--s->pending_count];
-    answer(packet->request, packet->failed);
+/* Its child ends, or has ended: what was asked of it meanwhile has no other answer. What does not serve need not be stopped. */
+static void over(struct served *s) {
+  close_socket(s);
+  while (s->pending_count > 0) {
+    s->pending_count--;
+    answer(s->pending[s->pending_count].request, s->pending[s->pending_count].wish == NFS_ASSURE ? "the server of the volume has ended" : "");
   }
 }
 
-/* Its child ends, or has ended: what was asked of it meanwhile has no other answer. */
-static void over(struct served *s) {
-  close_socket(s);
-  while (s->pending_count > 0) answer(s->pending[--s->pending_count], "the server of the volume has ended");
+/* It has closed its socket, or said its last word, and is about to be gone. */
+static void reap(struct served *s) {
+  waitpid(s->child, NULL, 0);
+  s->child = 0;
+  over(s);
+  allow_leases();
+}
+
+static void answered(struct served *s, const struct nfs_answer *packet) {
+  for (size_t i = s->pending_count; i-- > 0;) {
+    if (s->pending[i].request != packet->request) continue;
+    s->pending[i] = s->pending[--s->pending_count];
+    answer(packet->request, packet->failed);
+  }
+  if (packet->wish == NFS_STOP) reap(s);
 }
 
 void volume_server_look(void) {
@@ -154,12 +170,12 @@ void volume_server_look(void) {
   for (int i = 0; i < found; i++) {
     struct served *s = events[i].data.ptr;
     struct nfs_answer packet;
-    ssize_t n;
-    while ((n = recv(s->socket, &packet, sizeof packet, 0)) == (ssize_t)sizeof packet) {
+    ssize_t n = 0;
+    while (s->socket >= 0 && (n = recv(s->socket, &packet, sizeof packet, 0)) == (ssize_t)sizeof packet) {
       packet.failed[sizeof packet.failed - 1] = 0;
       answered(s, &packet);
     }
-    if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) over(s);
+    if (s->socket >= 0 && (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))) reap(s);
   }
 }
 
@@ -167,9 +183,7 @@ void volume_server_ended(pid_t pid) {
   for (struct served *s = servers; s < servers + count; s++) {
     if (s->child != pid || pid == 0) continue;
     volume_server_look(); /* its last words */
-    s->child = 0;
-    if (s->socket >= 0) over(s);
-    allow_leases();
+    if (s->child == pid) reap(s);
   }
 }
 

@@ -99,7 +99,9 @@ export function imageRoutes(router: Router, { images, containerImages }: ImagePa
     const name = imageName(request);
     const tag = query(request, 'tag') ?? '';
     // Without a tag, all tags of the repository.
-    const reference = familiarString(tag === '' ? parseReference(name) : joinReference(name, tag));
+    const parsed = tag === '' ? parseReference(name) : joinReference(name, tag);
+    if (tag !== '' && parsed.tag === undefined) throw invalid('invalid tag format');
+    const reference = familiarString(parsed);
     const platform = platformParameter(request, '1.46');
     if (platform !== undefined) ofPlatform(images.resolve(reference), reference, platform);
     const messages = new MessageStream(request, response);

@@ -5,7 +5,6 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { createGzip } from 'node:zlib';
 import { withoutRoom } from '../../../port-layer/index.js';
 import { shortId } from '../../../src/common/ids.js';
 import { Measured } from '../../../src/common/measured.js';
@@ -13,6 +12,7 @@ import { GZIP_LAYER, ZSTD_LAYER } from '../media-types.js';
 import { throughProgram } from '../unpack-program.js';
 import type { ImageWork } from '../work.js';
 import type { LocalBlob } from './blob-upload.js';
+import { gzipBlocks } from './gzip-blocks.js';
 
 export type PushCompression = 'gzip' | 'zstd';
 
@@ -31,8 +31,8 @@ export async function compressTar(
   const measured = new Measured(room?.growing(false));
   const file = createWriteStream(path, { mode: 0o600, highWaterMark: 1 << 20 });
   try {
-    if (compression === 'gzip') await pipeline(tar, createGzip({ chunkSize: 256 * 1024 }), measured, file, { signal });
-    else await pipeline(throughProgram(tar, 'zstd', ZSTD), measured, file, { signal });
+    const compressed = compression === 'gzip' ? gzipBlocks(tar) : throughProgram(tar, 'zstd', ZSTD);
+    await pipeline(compressed, measured, file, { signal });
   } catch (error) {
     tar.destroy();
     await rm(path, { force: true });

@@ -75,6 +75,8 @@ export async function pushImages(
         }),
       signal,
     );
+    if (reference.tag === undefined && reference.digest !== undefined)
+      throw new CaissonError('invalid', 'cannot push a digest reference');
     const originals = new OriginalBlobs(context);
     for (const { tag, image } of tagged) await pushOne(context, writer, originals, reference, tag, image, options);
   } catch (error) {
@@ -156,7 +158,8 @@ async function pushOne(
 async function pushLayers(push: LayerPush, image: Image): Promise<Descriptor[]> {
   const diffIds = image.config.rootfs.diff_ids;
   const different = [...new Map(diffIds.map((diffId, index) => [diffId, image.chainIds[index]!]))].reverse();
-  for (const [diffId] of different) push.progress(layerStatus(diffId, 'Preparing'));
+  // As Docker does, it names a layer as often as the image has it.
+  for (const diffId of diffIds.toReversed()) push.progress(layerStatus(diffId, 'Preparing'));
   const slots = new Semaphore(UPLOADS_AT_ONCE);
   const abort = new AbortController();
   const signal = AbortSignal.any([push.signal, abort.signal]);

@@ -9,6 +9,8 @@ import { BlobUpload, type ChunkLimit, type LocalBlob, locationOf } from './blob-
 
 /** Like dockerd's `max-upload-attempts`. */
 const ATTEMPTS = 5;
+/** Statuses with which a registry refuses to say whether it has something. */
+const REFUSALS = [400, 403, 405];
 
 export interface WriterOptions {
   http: HttpClient;
@@ -46,10 +48,24 @@ export class RegistryWriter {
   async has(digest: string, signal: AbortSignal): Promise<boolean> {
     const url = `${this.#base}/blobs/${digest}`;
     const response = await this.#retrying(signal, () =>
-      this.#session.request('HEAD', url, { signal, success: [200, 404] }),
+      this.#session.request('HEAD', url, { signal, success: [200, 404, ...REFUSALS] }),
     );
     response.body.destroy();
+    if (REFUSALS.includes(response.status)) await this.#hearRefusal(signal);
     return response.status === 200;
+  }
+
+  /** The answer to a HEAD has no words for why. That to the beginning of an upload has, if that is refused too. */
+  async #hearRefusal(signal: AbortSignal): Promise<void> {
+    const response = await this.#retrying(signal, () =>
+      this.#session.request('POST', `${this.#base}/blobs/uploads/`, {
+        signal,
+        headers: { 'content-length': '0' },
+        success: [202],
+      }),
+    );
+    response.body.destroy();
+    await this.#abandon(locationOf(response), signal);
   }
 
   /** Makes a blob of another repository one of this. False if the registry does not do that. @throws RegistryFailure */

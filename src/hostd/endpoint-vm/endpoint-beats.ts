@@ -1,4 +1,5 @@
 /** The heartbeat files of an endpoint's processes. hostd opens them, since none of the processes could. */
+import { constants } from 'node:fs';
 import { type FileHandle, open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 
@@ -27,7 +28,8 @@ export async function openBeats(
   };
   try {
     const one = async (part: keyof OfEach<string>): Promise<number> => {
-      const file = await open(files[part], 'w', 0o600);
+      // Not emptied: a process that is to be replaced by this one may still beat.
+      const file = await open(files[part], constants.O_WRONLY | constants.O_CREAT, 0o600);
       opened.push(file);
       return file.fd;
     };

@@ -1,11 +1,14 @@
-/** Starts an endpoint and its porter, joined by a channel of Node's. */
+/** Starts an endpoint and its porter, joined by a channel of Node's: to work at once, or to stand by until the ones before them end. */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { statSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { internal } from '../../common/errors.js';
 import { HEARTBEAT_FD } from '../../common/heartbeat.js';
 import { relayPath } from '../../common/paths.js';
-import { identify, type ProcessIdentity } from '../../common/process-id.js';
+import { ended, identify, type ProcessIdentity, signalGroup } from '../../common/process-id.js';
 import { programPath } from '../../common/programs.js';
+import type { Spare } from '../../common/spares.js';
+import { STANDBY, standbyValue, TURN } from '../../common/standby.js';
 import { PORTER_SETUP, type PorterSetup } from '../../porter/setup.js';
 import type { OfEach } from './endpoint-beats.js';
 import type { ProgramPlace } from './program-place.js';
@@ -24,6 +27,11 @@ const BEAT = 4;
 const WORKER_BEAT = 5;
 /** And of the one for the server of names. */
 const NAMES_BEAT = 6;
+/** Where they hear that it is their turn, and say that they do their work. */
+const ENDPOINT_LINE = 5;
+const PORTER_LINE = 7;
+/** How long killed processes may take to end. */
+const KILL_MS = 2000;
 
 /** What an endpoint is given of hostd's environment: the rest may have secrets of root's. */
 const TOLD =
@@ -55,9 +63,9 @@ export interface EndpointProcesses {
   porter: ProcessIdentity;
 }
 
-/** @param ended called when the endpoint has ended @throws internal when one cannot be started */
-export async function startEndpoint(command: EndpointCommand, ended: () => void): Promise<EndpointProcesses> {
-  const { place, program, user, netns, allowed, output, beats, watch } = command;
+/** What the two are given besides descriptors. Whatever is started with the same can stand in for each other. */
+function commands(command: EndpointCommand): Record<'endpoint' | 'porter', { args: string[]; env: NodeJS.ProcessEnv }> {
+  const { place, program, user, netns, allowed, watch } = command;
   const { files, hangMs } = watch;
   const setup: PorterSetup = {
     netns,
@@ -74,24 +82,110 @@ export async function startEndpoint(command: EndpointCommand, ended: () => void)
   };
   const told = Object.fromEntries(Object.entries(process.env).filter(([name]) => TOLD.test(name)));
   const joined = { NODE_CHANNEL_FD: String(CHANNEL), [HEARTBEAT_FD]: String(BEAT) };
-  const porter = start(
-    [...asPorter(), process.execPath, ...PORTER_MEMORY, programPath('src/porter/main.js')],
-    [output, output, 'pipe', beats.porter, beats.worker, beats.names],
-    { ...told, ...joined, [PORTER_SETUP]: JSON.stringify(setup) },
-  );
-  // The other end of the porter's channel. Nothing is read from it here: it is closed before the event loop turns.
-  const end = porter.stdio[CHANNEL] as Socket;
-  const { fd } = (end as unknown as { _handle: { fd: number } })._handle;
-  const endpoint = start(
-    [...place.prefix(command.mounts), ...asUser(user.endpoint), place.node, place.program(program)],
-    [output, output, fd, beats.endpoint],
-    { ...told, ...joined, ...command.env },
-  );
-  end.destroy();
-  endpoint.once('exit', ended);
-  const [first, second] = await Promise.all([begun(endpoint, 'endpoint'), begun(porter, 'porter')]);
-  return { endpoint: first, porter: second };
+  return {
+    porter: {
+      args: [...asPorter(), process.execPath, ...PORTER_MEMORY, programPath('src/porter/main.js')],
+      env: { ...told, ...joined, [PORTER_SETUP]: JSON.stringify(setup) },
+    },
+    endpoint: {
+      args: [...place.prefix(command.mounts), ...asUser(user.endpoint), place.node, place.program(program)],
+      env: { ...told, ...joined, ...command.env },
+    },
+  };
 }
+
+/** {@link Spare.key} of the two, also of the files that they have loaded: there may have been a build. */
+export function endpointKey(command: EndpointCommand): string {
+  const files = [command.program, programPath('src/porter/main.js')];
+  return JSON.stringify([commands(command), files.map((file) => statSync(file).mtimeMs)]);
+}
+
+/** An endpoint and its porter. */
+export class EndpointPair implements Spare {
+  private isUp = false;
+  private tellUp: (() => void) | null = null;
+
+  /** @param lines to the endpoint and to the porter */
+  constructor(
+    readonly key: string,
+    readonly processes: EndpointProcesses,
+    private readonly children: readonly ChildProcess[],
+    private readonly lines: readonly [Socket, Socket],
+  ) {
+    const [endpoint, porter] = lines;
+    endpoint.once('data', () => {
+      this.isUp = true;
+      this.tellUp?.();
+    });
+    porter.resume();
+  }
+
+  /** It is their turn: the ones before them have ended. */
+  go(): void {
+    for (const line of this.lines) line.write(TURN);
+  }
+
+  /** Told once when the endpoint has begun to serve its API. */
+  onUp(listener: () => void): void {
+    this.tellUp = listener;
+    if (this.isUp) setImmediate(listener);
+  }
+
+  onEnd(listener: () => void): void {
+    let told = false;
+    const tell = (): void => {
+      if (!told) listener();
+      told = true;
+    };
+    for (const child of this.children) {
+      // It may have ended before anybody asked.
+      if (child.exitCode !== null || child.signalCode !== null) setImmediate(tell);
+      else child.once('exit', tell);
+    }
+  }
+
+  async end(): Promise<void> {
+    for (const line of this.lines) line.destroy();
+    const both = [this.processes.endpoint, this.processes.porter];
+    for (const one of both) signalGroup(one, 'SIGKILL');
+    await Promise.all(both.map((one) => ended(one, KILL_MS)));
+  }
+}
+
+/** @param waits whether they stand by @throws internal when one cannot be started */
+export async function startEndpoint(command: EndpointCommand, waits: boolean): Promise<EndpointPair> {
+  const { output, beats } = command;
+  const { endpoint: first, porter: second } = commands(command);
+  const key = endpointKey(command);
+  const porter = start(second.args, [output, output, 'pipe', beats.porter, beats.worker, beats.names, 'pipe'], {
+    ...second.env,
+    [STANDBY]: standbyValue(PORTER_LINE, waits),
+  });
+  // The other end of the porter's channel. Nothing is read from it here: it is closed before the event loop turns.
+  const end = lineOf(porter, CHANNEL);
+  const { fd } = (end as unknown as { _handle: { fd: number } })._handle;
+  const endpoint = start(first.args, [output, output, fd, beats.endpoint, 'pipe'], {
+    ...first.env,
+    [STANDBY]: standbyValue(ENDPOINT_LINE, waits),
+  });
+  end.destroy();
+  const lines: [Socket, Socket] = [lineOf(endpoint, ENDPOINT_LINE), lineOf(porter, PORTER_LINE)];
+  for (const line of lines) {
+    // They keep no hostd running, and may end before they have read what they are told.
+    line.unref();
+    line.on('error', () => undefined);
+  }
+  try {
+    const [one, other] = await Promise.all([begun(endpoint, 'endpoint'), begun(porter, 'porter')]);
+    return new EndpointPair(key, { endpoint: one, porter: other }, [endpoint, porter], lines);
+  } catch (error) {
+    for (const line of lines) line.destroy();
+    throw error;
+  }
+}
+
+const lineOf = (child: ChildProcess, descriptor: number): Socket =>
+  (child.stdio as readonly unknown[])[descriptor] as Socket;
 
 function start(command: string[], given: ('pipe' | number)[], env: NodeJS.ProcessEnv): ChildProcess {
   const [program = '', ...args] = command;

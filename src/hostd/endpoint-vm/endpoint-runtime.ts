@@ -33,12 +33,14 @@ export class EndpointRuntime implements VmRuntime {
 
   /**
    * @param hangMs an endpoint that is silent for so long is started again
+   * @param standby whether a second endpoint stands by for each
    * @param program what an endpoint VM runs, a Node program; undefined: the endpoint
    */
   constructor(
     private readonly paths: InstancePaths,
     private readonly virtualSwitch: VirtualSwitch,
     private readonly hangMs = HANG_MS,
+    private readonly standby = false,
     private readonly program?: string,
   ) {
     this.users = new VchUsers(join(paths.stateDir, 'endpoint-users.json'));
@@ -73,11 +75,12 @@ export class EndpointRuntime implements VmRuntime {
       );
     else if (netns !== null && isRunning(identity)) {
       const running = await this.vm(vm, hooks, netns);
-      running.watch(identity);
+      await running.adopted(identity);
       return running;
     }
     // It is powered on and its process died while no hostd was there to start it again.
     const old = await this.vm(vm, hooks, '');
+    await old.endLeftSpare();
     await old.killLeftovers(identity);
     return this.powerOn(vm, hooks);
   }
@@ -102,6 +105,7 @@ export class EndpointRuntime implements VmRuntime {
       netns,
       filesSocket: this.paths.filesSocket,
       hangMs: this.hangMs,
+      standby: this.standby,
       plugCard: (nic) => this.virtualSwitch.plugEndpointCard(vm.moid, nic),
       unplugCard: async (nic) => this.virtualSwitch.unplugEndpointCard(vm.moid, nic),
       cleanUp: () => this.virtualSwitch.disconnectEndpoint(vm.moid),

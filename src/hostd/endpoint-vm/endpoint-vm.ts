@@ -1,9 +1,12 @@
-/** A powered-on endpoint VM: its process, watched and started again when it dies or hangs. */
-import { chown, open, rm, rmdir, writeFile } from 'node:fs/promises';
+/**
+ * A powered-on endpoint VM: its process, watched and started again, or replaced by one that stands by, when it dies or hangs. A spare gets its
+ * turn only after everything of the one before has ended.
+ */
+import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { unsupported } from '../../common/errors.js';
+import { internal, unsupported } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
-import { FILES_SOCKET, OWN_SPOOL } from '../../common/paths.js';
+import { setPrecedence } from '../../common/precedence.js';
 import {
   ended,
   identify,
@@ -17,45 +20,21 @@ import {
   usage,
 } from '../../common/process-id.js';
 import { RestartPause } from '../../common/restart-pause.js';
+import { Spares } from '../../common/spares.js';
 import { watchOver } from '../../common/watchdog.js';
 import { writeWhole } from '../../common/write-whole.js';
 import type { RunningVm, RuntimeDevice, RuntimeNic, VmDefinition, VmExit, VmHooks } from '../runtime.js';
-import { beatFiles, type OfEach, openBeats, removeBeats } from './endpoint-beats.js';
-import { endpointDirectories, endpointGrants, provideDirectories, removeDirectories } from './endpoint-files.js';
-import { type EndpointCommand, startEndpoint } from './endpoint-processes.js';
-import { openedDirectory, type ProgramPlace } from './program-place.js';
-import type { VchUsers } from './vch-users.js';
+import { type EndpointPair, endpointKey, startEndpoint } from './endpoint-processes.js';
+import { type EndpointPlace, EndpointStart } from './endpoint-start.js';
 
 const log = logger('endpoint-vm');
 const STOP_MS = 8000;
 const KILL_MS = 2000;
 const WATCH_MS = 200;
-/** In the channel directory: of the Docker API. */
-const DOCKER_SOCKET = 'docker.sock';
 const FIRST_BACKOFF_MS = 1000;
 const MAX_BACKOFF_MS = 30_000;
-
-/** Where and how an endpoint VM runs. */
-export interface EndpointPlace {
-  /** For its pid file and its keys; only root may write to it. */
-  directory: string;
-  program: string;
-  /** Where all users can read it. */
-  readable: ProgramPlace;
-  users: VchUsers;
-  /** Path of its network namespace. */
-  netns: string;
-  /** Where hostd serves files. */
-  filesSocket: string;
-  /** A process that is silent for so long, in ms, hangs. */
-  hangMs: number;
-  /** Adds a card to its namespace. @throws notFound for an unknown port group, internal; nothing is left of it then */
-  plugCard(nic: RuntimeNic): Promise<void>;
-  /** Removes a card, which may be gone already. @throws internal if it stays */
-  unplugCard(nic: RuntimeNic): Promise<void>;
-  /** Called once, after its process has ended for good. */
-  cleanUp(): Promise<void>;
-}
+/** A hostd that has just been started has more urgent things to do than a spare. */
+const SPARE_AFTER_ADOPTION_MS = 1000;
 
 /** The content of its pid file. `porter` is the part that is root; an earlier version's endpoint has none and is root itself. */
 export type EndpointIdentity = ProcessIdentity & { porter?: ProcessIdentity };
@@ -73,11 +52,12 @@ export class EndpointVm implements RunningVm {
   private released = false;
   private readonly pause = new RestartPause(FIRST_BACKOFF_MS, MAX_BACKOFF_MS);
   private readonly pidFile: string;
-  private readonly keysFile: string;
-  /** Where its spool directory is mounted, if it has to be. */
-  private readonly spoolThere: string;
-  /** Written to by its processes as long as their event loops turn. */
-  private readonly beats: OfEach<string>;
+  private readonly setting: EndpointStart;
+  /** Names the processes that stand by, for a hostd that comes after one that was killed. */
+  private readonly spareFile: string;
+  private readonly spares: Spares<EndpointPair> | null;
+  /** When the endpoint began to work, by a clock that does not jump. */
+  private since = 0;
 
   constructor(
     private readonly vm: VmDefinition,
@@ -85,9 +65,10 @@ export class EndpointVm implements RunningVm {
     private readonly place: EndpointPlace,
   ) {
     this.pidFile = join(place.directory, `${vm.moid}.pid`);
-    this.keysFile = join(place.directory, `${vm.moid}.guestinfo.json`);
-    this.spoolThere = join(place.directory, `${vm.moid}.spool`);
-    this.beats = beatFiles(place.directory, vm.moid);
+    this.spareFile = join(place.directory, `${vm.moid}.spare`);
+    this.setting = new EndpointStart(vm, place);
+    const failed = (why: string): void => log.warn({ vm: vm.name, why }, 'no second endpoint stands by');
+    this.spares = place.standby ? new Spares(() => this.startSpare(), failed) : null;
   }
 
   get pid(): number {
@@ -97,52 +78,79 @@ export class EndpointVm implements RunningVm {
   /** Starts the process. @throws internal */
   async start(): Promise<void> {
     const { vm, place } = this;
-    const directories = endpointDirectories(vm);
     const user = await place.users.of(vm.directory);
-    await provideDirectories(directories, vm, place.users, user.endpoint);
-    const spool = await openedDirectory(directories.spool, this.spoolThere);
-    const keys = [...vm.extraConfig].filter(([key]) => key.startsWith('guestinfo.'));
-    await rm(this.keysFile, { force: true });
-    await writeFile(this.keysFile, JSON.stringify(Object.fromEntries(keys)), { mode: 0o600 });
-    await chown(this.keysFile, user.endpoint, user.endpoint);
-    const output = await open(join(vm.directory, 'endpoint.log'), 'a', 0o600);
-    let beats: Awaited<ReturnType<typeof openBeats>> | null = null;
-    try {
-      beats = await openBeats(this.beats);
-      const command: EndpointCommand = {
-        place: place.readable,
-        program: place.program,
-        mounts: spool.mounts,
-        user,
-        netns: place.netns,
-        allowed: {
-          socket: join(directories.channel, DOCKER_SOCKET),
-          socketDraft: join(place.directory, `${vm.moid}.docker`),
-          ...endpointGrants(vm),
-        },
-        output: output.fd,
-        beats: beats.descriptors,
-        watch: { files: this.beats, hangMs: place.hangMs },
-        env: {
-          CAISSON_GUESTINFO: this.keysFile,
-          CAISSON_VM_UUID: vm.uuid,
-          [OWN_SPOOL]: spool.path,
-          [FILES_SOCKET]: place.filesSocket,
-        },
-      };
-      const { endpoint, porter } = await startEndpoint(command, () => this.look());
-      const identity = { ...endpoint, porter };
-      await writeWhole(this.pidFile, JSON.stringify(identity));
-      this.watch(identity);
-    } finally {
-      await output.close();
-      await beats?.close();
-    }
+    await this.setting.provide(user);
+    this.since = performance.now();
+    await this.begun(await this.setting.with(user, (command) => startEndpoint(command, false)));
+  }
+
+  /** Watches one that an earlier hostd has started. */
+  async adopted(identity: EndpointIdentity): Promise<void> {
+    this.since = performance.now() - (Date.now() - startedAt(identity).getTime());
+    this.watch(identity);
+    // The hostd before this one may have ended while it was being started.
+    this.precede(identity, false);
+    await this.endLeftSpare();
+    this.spares?.provide(SPARE_AFTER_ADOPTION_MS);
+  }
+
+  /** These are the VM's processes from now on. */
+  private async begun(pair: EndpointPair): Promise<void> {
+    const { endpoint, porter } = pair.processes;
+    const identity = { ...endpoint, porter };
+    await writeWhole(this.pidFile, JSON.stringify(identity));
+    this.watch(identity);
+    this.startedAt = new Date();
+    this.precede(identity, true);
+    pair.onEnd(() => this.look());
+    pair.onUp(() => {
+      this.precede(identity, false);
+      this.spares?.provide();
+    });
+  }
+
+  /** What the porter has started goes with it, and so does hostd, which an endpoint that is being started asks for everything. */
+  private precede(identity: EndpointIdentity, ahead: boolean): void {
+    const { porter } = identity;
+    setPrecedence(process.pid, ahead);
+    const all = [identity, ...(porter === undefined ? [] : ahead ? [porter] : processesOfGroup(porter.pid))];
+    for (const one of all) if (isRunning(one)) setPrecedence(one.pid, ahead);
+  }
+
+  private async startSpare(): Promise<EndpointPair> {
+    const user = await this.place.users.kept(this.vm.directory);
+    if (user === null) throw internal('the endpoint has no user yet');
+    const pair = await this.setting.with(user, (command) => startEndpoint(command, true));
+    await writeWhole(this.spareFile, JSON.stringify(pair.processes));
+    return pair;
+  }
+
+  /** A spare ends with the hostd that has started it, unless it was stopped. */
+  async endLeftSpare(): Promise<void> {
+    const text = await readFile(this.spareFile, 'utf8').catch(() => null);
+    if (text === null) return;
+    for (const one of Object.values(JSON.parse(text) as EndpointPair['processes'])) signal(one, 'SIGKILL');
+    await rm(this.spareFile, { force: true });
   }
 
   private async startAgain(before: EndpointIdentity): Promise<void> {
+    await this.spares?.settle();
     await this.killLeftovers(before);
-    await this.start();
+    if (!(await this.takeOver())) await this.start();
+  }
+
+  /** Gives a spare its turn. @returns false if there is none that would do the same as a new endpoint */
+  private async takeOver(): Promise<boolean> {
+    const user = await this.place.users.kept(this.vm.directory);
+    if (this.spares?.present === null || this.spares === null || user === null) return false;
+    await this.setting.provide(user);
+    const pair = await this.spares.take(await this.setting.with(user, async (command) => endpointKey(command)));
+    if (pair === null) return false;
+    await rm(this.spareFile, { force: true });
+    this.since = performance.now();
+    await this.begun(pair);
+    pair.go();
+    return true;
   }
 
   /** Watches its process. */
@@ -159,7 +167,10 @@ export class EndpointVm implements RunningVm {
 
   /** Its end is noticed at once if this hostd has started it, otherwise by looking now and then. */
   private look(): void {
-    if (this.watching !== null && this.identity !== null && !isRunning(this.identity)) this.died(this.identity);
+    const { identity } = this;
+    if (this.watching === null || identity === null) return;
+    // Neither works without the other.
+    if (!isRunning(identity) || (identity.porter !== undefined && !isRunning(identity.porter))) this.died(identity);
   }
 
   private watchOver(part: 'endpoint' | 'porter', process: ProcessIdentity): void {
@@ -168,7 +179,7 @@ export class EndpointVm implements RunningVm {
       log.error({ vm: this.vm.name, pid: process.pid }, `${what} hangs and is ended: ${why}`);
       signalGroup(process, 'SIGKILL');
     };
-    this.watchdogs.push(watchOver(process, this.beats[part], hangs, this.place.hangMs));
+    this.watchdogs.push(watchOver(process, this.setting.beats[part], hangs, this.place.hangMs));
   }
 
   async powerOff(): Promise<void> {
@@ -230,9 +241,10 @@ export class EndpointVm implements RunningVm {
   release(): void {
     this.released = true;
     this.stopTimers();
+    void this.spares?.close();
   }
 
-  /** Ends what a dead process has left running, or what is to be replaced. Nobody else runs as its users. */
+  /** Ends what a dead process has left running, or what is to be replaced. Nobody else runs as its users, but who stands by. */
   async killLeftovers(identity: EndpointIdentity): Promise<void> {
     const { porter } = identity;
     // Of an earlier version's endpoint, which was root, only its process group is known.
@@ -240,7 +252,9 @@ export class EndpointVm implements RunningVm {
     signalGroup(identity, 'SIGKILL');
     if (porter !== undefined) signalGroup(porter, 'SIGKILL');
     const user = porter === undefined ? null : await this.place.users.kept(this.vm.directory);
-    if (user !== null) left.push(...processesOf(new Set([user.endpoint, user.worker])));
+    const spare = this.spares?.present?.processes.endpoint.pid;
+    if (user !== null)
+      left.push(...processesOf(new Set([user.endpoint, user.worker])).filter(({ pid }) => pid !== spare));
     for (const one of left) signal(one, 'SIGKILL');
     await Promise.all([identity, ...left].map((one) => ended(one, KILL_MS)));
   }
@@ -272,6 +286,7 @@ export class EndpointVm implements RunningVm {
     this.stopTimers();
     await this.starting;
     this.stopTimers();
+    await this.spares?.close();
     if (this.identity !== null) {
       signal(this.identity, 'SIGTERM');
       await ended(this.identity, STOP_MS);
@@ -279,10 +294,8 @@ export class EndpointVm implements RunningVm {
       await ended(this.identity, KILL_MS);
     }
     await rm(this.pidFile, { force: true });
-    await rm(this.keysFile, { force: true });
-    await removeDirectories(this.vm);
-    await removeBeats(this.beats);
-    await rmdir(this.spoolThere).catch(() => undefined);
+    await rm(this.spareFile, { force: true });
+    await this.setting.remove();
     await this.place.cleanUp();
     this.hooks.exited(exit);
   }
@@ -290,7 +303,7 @@ export class EndpointVm implements RunningVm {
   private died(identity: EndpointIdentity): void {
     this.stopTimers();
     if (this.stopped !== null || this.released) return;
-    const pause = this.pause.after(Date.now() - this.startedAt.getTime());
+    const pause = this.pause.after(performance.now() - this.since);
     log.warn({ vm: this.vm.name, retryMs: pause }, 'the endpoint ended unexpectedly and is restarted');
     this.restart(identity, pause);
   }

@@ -30,6 +30,8 @@ type SocketPort = RuntimeSerial & { backing: { kind: 'unixClient' } };
 
 /** A socket exists before anybody listens on it, so connecting is tried again after these times, in ms. */
 const SOON_MS = [20, 100, 400];
+/** When to look again after looking has failed, e.g. because QEMU did not answer in time: the VM may be waiting for its process. */
+const AFTER_FAILURE_MS = [1000, 2000, 4000, 8000];
 
 /** Where endpoints listen, below an instance's run directory. */
 const CHANNEL = /^(vch\/[^/]+\/)?[\w.-]+\.sock$/;
@@ -49,7 +51,8 @@ export class SocketPorts {
   private looking: Promise<void> | null = null;
   private again = false;
   private closed = false;
-  private told = false;
+  private failures = 0;
+  private timer: NodeJS.Timeout | undefined;
 
   /** @param monitor path of a monitor of its QEMU that nobody else is connected to */
   constructor(
@@ -89,28 +92,39 @@ export class SocketPorts {
 
   close(): void {
     this.closed = true;
+    clearTimeout(this.timer);
     for (const leave of this.leave.splice(0)) leave();
   }
 
   private async connect(): Promise<void> {
+    clearTimeout(this.timer);
     try {
-      if (this.older) {
-        await Promise.all(this.ports.map(({ backing }) => admitOlder(backing.path)));
-        return;
-      }
-      for (const pause of [...SOON_MS, 0]) {
-        if (this.closed) return;
-        const gone = await disconnectedPorts(this.qmp, this.ports);
-        if (gone.length === 0) return;
-        const { status } = (await this.qmp.command('query-status')) as { status?: unknown };
-        // A stopped VM's ports are connected when it continues.
-        if (status !== 'running') return;
-        if (await connectPorts(this.host.sender, this.monitor, gone)) return;
-        if (pause > 0) await new Promise((resolve) => setTimeout(resolve, pause));
-      }
+      await this.connectAll();
+      this.failures = 0;
     } catch (error) {
-      if (!this.closed && !this.told) log.warn({ err: messageOf(error) }, 'a serial port cannot be connected');
-      this.told = true;
+      if (this.closed) return;
+      const pause = AFTER_FAILURE_MS[this.failures++];
+      // After that only the watch's own looks, which are rare, find it.
+      if (pause !== undefined) this.timer = setTimeout(() => void this.look(), pause).unref();
+      if (this.failures <= AFTER_FAILURE_MS.length)
+        log.warn({ err: messageOf(error), retryMs: pause }, 'a serial port cannot be connected');
+    }
+  }
+
+  private async connectAll(): Promise<void> {
+    if (this.older) {
+      await Promise.all(this.ports.map(({ backing }) => admitOlder(backing.path)));
+      return;
+    }
+    for (const pause of [...SOON_MS, 0]) {
+      if (this.closed) return;
+      const gone = await disconnectedPorts(this.qmp, this.ports);
+      if (gone.length === 0) return;
+      const { status } = (await this.qmp.command('query-status')) as { status?: unknown };
+      // A stopped VM's ports are connected when it continues.
+      if (status !== 'running') return;
+      if (await connectPorts(this.host.sender, this.monitor, gone)) return;
+      if (pause > 0) await new Promise((resolve) => setTimeout(resolve, pause));
     }
   }
 }

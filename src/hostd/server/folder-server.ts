@@ -4,12 +4,14 @@ import { stat } from 'node:fs/promises';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { pipeline } from 'node:stream/promises';
 import { errnoOf, isKind, messageOf } from '../../common/errors.js';
+import { HANDED_DISK } from '../../common/handed-disk.js';
 import { withRoomyHeap } from '../../common/roomy-heap.js';
 import type { DatastoreFiles } from '../datastore/datastore-files.js';
 import { DATASTORE } from '../datastore/datastore-places.js';
 import { deleteFile } from '../datastore/file-changes.js';
 import { diskReplaced } from '../disks/disk-records.js';
 import { FaultError } from '../faults.js';
+import { takeDisk } from './handed-disks.js';
 import { receiveFile } from './uploads.js';
 
 const STATUS: Record<string, number> = {
@@ -21,14 +23,19 @@ const STATUS: Record<string, number> = {
   ENAMETOOLONG: 400,
 };
 
+const METHODS = 'GET, HEAD, PUT and DELETE are possible';
 const READING = new Set(['GET', 'HEAD']);
 
-/** Answers one request of a caller that is already known. */
+/**
+ * Answers one request of a caller that is already known.
+ * @param here whether it came from this machine, whose endpoints may hand over what they have on it
+ */
 export async function serveFolder(
   files: DatastoreFiles,
   request: IncomingMessage,
   response: ServerResponse,
   url: URL,
+  here = false,
 ): Promise<void> {
   const fail = (status: number, message: string): void => {
     request.resume();
@@ -48,13 +55,16 @@ export async function serveFolder(
         return await send(path, request, response, fail);
       case 'PUT':
         return await receive(path, request, response);
+      case 'COPY':
+        if (!here) return fail(405, METHODS);
+        return await takeOver(path, request, response);
       case 'DELETE':
         if ((await stat(path)).isDirectory()) return fail(409, 'is a directory');
         await deleteFile(path);
         response.writeHead(204).end();
         return;
       default:
-        return fail(405, 'GET, HEAD, PUT and DELETE are possible');
+        return fail(405, METHODS);
     }
   } catch (error) {
     if (response.headersSent) {
@@ -66,7 +76,9 @@ export async function serveFolder(
       return fail(408, messageOf(error));
     }
     if (error instanceof FaultError && error.fault.$type === 'NoPermission') return fail(403, messageOf(error));
-    if (error instanceof FaultError || error instanceof URIError) return fail(400, messageOf(error));
+    if (isKind(error, 'forbidden')) return fail(403, messageOf(error));
+    if (error instanceof FaultError || error instanceof URIError || isKind(error, 'invalid'))
+      return fail(400, messageOf(error));
     fail(STATUS[errnoOf(error) ?? ''] ?? 500, errnoOf(error) ?? 'internal error');
   }
 }
@@ -114,6 +126,14 @@ function parseRange(header: string | undefined, size: number): { start: number; 
 /** Takes an upload. */
 async function receive(path: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
   const existed = await withRoomyHeap(() => receiveFile(path, request));
+  if (existed) await diskReplaced(path);
+  response.writeHead(existed ? 200 : 201).end();
+}
+
+/** Takes a disk that an endpoint of this machine hands over. */
+async function takeOver(path: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  request.resume();
+  const existed = await takeDisk(path, String(request.headers[HANDED_DISK] ?? ''));
   if (existed) await diskReplaced(path);
   response.writeHead(existed ? 200 : 201).end();
 }

@@ -138,7 +138,7 @@ export async function answerFile(
   }
   known();
   await withOperation(operationOf(request), () =>
-    asCaller(session, () => serveFolder(inventory.files, request, response, url)),
+    asCaller(session, () => serveFolder(inventory.files, request, response, url, true)),
   );
 }
 

@@ -70,6 +70,7 @@ const supervisor = new Supervisor({
   args,
   log,
   gaveUp: leave,
+  standby: args.includes('--standby'),
   ...(hangSeconds > 0 ? { hangMs: hangSeconds * 1000 } : {}),
 });
 const stop = (): void => {

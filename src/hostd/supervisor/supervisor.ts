@@ -1,12 +1,16 @@
 /**
- * Keeps hostd running: starts it again on the same port when it ends or hangs, with a growing pause if it keeps ending soon. VMs and
- * endpoints keep running meanwhile, and the next hostd finds them. It works without systemd, which containers do not have.
+ * Keeps hostd running: starts it again on the same port when it ends or hangs, with a growing pause if it keeps ending soon, or gives its
+ * turn to a second one that stands by. VMs and endpoints keep running meanwhile, and the next hostd finds them. It works without systemd, which containers do not have.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
+import type { Socket } from 'node:net';
 import type { InstancePaths } from '../../common/paths.js';
+import { setPrecedence } from '../../common/precedence.js';
 import { identify, isRunning, type ProcessIdentity, signal } from '../../common/process-id.js';
 import { RestartPause } from '../../common/restart-pause.js';
+import { type Spare, Spares } from '../../common/spares.js';
+import { STANDBY, standbyValue, TURN } from '../../common/standby.js';
 import { HANG_MS, watchOver } from '../../common/watchdog.js';
 
 const LOOK_MS = 500;
@@ -24,6 +28,17 @@ export interface Supervised {
   gaveUp(code: number): void;
   hangMs?: number;
   firstBackoffMs?: number;
+  /** Whether a second hostd stands by. */
+  standby?: boolean;
+}
+
+/** Descriptor of the socket on which a hostd that stands by is told that it is its turn. */
+const LINE = 3;
+
+/** A hostd that stands by. */
+interface SpareHostd extends Spare {
+  child: ChildProcess;
+  go(): void;
 }
 
 /** hostd's heartbeat file. */
@@ -47,9 +62,19 @@ export class Supervisor {
   private timer: NodeJS.Timeout | null = null;
   private readonly pause: RestartPause;
   private stopped = false;
+  /** hostd has come up, as far as is known. */
+  private isUp = false;
+  private readonly spares: Spares<SpareHostd> | null;
 
   constructor(private readonly what: Supervised) {
     this.pause = new RestartPause(what.firstBackoffMs ?? FIRST_BACKOFF_MS, MAX_BACKOFF_MS);
+    const failed = (why: string): void => what.log('warn', `no second hostd stands by: ${why}`);
+    this.spares = what.standby ? new Spares(async () => this.startSpare(), failed) : null;
+  }
+
+  /** The process that stands by. */
+  get sparePid(): number | null {
+    return this.spares?.present?.child.pid ?? null;
   }
 
   /** The process that it watches over. */
@@ -61,7 +86,7 @@ export class Supervisor {
   start(): void {
     const pid = this.readFile();
     const running = pid === null || !this.isHostd(pid) ? null : identify(pid);
-    if (running === null) this.spawn();
+    if (running === null) this.follow(this.run(null));
     else {
       this.watch(running);
       this.readFile();
@@ -72,6 +97,7 @@ export class Supervisor {
   stop(): void {
     this.stopped = true;
     this.rest();
+    void this.spares?.close();
   }
 
   private rest(): void {
@@ -79,24 +105,78 @@ export class Supervisor {
     if (this.timer !== null) clearTimeout(this.timer);
   }
 
-  private spawn(): void {
+  private async spawn(): Promise<void> {
+    const spare = this.spares === null ? null : await this.spares.take(this.key());
+    // It is watched from now on, so that the next one knows its own file.
+    if (spare === null) this.follow(this.run(null));
+    else {
+      this.follow(spare.child);
+      spare.go();
+    }
+  }
+
+  /** @param line descriptor on which it is told of its turn; null: it is its turn now */
+  private run(line: number | null): ChildProcess {
     const { program, log } = this.what;
     const child = spawn(process.execPath, [program, ...this.args()], {
       detached: true,
-      stdio: ['ignore', 'inherit', 'inherit'],
+      stdio: ['ignore', 'inherit', 'inherit', ...(line === null ? [] : ['pipe' as const])],
       cwd: '/',
+      ...(line === null ? {} : { env: { ...process.env, [STANDBY]: standbyValue(line, true) } }),
     });
+    child.once('error', (error) => log('error', `hostd cannot be started: ${error.message}`));
+    return child;
+  }
+
+  private follow(child: ChildProcess): void {
+    if (this.stopped) {
+      child.kill('SIGKILL');
+      return;
+    }
     this.child = child;
-    child.once('error', (error) => {
-      log('error', `hostd cannot be started: ${error.message}`);
-      if (!this.stopped && child.pid === undefined) this.ended(1);
-    });
     // Only this event says how hostd ended. It also comes when there is nothing left to watch.
-    child.once('exit', (code) => {
+    const ended = (code: number | null): void => {
       if (!this.stopped && this.child === child) this.ended(code ?? 1);
+    };
+    if (child.exitCode !== null || child.signalCode !== null) setImmediate(() => ended(child.exitCode));
+    else child.once('exit', ended);
+    child.once('error', () => {
+      if (child.pid === undefined) ended(1);
     });
     const identity = child.pid === undefined ? null : identify(child.pid);
-    if (identity !== null) this.watch(identity);
+    if (identity === null) return;
+    // Until it is up, which it notices first.
+    setPrecedence(identity.pid, true);
+    this.watch(identity);
+  }
+
+  /** What a hostd that is started now would be started with, and the file that it would load. */
+  private key(): string {
+    const { program } = this.what;
+    const loaded = statSync(program, { throwIfNoEntry: false })?.mtimeMs;
+    return JSON.stringify([program, loaded, this.args()]);
+  }
+
+  private startSpare(): SpareHostd {
+    const key = this.key();
+    const child = this.run(LINE);
+    const line = child.stdio[LINE] as Socket;
+    // It may end before it has read that it is its turn.
+    line.on('error', () => undefined);
+    line.resume();
+    const over = new Promise<void>((resolve) => {
+      child.once('exit', () => resolve()).once('error', () => resolve());
+    });
+    return {
+      key,
+      child,
+      go: () => void line.write(TURN),
+      onEnd: (listener) => void over.then(listener),
+      end: () => {
+        child.kill('SIGKILL');
+        return over;
+      },
+    };
   }
 
   /** The arguments, with the port that the first hostd got, because endpoints know that one. */
@@ -121,7 +201,7 @@ export class Supervisor {
       this.what.hangMs ?? HANG_MS,
     );
     this.timer = setInterval(() => {
-      if (this.listen === null) this.readFile();
+      if (!this.isUp) this.readFile();
       if (this.child === null && !isRunning(hostd)) this.ended(1);
     }, LOOK_MS);
   }
@@ -131,7 +211,11 @@ export class Supervisor {
     try {
       const { pid, url } = JSON.parse(readFileSync(this.what.paths.hostdFile, 'utf8')) as { pid: number; url: string };
       const { hostname, port } = new URL(url);
-      if (pid === this.hostd?.pid) this.listen = `${hostname.replace(/^\[|\]$/g, '')}:${port}`;
+      if (pid === this.hostd?.pid) {
+        this.isUp = true;
+        this.spares?.provide();
+        this.listen = `${hostname.replace(/^\[|\]$/g, '')}:${port}`;
+      }
       return pid;
     } catch {
       return null;
@@ -151,7 +235,7 @@ export class Supervisor {
   private ended(code: number): void {
     this.rest();
     if (this.listen === null) this.readFile();
-    [this.hostd, this.child] = [null, null];
+    [this.hostd, this.child, this.isUp] = [null, null, false];
     const { log, gaveUp } = this.what;
     if (this.listen === null) {
       gaveUp(code);
@@ -159,6 +243,6 @@ export class Supervisor {
     }
     const pause = this.pause.after(performance.now() - this.since);
     log('warn', `hostd has ended and is started again ${pause === 0 ? 'at once' : `in ${pause / 1000} s`}`);
-    this.timer = setTimeout(() => this.spawn(), pause);
+    this.timer = setTimeout(() => void this.spawn(), pause);
   }
 }

@@ -4,6 +4,10 @@
  *
  * Facts: bridge(8), ip-link(8). `locked` needs Linux 5.18, `fdb_max_learned` Linux 6.7 and iproute2 6.8.
  */
+import { readFile } from 'node:fs/promises';
+import { release } from 'node:os';
+import { z } from 'zod';
+import { writeWhole } from '../../common/write-whole.js';
 import { ipBatch, ipTry } from './ip.js';
 import type { PortTreatment } from './link-messages.js';
 import type { BridgeSettings } from './new-links.js';
@@ -41,6 +45,36 @@ export async function bridgeFeatures(namespace: string): Promise<BridgeFeatures>
     };
   } finally {
     await remove();
+  }
+}
+
+const keptFile = z.object({ kernel: z.string(), locked: z.boolean(), maxLearned: z.boolean() });
+
+/**
+ * The same, but this kernel is not asked again, which takes six processes. A hostd that ends in order removes the file.
+ * @param file where the answer is kept; null: nowhere
+ */
+export async function keptBridgeFeatures(
+  file: string | null,
+  namespace: string,
+  ask = bridgeFeatures,
+): Promise<BridgeFeatures> {
+  const kernel = release();
+  const text = file === null ? null : await readFile(file, 'utf8').catch(() => null);
+  const kept = text === null ? null : parsed(text);
+  if (kept?.kernel === kernel) return { locked: kept.locked, maxLearned: kept.maxLearned };
+  const features = await ask(namespace);
+  // Where it cannot be kept, it is asked at each start.
+  if (file !== null) await writeWhole(file, JSON.stringify({ kernel, ...features })).catch(() => undefined);
+  return features;
+}
+
+/** Null if it is damaged. */
+function parsed(text: string): z.infer<typeof keptFile> | null {
+  try {
+    return keptFile.parse(JSON.parse(text));
+  } catch {
+    return null;
   }
 }
 

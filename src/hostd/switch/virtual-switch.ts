@@ -39,6 +39,7 @@ export class VirtualSwitch {
   private readonly netlink = new Netlink();
   private readonly wiring: Wiring;
   private opened: Promise<void> | null = null;
+  private listing: Promise<string[]> | null = null;
 
   private readonly uplinks: Uplinks;
   private readonly leaving: LeavingLinks;
@@ -48,10 +49,11 @@ export class VirtualSwitch {
    * @param instance short name (`InstancePaths.instance`)
    * @param uplinks port groups that are joined with interfaces of the machine
    * @param machine name of the namespace with the machine's interfaces; undefined: this process's own
+   * @param featuresFile keeps what bridges can do on this machine
    */
-  constructor(instance: string, uplinks: readonly Uplink[] = [], machine?: string) {
+  constructor(instance: string, uplinks: readonly Uplink[] = [], machine?: string, featuresFile: string | null = null) {
     this.namespace = `csn-${instance}`;
-    this.wiring = new Wiring(this.namespace, this.netlink);
+    this.wiring = new Wiring(this.namespace, this.netlink, featuresFile);
     this.uplinks = new Uplinks(this.namespace, uplinks, machine);
     this.leaving = new LeavingLinks(this.namespace);
     const { namespace, path, ports, wiring, netlink, leaving } = this;
@@ -271,9 +273,9 @@ export class VirtualSwitch {
   async adopt(moid: string, nics: RuntimeNic[] = []): Promise<void> {
     await this.open();
     const prefix = portName(moid, '');
-    const names = (await interfaces(this.namespace)).filter(
-      (name) => name.startsWith(prefix) && /^\d+$/.test(name.slice(prefix.length)),
-    );
+    // A running VM's are not new. Otherwise one that was made just now counts.
+    const all = await (nics.length > 0 ? this.listed() : interfaces(this.namespace));
+    const names = all.filter((name) => name.startsWith(prefix) && /^\d+$/.test(name.slice(prefix.length)));
     this.ports.set(moid, names);
     const ports = portsOf(moid, nics).filter(({ name }) => names.includes(name));
     if (ports.length === 0) return;
@@ -283,6 +285,14 @@ export class VirtualSwitch {
       .catch((error: unknown) =>
         log.warn({ moid, err: messageOf(error) }, 'the network of a running VM could not be restored'),
       );
+  }
+
+  /** Its interfaces. Whoever asks while they are being listed gets that list: all VMs are adopted at once. */
+  private listed(): Promise<string[]> {
+    this.listing ??= interfaces(this.namespace).finally(() => {
+      this.listing = null;
+    });
+    return this.listing;
   }
 
   /** The endpoint VMs' namespaces: see {@link EndpointCards}. */

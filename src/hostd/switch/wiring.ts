@@ -5,7 +5,7 @@
 import { messageOf } from '../../common/errors.js';
 import { logger } from '../../common/log.js';
 import type { RuntimeNic } from '../runtime.js';
-import { type BridgeFeatures, bridgeFeatures, bridgeSettings, learns, treatment } from './bridge-ports.js';
+import { type BridgeFeatures, bridgeSettings, keptBridgeFeatures, learns, treatment } from './bridge-ports.js';
 import { gatewayText } from './gateway-rules.js';
 import { interfaces, ipBatch, nft } from './ip.js';
 import { bringUp, findLink, indexOf, joinBridge, renameLink, setMtu, staticEntry, treatPort } from './link-messages.js';
@@ -57,10 +57,11 @@ export class Wiring {
   private readonly trust: TrustChecks;
   private features: BridgeFeatures = { locked: false, maxLearned: false };
 
-  /** @param namespace the switch's */
+  /** @param namespace the switch's @param featuresFile see {@link keptBridgeFeatures} */
   constructor(
     private readonly namespace: string,
     private readonly netlink: Netlink,
+    private readonly featuresFile: string | null = null,
   ) {
     this.checks = new SourceChecks(`${NAMESPACES}/${namespace}`, netlink);
     this.neighbours = new Neighbours(netlink);
@@ -72,7 +73,7 @@ export class Wiring {
   async open(): Promise<void> {
     this.lacks.length = 0;
     const [features] = await Promise.all([
-      bridgeFeatures(this.namespace),
+      keptBridgeFeatures(this.featuresFile, this.namespace),
       this.checks.open(),
       deafen(this.namespace).catch((error: unknown) =>
         this.lack(

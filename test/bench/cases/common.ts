@@ -18,6 +18,13 @@ export async function removeNamed(engine: Engine, part: string): Promise<void> {
   for (let at = 0; at < ids.length; at += 50) await docker(engine, 'rm', '-f', ...ids.slice(at, at + 50));
 }
 
+/** Removes an image under all its names: an interrupted run may have left it under that of another registry. */
+export async function dropImage(engine: Engine, repository: string): Promise<void> {
+  const patterns = [repository, `*/${repository}`].flatMap((pattern) => ['-f', `reference=${pattern}`]);
+  const ids = (await docker(engine, 'images', '-q', '--no-trunc', ...patterns)).split('\n').filter((id) => id !== '');
+  if (ids.length > 0) await docker(engine, 'rmi', '-f', ...new Set(ids));
+}
+
 /** Runs `body` `count` times, all at once. */
 export async function atOnce<T>(count: number, body: (index: number) => Promise<T>): Promise<T[]> {
   return Promise.all(Array.from({ length: count }, (_, index) => body(index)));

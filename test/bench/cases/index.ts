@@ -7,12 +7,14 @@ import { networkCases } from './networks.js';
 import { runCases } from './run.js';
 import { startupCases } from './startup.js';
 import { streamCases } from './streams.js';
+import { volumeCases } from './volumes.js';
 
 export const cases: BenchCase[] = [
   ...runCases,
   ...imageCases,
   ...streamCases,
   ...fileCases,
+  ...volumeCases,
   ...networkCases,
   ...manyCases,
   ...startupCases,

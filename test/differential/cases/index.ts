@@ -21,6 +21,7 @@ import { observe } from './observe.js';
 import { options } from './options.js';
 import { publishedPorts } from './ports.js';
 import { ps } from './ps.js';
+import { pushes } from './pushes.js';
 import { runs } from './run.js';
 import { states } from './states.js';
 import { system } from './system.js';
@@ -49,6 +50,7 @@ export const SUBJECTS: Subject[] = [
   imageList,
   imageViews,
   imageChange,
+  pushes,
   events,
   observe,
   system,

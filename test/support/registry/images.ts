@@ -3,7 +3,7 @@ import { execFile, execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { mkdir, readFile, realpath, rename, rm, writeFile } from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';
 import { testCacheDirectory } from '../go.js';
@@ -47,13 +47,14 @@ int main(void) {
 }
 `;
 
+const cachedPath = (name: string): string => join(testCacheDirectory(), 'images', name);
+
 /** The result of `make`, from the cache of earlier runs if it is there. */
 async function cached(name: string, make: () => Promise<Buffer>): Promise<Buffer> {
-  const directory = join(testCacheDirectory(), 'images');
-  const path = join(directory, name);
+  const path = cachedPath(name);
   if (existsSync(path)) return readFile(path);
   const data = await make();
-  await mkdir(directory, { recursive: true });
+  await mkdir(dirname(path), { recursive: true });
   // Written aside and renamed: another test run may be making the same.
   const aside = `${path}.${randomBytes(4).toString('hex')}`;
   await writeFile(aside, data);
@@ -307,9 +308,11 @@ async function largeImage(): Promise<BuiltImage> {
   return buildImage({ layers, config: { Cmd: ['/none'] } });
 }
 
-/** One layer of 100,000 small files. */
-async function manyFilesImage(): Promise<BuiltImage> {
-  const tar = await cached('many-files.tar', () => {
+const MANY_FILES = 'many-files.tar';
+
+/** A tar of 100,000 small files: its bytes, and the file that has them. */
+export async function manyFilesTar(): Promise<{ tar: Buffer; path: string }> {
+  const tar = await cached(MANY_FILES, () => {
     const builder = new TarBuilder();
     for (let i = 0; i < 100_000; i++) {
       if (i % 500 === 0) builder.directory(`d${i / 500}`);
@@ -317,6 +320,12 @@ async function manyFilesImage(): Promise<BuiltImage> {
     }
     return builder.build();
   });
+  return { tar, path: cachedPath(MANY_FILES) };
+}
+
+/** One layer of 100,000 small files. */
+async function manyFilesImage(): Promise<BuiltImage> {
+  const { tar } = await manyFilesTar();
   const blob = await cached('many-files.tar.gz', () => promisify(gzip)(tar, { level: 6 }));
   return buildImage({ layers: [{ tar, blob }], config: { Cmd: ['/none'] } });
 }

@@ -21,10 +21,20 @@ export interface TestRegistry {
 
 const START_TIMEOUT_MS = 15_000;
 
+/** How a registry differs from an open one on this machine. */
+export interface RegistryOptions {
+  /** A command that starts it elsewhere, for example in a network namespace. */
+  through?: string[];
+  /** Only who is named may use it: lines of a file of Apache's `htpasswd`. */
+  users?: string;
+}
+
 /** Starts a registry with an empty store on a free port. */
-export async function startRegistry(): Promise<TestRegistry> {
+export async function startRegistry(options: RegistryOptions = {}): Promise<TestRegistry> {
+  const { through = [], users } = options;
   const directory = await mkdtemp(join(tmpdir(), 'caisson-registry-'));
   const config = join(directory, 'config.yml');
+  if (users !== undefined) await writeFile(join(directory, 'users'), users);
   await writeFile(
     config,
     [
@@ -32,9 +42,11 @@ export async function startRegistry(): Promise<TestRegistry> {
       'log: {level: info}',
       `storage: {filesystem: {rootdirectory: ${directory}/store}, delete: {enabled: true}}`,
       'http: {addr: "127.0.0.1:0"}',
+      ...(users === undefined ? [] : [`auth: {htpasswd: {realm: tests, path: ${directory}/users}}`]),
     ].join('\n'),
   );
-  const child = spawn('docker-registry', ['serve', config], { stdio: ['ignore', 'ignore', 'pipe'] });
+  const [program = '', ...args] = [...through, 'docker-registry', 'serve', config];
+  const child = spawn(program, args, { stdio: ['ignore', 'ignore', 'pipe'] });
   const exited = once(child, 'exit');
   const stop = async () => {
     child.kill('SIGKILL');

@@ -4,7 +4,7 @@ import { chmod, chown, mkdir, mkdtemp, rm, stat, symlink, writeFile } from 'node
 import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, it } from 'vitest';
+import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { ChannelWatch } from '../../../src/hostd/qemu/channel-watch.js';
 import { DescriptorSender } from '../../../src/hostd/qemu/descriptor-sender.js';
 import type { Qmp } from '../../../src/hostd/qemu/qmp.js';
@@ -103,4 +103,37 @@ it('also connect by themselves after a pause', async () => {
     command: 'chardev-change',
     args: { id: 'serial0', backend: { type: 'socket', data: { addr: { data: { path } }, reconnect: 1 } } },
   });
+});
+
+it('a look that fails is taken again soon, and no more after it has worked', async () => {
+  const fails = 2;
+  let looks = 0;
+  const answers = (command: string): unknown => {
+    if (command === 'query-status') return { status: 'running' };
+    if (command === 'query-chardev' && ++looks <= fails) throw new Error('QEMU does not answer');
+    return [];
+  };
+  const connected: string[] = [];
+  const busy = { command: async (command: string) => answers(command) } as unknown as Qmp;
+  const host = {
+    sender: { connect: async (_: string, id: string) => connected.push(id) > 0 } as unknown as DescriptorSender,
+    watch,
+    runDir,
+  };
+  vi.useFakeTimers();
+  try {
+    const path = join(directory, 'one.sock');
+    const ports = new SocketPorts(busy, 'none', [{ index: 3, backing: { kind: 'unixClient', path } }], host);
+    await ports.look();
+    expect([looks, connected]).toEqual([1, []]);
+    await vi.advanceTimersByTimeAsync(1000);
+    expect([looks, connected]).toEqual([2, []]);
+    await vi.advanceTimersByTimeAsync(2000);
+    expect([looks, connected]).toEqual([3, ['serial3']]);
+    await vi.advanceTimersByTimeAsync(20_000);
+    expect(looks).toBe(3);
+    ports.close();
+  } finally {
+    vi.useRealTimers();
+  }
 });

@@ -110,7 +110,8 @@ static void run(const struct cage *cage, const char *program, int failure)
 {
     tell_failures(failure, "");
     join_groups(cage);
-    if (cage->nice && setpriority(PRIO_PROCESS, 0, cage->nice) < 0) fail("setting the priority");
+    /* hostd has a higher one while it is being started. Lowering it is always allowed. */
+    if (getpriority(PRIO_PROCESS, 0) < cage->nice && setpriority(PRIO_PROCESS, 0, cage->nice) < 0) fail("setting the priority");
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);

@@ -1,0 +1,20 @@
+// usage: prof.mjs <pid> <seconds|-> ; waits for stdin line 'stop' 
+import { execFileSync } from 'node:child_process';
+import http from 'node:http';
+import { WebSocket } from 'undici';
+const pid=Number(process.argv[2]); const port=9229;
+process.kill(pid,'SIGUSR1');
+await new Promise(r=>setTimeout(r,700));
+const list=JSON.parse(await new Promise((res,rej)=>http.get(`http://127.0.0.1:${port}/json`,a=>{let s='';a.on('data',d=>s+=d);a.on('end',()=>res(s))}).on('error',rej)));
+const ws=new WebSocket(list[0].webSocketDebuggerUrl); let n=0; const wait=new Map();
+const send=(method,params={})=>new Promise(r=>{const id=++n; wait.set(id,r); ws.send(JSON.stringify({id,method,params}))});
+ws.onmessage=e=>{const m=JSON.parse(e.data); if(m.id) wait.get(m.id)?.(m.result)};
+await new Promise(r=>ws.onopen=r);
+await send('Profiler.enable'); await send('Profiler.setSamplingInterval',{interval:500}); await send('Profiler.start');
+console.error('started'); 
+await new Promise(r=>process.once('SIGTERM',r));
+const {profile}=await send('Profiler.stop'); 
+const self=new Map(); const total=profile.timeDeltas; const byId=new Map(profile.nodes.map(x=>[x.id,x]));
+profile.samples.forEach((id,i)=>{const f=byId.get(id).callFrame; const k=`${f.functionName||'(anon)'} ${f.url.split('/').slice(-2).join('/')}:${f.lineNumber}`; self.set(k,(self.get(k)??0)+total[i]/1000)});
+for (const [k,v] of [...self].sort((a,b)=>b[1]-a[1]).slice(0,Number(process.argv[3]??32))) console.log(v.toFixed(0).padStart(6),k);
+ws.close(); process.exit(0);
