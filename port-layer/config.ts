@@ -75,6 +75,20 @@ const containerNetwork = z.object({
   trust: z.enum(TRUST_LEVELS),
 });
 
+/** A directory of an NFS server, for volumes. */
+const nfsStore = z.object({
+  label: z.string().min(1),
+  /** A name or an address; an IPv6 address without brackets. */
+  host: z.string().min(1),
+  /** Undefined: 2049. */
+  port: z.number().int().min(1).max(65535).optional(),
+  /** Absolute, as the server shows it to NFS 4 clients. */
+  path: z.string().startsWith('/'),
+  /** Who makes, owns and removes the directories of volumes. */
+  uid: z.number().int().min(0),
+  gid: z.number().int().min(0),
+});
+
 const vchConfig = z.object({
   version: z.literal(1),
   /** 32 hex digits; part of datastore paths and of every container VM's `caisson.vch`. */
@@ -98,6 +112,8 @@ const vchConfig = z.object({
     .array(z.object({ label: z.string().min(1), datastore: z.string(), path: z.string() }))
     .refine((all) => new Set(all.map(({ label }) => label)).size === all.length, 'two volume stores share a label')
     .optional(),
+  /** Volume stores on NFS servers. One with the label `default` is used for volumes that ask for no store. */
+  nfsStores: z.array(nfsStore).optional(),
   /** In the order of the endpoint VM's network cards. Each has its own port group and subnet. */
   networks: z.tuple([network], network).refine(distinct, 'two networks share a name, a port group or a subnet'),
   containerNetworks: z.array(containerNetwork).optional(),
@@ -113,6 +129,8 @@ const vchConfig = z.object({
     certificateAuthorities: z.array(z.string()),
     /** How a push compresses layers; undefined: gzip. */
     compression: z.enum(['gzip', 'zstd']).optional(),
+    /** Layers' blobs are kept as they are pulled, so that pushes send the same ones. */
+    keepBlobs: z.boolean().optional(),
   }),
   container: z.object({
     cpus: z.number().int().positive(),
@@ -184,6 +202,7 @@ function distinct(networks: z.infer<typeof network>[]): boolean {
 export type VchConfig = z.infer<typeof vchConfig>;
 export type VolumeStoreConfig = NonNullable<VchConfig['volumeStores']>[number];
 export type NetworkConfig = z.infer<typeof network>;
+export type NfsStoreConfig = z.infer<typeof nfsStore>;
 export type ContainerNetworkConfig = z.infer<typeof containerNetwork>;
 export type SyslogGrants = NonNullable<VchConfig['syslog']>;
 export type Egress = z.infer<typeof egress>;

@@ -50,6 +50,11 @@ export const CODES = {
   'container.alreadyRunning': code('notModified', (s: ById) => `container ${s.container} already runs`),
   'container.alreadyStopped': code('notModified', (s: ById) => `container ${s.container} is already stopped`),
   'container.notRunning': code('conflict', (s: ById) => `container ${s.container} does not run`),
+  /** Its disk is replaced only before its first start. */
+  'container.hasRun': code(
+    'conflict',
+    (s: ById) => `container ${s.container} was started already: its files cannot be restored`,
+  ),
   /** A running container is only removed by force. */
   'container.stillRunning': code(
     'conflict',
@@ -177,6 +182,10 @@ export const CODES = {
       `the archive has the ${s.part} '${s.name}', which leads out of where it is unpacked`,
   ),
   'archive.cut': code('unavailable', (_: Nothing) => 'the archive ends in the middle of an entry'),
+  'archive.badChanges': code(
+    'invalid',
+    (s: { reason: string }) => `these are no changes of a container's files: ${s.reason}`,
+  ),
   'archive.noEnd': code('unavailable', (_: Nothing) => 'the archive has no end mark, so a part of it may be missing'),
   'archive.damaged': code('unavailable', (_: Nothing) => 'the archive is damaged'),
   'archive.entryFailed': code(
@@ -223,6 +232,7 @@ export const CODES = {
     'conflict',
     (s: { layer: string; child: string }) => `layer ${s.layer} is the parent of ${s.child}`,
   ),
+  'layer.noBlob': code('notFound', (s: { layer: string }) => `what layer ${s.layer} was pulled as is not kept`),
   'layer.inUse': code('conflict', (s: { layer: string }) => `layer ${s.layer} is in use by a container`),
 
   // --- volumes
@@ -300,6 +310,32 @@ export const CODES = {
   'volume.noDisk': code(
     'unsupported',
     (s: { volume: string }) => `volume ${s.volume} has no disk: what is in it is not kept here`,
+  ),
+  /** @param server with the path */
+  'volume.nfsFailed': code(
+    'unavailable',
+    (s: { volume: string; store: string; server: string; reason: string }) =>
+      `${s.volume === '' ? '' : `volume ${s.volume}: `}the volume store ${s.store} on the NFS server ${s.server} cannot be used: ${s.reason}`,
+  ),
+  'volume.nfsName': code(
+    'invalid',
+    (s: { volume: string; most: number }) =>
+      `the name of volume ${s.volume.slice(0, 40)}… is too long for an NFS volume store: ${s.most} characters are the most`,
+  ),
+  'volume.nfsNoCapacity': code(
+    'invalid',
+    (s: { volume: string; store: string }) =>
+      `volume ${s.volume}: quota size requested but no quota support: the volume store ${s.store} is on an NFS server, whose volumes share its room`,
+  ),
+  'volume.nfsStore': code(
+    'unsupported',
+    (s: { store: string }) =>
+      `the volume store ${s.store} is on an NFS server, where volumes are directories: nothing can be cloned or imported there`,
+  ),
+  'volume.nfsMount': code(
+    'invalid',
+    (s: { volume: string; store: string }) =>
+      `volume ${s.volume}: the options type, device and o mean a mount of its own, which is not in the volume store ${s.store}`,
   ),
   'volume.badArchive': code(
     'invalid',

@@ -48,4 +48,4 @@ export { openPortLayer } from './open.js';
 export type { PortLayer } from './port-layer.js';
 export { type Grow, type StorageReserve, type StorageUsage, withoutRoom } from './storage/storage-reserve.js';
 export type * from './storage/types.js';
-export { DEFAULT_STORE, volumeDiskName, volumeDisks, volumeStores } from './storage/volume-disks.js';
+export { DEFAULT_STORE, storeLabels, volumeDiskName, volumeDisks } from './storage/volume-disks.js';

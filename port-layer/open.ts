@@ -14,6 +14,7 @@ import { readVm, VM_PROPERTIES } from './exec/vm-report.js';
 import { ContainerFiles } from './files/container-files.js';
 import { imageDifferences } from './files/image-differences.js';
 import { VolumeArchives } from './files/volume-archives.js';
+import { VolumeBackups } from './files/volume-backups.js';
 import { volumeFreezer } from './files/volume-freezer.js';
 import { hostInfo } from './host-info.js';
 import { Interaction } from './interaction/interaction.js';
@@ -25,7 +26,8 @@ import { Observe } from './observe/observe.js';
 import type { PortLayer } from './port-layer.js';
 import { ImageStoreFiles } from './storage/image-store-files.js';
 import { DatastoreKeyValueStore } from './storage/key-value-store.js';
-import { Layers } from './storage/layers.js';
+import { Layers, layerBytes } from './storage/layers.js';
+import { NfsStores } from './storage/nfs-stores.js';
 import { localSpace, StorageReserve, storageLimits } from './storage/storage-reserve.js';
 import { usageBesidesImages } from './storage/storage-usage.js';
 import { volumeStores } from './storage/volume-disks.js';
@@ -46,7 +48,7 @@ export async function openPortLayer(config: VchConfig): Promise<PortLayer> {
     const spoolDir = join(spool.directory, 'disks');
     const files = new ImageStoreFiles(client, config, datacenter);
     const volumeFiles = new Map<string, ImageStoreFiles>();
-    const imageBytes = (): number => layers.list().reduce((sum, { size }) => sum + size, 0);
+    const imageBytes = (): number => layers.list().reduce((sum, layer) => sum + layerBytes(layer), 0);
     const roomFor = (store: ImageStoreFiles, datastore: string): StorageReserve =>
       new StorageReserve(
         {
@@ -74,7 +76,18 @@ export async function openPortLayer(config: VchConfig): Promise<PortLayer> {
       return [label, { files: space, room: beside ? room : roomFor(space, datastore) }];
     });
     const [, own] = first!;
-    const volumes = new Volumes(own.files, config, layers, volumeUse, spoolDir, readers, own.room, new Map(others));
+    const nfs = config.nfsStores === undefined ? null : new NfsStores(config.nfsStores);
+    const volumes = new Volumes(
+      own.files,
+      config,
+      layers,
+      volumeUse,
+      spoolDir,
+      readers,
+      own.room,
+      new Map(others),
+      nfs,
+    );
     await volumes.load();
     volumes.usedByContainers = () =>
       new Set(cache.all().flatMap(({ spec }) => (spec.volumes ?? []).map(({ volume }) => volume)));
@@ -122,6 +135,7 @@ export async function openPortLayer(config: VchConfig): Promise<PortLayer> {
       layers,
       volumes,
       volumeLife,
+      volumeBackups: new VolumeBackups({ volumes, life: volumeLife, use: volumeUse, readers, spoolDir }),
       volumeArchives: new VolumeArchives({ volumes, life: volumeLife, readers, spoolDir }),
       kv: new DatastoreKeyValueStore(files),
       network,
@@ -133,6 +147,7 @@ export async function openPortLayer(config: VchConfig): Promise<PortLayer> {
       async close() {
         await watcher.close();
         await exec.close();
+        nfs?.close();
         readers.close();
         await client.close();
       },

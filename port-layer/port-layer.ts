@@ -9,7 +9,14 @@ import type { EndpointKeys } from './network/endpoint-keys.js';
 import type { NetworkService } from './network/types.js';
 import type { ObserveService } from './observe/types.js';
 import type { StorageReserve } from './storage/storage-reserve.js';
-import type { KeyValueStore, LayerStore, VolumeArchiveStore, VolumeLifeStore, VolumeStore } from './storage/types.js';
+import type {
+  KeyValueStore,
+  LayerStore,
+  VolumeArchiveStore,
+  VolumeBackupStore,
+  VolumeLifeStore,
+  VolumeStore,
+} from './storage/types.js';
 
 export interface PortLayer {
   readonly exec: ExecService;
@@ -20,6 +27,7 @@ export interface PortLayer {
   readonly volumes: VolumeStore;
   readonly volumeLife: VolumeLifeStore;
   readonly volumeArchives: VolumeArchiveStore;
+  readonly volumeBackups: VolumeBackupStore;
   readonly kv: KeyValueStore;
   readonly network: NetworkService;
   /** The space that is kept free. */

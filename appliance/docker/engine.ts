@@ -37,6 +37,7 @@ export class Engine {
   readonly volumeStore: PortLayer['volumes'];
   readonly volumeLife: PortLayer['volumeLife'];
   readonly volumeArchives: PortLayer['volumeArchives'];
+  readonly volumeBackups: PortLayer['volumeBackups'];
   readonly events = new EventBus();
   readonly publish: PublishContainerEvent;
   readonly lives: ContainerLives;
@@ -75,6 +76,7 @@ export class Engine {
       volumes: volumeStore,
       volumeLife,
       volumeArchives,
+      volumeBackups,
     } = portLayer;
     this.exec = exec;
     this.interaction = interaction;
@@ -84,6 +86,7 @@ export class Engine {
     this.volumeStore = volumeStore;
     this.volumeLife = volumeLife;
     this.volumeArchives = volumeArchives;
+    this.volumeBackups = volumeBackups;
     this.dockerNetworks = new DockerNetworks(network, exec, config);
     const publisher = new EventPublisher(this.events, this.dockerNetworks);
     const publish = publisher.container;

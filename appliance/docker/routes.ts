@@ -1,5 +1,6 @@
 /** All routes of the Docker API. */
 import type { Router } from 'express';
+import { backupRoutes } from './backup/backup-routes.js';
 import { attachRoutes } from './containers/attach-routes.js';
 import { createRoutes } from './containers/create-routes.js';
 import { fileRoutes } from './containers/file-routes.js';
@@ -50,6 +51,7 @@ export function dockerRouter(engine: Engine): Router {
   pruneRoutes(router, engine);
   volumeRoutes(router, engine.volumes);
   volumeLifeRoutes(router, engine);
+  backupRoutes(router, engine);
   diskUsageRoutes(router, engine);
   // Routes with fixed names under /images/ must come before those that take any name.
   refusedRoutes(router);

@@ -126,7 +126,13 @@ class Service implements OpenImageService {
     this.#spoolDir = options.spoolDir;
     this.#room = options.room;
     this.#retryDelayMs = options.retryDelayMs ?? DEFAULT_RETRY_DELAY_MS;
-    this.#fetcher = new LayerFetcher(options.layers, options.spoolDir, this.#retryDelayMs, options.room);
+    this.#fetcher = new LayerFetcher(
+      options.layers,
+      options.spoolDir,
+      this.#retryDelayMs,
+      options.room,
+      options.registry.keepBlobs,
+    );
   }
 
   list(): Image[] {

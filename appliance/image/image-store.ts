@@ -303,6 +303,7 @@ export class ImageStore {
       repoTags: familiar((reference) => reference.digest === undefined),
       repoDigests: familiar((reference) => reference.digest !== undefined),
       layerSizes,
+      blobSizes: stored.chainIds.map((chain) => this.layers.get(chain)?.blob?.size ?? 0),
       size: layerSizes.reduce((sum, size) => sum + size, 0),
     };
   }

@@ -56,6 +56,7 @@ export class LayerFetcher {
     private readonly spoolDir: string,
     private readonly retryDelayMs: number,
     private readonly room: StorageReserve | null = null,
+    private readonly keepBlobs = false,
   ) {}
 
   /**
@@ -181,6 +182,7 @@ export class LayerFetcher {
       const { chainId, parent } = layer;
       const info = await this.layers.write({ chainId, parent, diffId }, tar.tar, {
         verify: () => tar!.verify(diffId),
+        ...(this.keepBlobs ? { blob: { path, digest: descriptor.digest, size: descriptor.size } } : {}),
         applied: () => emit(APPLIED),
         signal,
       });

@@ -14,6 +14,8 @@ export interface RegistryConfig {
   certificateAuthorities: string[];
   /** How a push compresses layers that are nowhere compressed; the default is gzip. */
   compression?: 'gzip' | 'zstd' | undefined;
+  /** Layers' blobs are kept as they are pulled. */
+  keepBlobs?: boolean | undefined;
 }
 
 /** One place to try. */

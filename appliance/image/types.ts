@@ -65,6 +65,8 @@ export interface Image {
   chainIds: string[];
   /** Their sizes in bytes, in the same order. */
   layerSizes: number[];
+  /** Bytes of the blob that is kept with each of them; undefined: none is. */
+  blobSizes?: number[];
   /** Sum of its layers' sizes in bytes. */
   size: number;
 }

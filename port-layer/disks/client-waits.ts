@@ -40,12 +40,17 @@ export class ClientWaits {
   }
 
   /** Passes on bytes that the client reads. */
-  async *sent(data: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  sent(data: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+    return this.passed(data, (piece) => piece.length);
+  }
+
+  /** Passes on what the client reads. @param size its bytes */
+  async *passed<T>(data: AsyncIterable<T>, size: (piece: T) => number): AsyncGenerator<T> {
     for await (const piece of data) {
       this.start();
       yield piece;
       this.stop();
-      this.bytes += piece.length;
+      this.bytes += size(piece);
     }
   }
 

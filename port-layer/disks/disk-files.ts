@@ -19,6 +19,7 @@ import type { Frame } from './frames.js';
 import type { DiskRequest } from './messages.js';
 import { ReaderGone, type ReaderProcess } from './reader-process.js';
 import { type DiskRecord, type PackedRecords, RecordPack, unpackRecords } from './records.js';
+import { UnitMap } from './unit-map.js';
 
 /** Batches of records in transit to the process. */
 const MAX_UNDER_WAY = 8;
@@ -108,10 +109,29 @@ export class DiskFiles implements RootFiles {
   }
 
   /** The content of the whole disk: its grains that are not empty, in order. */
-  async *grains(): AsyncGenerator<DiskGrain> {
+  grains(): AsyncGenerator<DiskGrain> {
+    return this.grainsOf({ op: 'grains' });
+  }
+
+  /**
+   * Runs of `unit` grains of which one of the first `files` files of the chain says anything: the grains in them that are not empty, in
+   * order; `told` is given, at the end, which runs these were.
+   */
+  said(
+    { files, unit, capacityBytes }: { files: number; unit: number; capacityBytes: number },
+    told: (runs: UnitMap) => void,
+  ): AsyncGenerator<DiskGrain> {
+    return this.grainsOf({ op: 'said', files, unit }, (answer) => {
+      const map = UnitMap.of(Math.ceil(capacityBytes / GRAIN_BYTES / unit), answer);
+      if (map === null) throw internal('the disk was described in another way than asked for');
+      told(map);
+    });
+  }
+
+  private async *grainsOf(request: DiskRequest, answered?: (answer: unknown) => void): AsyncGenerator<DiskGrain> {
     let index = 0;
     try {
-      for await (const records of this.batches({ op: 'grains' })) {
+      for await (const records of this.batches(request, answered)) {
         const places: { index: number; data: Promise<Buffer> }[] = [];
         for (const record of records)
           if (record.type === 'zeros') index += Math.ceil(record.length / GRAIN_BYTES);
@@ -130,7 +150,10 @@ export class DiskFiles implements RootFiles {
   }
 
   /** The records that answer a request. Its errors are those of the process. */
-  private async *batches(request: DiskRequest): AsyncGenerator<Iterable<DiskRecord>> {
+  private async *batches(
+    request: DiskRequest,
+    answered?: (value: unknown) => void,
+  ): AsyncGenerator<Iterable<DiskRecord>> {
     const batches: Frame<{ records: PackedRecords }>[] = [];
     let wake: (() => void) | null = null;
     let wanted = AHEAD;
@@ -162,7 +185,8 @@ export class DiskFiles implements RootFiles {
         });
         await (this.signal === undefined ? more : unlessAborted(more, this.signal));
       }
-      await answer;
+      const value = await answer;
+      answered?.(value);
     } finally {
       if (!ended) {
         this.process.setIdle(id, false);

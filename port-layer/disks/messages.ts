@@ -12,6 +12,11 @@ export type DiskRequest =
   | { op: 'tree'; path: string; options: TreeOptions }
   /** Answered by batches of records like a tree: the place of each grain of the disk that has content, and zeros in between. */
   | { op: 'grains' }
+  /**
+   * Likewise, but all grains of those runs of `unit` grains of which one of the first `files` files of the chain says anything; the answer
+   * is a {@link UnitMap} of these runs.
+   */
+  | { op: 'said'; files: number; unit: number }
   /** From now on records go into the copy at `local`, a local file. */
   | { op: 'change'; local: string }
   /** Waits until all records so far are stored. */

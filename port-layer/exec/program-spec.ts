@@ -51,7 +51,7 @@ export function programSpec(spec: ContainerSpec, endpoints: NetworkEndpoint[], f
     writableCgroups: spec.writableCgroups === true,
     userNamespaces: spec.userNamespaces === true,
     tmpfs: spec.tmpfs ?? [],
-    volumes: volumeSpecs(spec),
+    volumes: volumeSpecs(spec, first),
     maskedPaths: spec.maskedPaths ?? [],
     readOnlyPaths: spec.readOnlyPaths ?? [],
     limits: spec.limits ?? {},
@@ -161,20 +161,21 @@ function nameServers(
   return servers.length === 0 ? {} : { nameServers: servers };
 }
 
-function volumeSpecs(spec: ContainerSpec): VolumeSpec[] {
+function volumeSpecs(spec: ContainerSpec, first: boolean): VolumeSpec[] {
   const disks = new Map(volumeDisks(spec).map((disk) => [disk.volume, disk]));
   const mounted = [
     ...new Set((spec.volumes ?? []).flatMap(({ volume, mount }) => (mount === undefined ? [] : volume))),
   ];
   if (mounted.length > MAX_GUEST_MOUNTS)
     throw new PortLayerError('volume.tooMany', { most: MAX_GUEST_MOUNTS, wanted: mounted.length });
-  return (spec.volumes ?? []).map(({ volume, path, readOnly, subpath = '', mount }) => {
+  return (spec.volumes ?? []).map(({ volume, path, readOnly, subpath = '', mount, fill = false }) => {
     if (mount !== undefined)
       return {
         from: { filesystem: { ...mount, volume, number: mounted.indexOf(volume) } },
         path,
         readOnly,
         subpath,
+        ...(first && fill && mount.type !== 'tmpfs' ? { fill } : {}),
       };
     const { bus, unit, readOnly: diskReadOnly } = disks.get(volume)!;
     return { from: { disk: { bus, unit }, diskReadOnly }, path, readOnly, subpath };

@@ -16,6 +16,7 @@ import type { Layers } from '../storage/layers.js';
 import type { StorageReserve } from '../storage/storage-reserve.js';
 import type { VolumeUse } from '../storage/volume-use.js';
 import { compareTrees, shown, type TreeChange } from './changes.js';
+import { frozen, whileStill } from './frozen-disk.js';
 import { GuestFiles } from './guest-files.js';
 import { makeInitLayer } from './init-layer.js';
 import { layerTar } from './layer-tar.js';
@@ -39,6 +40,7 @@ import {
 import { unpack } from './tar-in.js';
 import { tarOf } from './tar-out.js';
 import type { FileChange, FileService, PathStat } from './types.js';
+import { writeChanges } from './write-changes.js';
 
 /** The longest wait for a VM whose process has ended to be off. */
 const END_MS = 20_000;
@@ -51,7 +53,7 @@ export class ContainerFiles implements FileService {
     private readonly config: VchConfig,
     private readonly containers: ContainerCache,
     private readonly datastore: DatastoreClient,
-    private readonly layers: Pick<Layers, 'chainOf' | 'openBlocks'>,
+    private readonly layers: Pick<Layers, 'chainOf' | 'openBlocks' | 'openDisk'>,
     private readonly spoolDir: string,
     private readonly volumeUse: VolumeUse,
     private readonly volumes: { source(name: string): DiskSource },
@@ -214,15 +216,39 @@ export class ContainerFiles implements FileService {
   async layer(id: string, { freeze }: { freeze: boolean }, signal?: AbortSignal): Promise<Readable> {
     const container = this.containers.resolve(id);
     const call = this.readers.call(signal);
-    const files = await this.open(container, FilesView.ofDisk, call, signal);
+    const opened = await this.open(container, FilesView.ofDisk, call, signal);
+    // A paused container's processes stand still anyway.
+    const isStill = freeze || container.paused;
+    let files = opened;
     try {
+      const openDisk = async (): Promise<RootFiles> => call.open(await this.diskOf(container));
+      const still = isStill ? await frozen(opened, opened instanceof GuestFiles ? openDisk : null) : null;
+      files = still?.files ?? opened;
       const image = await this.imageOf(container, call);
-      const readable = stream(files, layerTar(image, files, { freeze }), call);
+      const tar = layerTar(image, files);
+      const readable = stream(files, still === null ? tar : whileStill(tar, still.check), call);
       readable.once('close', () => void image.close());
       return readable;
     } catch (error) {
       await files.close();
-      throw error;
+      throw error instanceof FileError ? fileFailed(error) : error;
+    }
+  }
+
+  async restoreLayer(id: string, tar: Readable, signal?: AbortSignal): Promise<void> {
+    const container = this.containers.resolve(id);
+    await container.settled();
+    const release = await hold(container);
+    try {
+      if (container.state !== 'created') throw new PortLayerError('container.hasRun', { container: id });
+      const layers = await this.layers.chainOf(container.spec.layer);
+      const { datastore, spoolDir, room } = this;
+      const openDisk = (file: string): ReturnType<Layers['openDisk']> => this.layers.openDisk(file);
+      const path = `${vmDirectory(this.config, container.id)}/${container.id}.vmdk`;
+      await writeChanges({ datastore, spoolDir, room, openDisk, layer: layers[0]!, path }, tar, signal);
+    } finally {
+      release();
+      tar.destroy();
     }
   }
 
@@ -230,6 +256,12 @@ export class ContainerFiles implements FileService {
   private async imageOf({ id, spec }: Container, call: DiskCall): Promise<RootFiles> {
     const layers = await this.layers.chainOf(spec.layer);
     return call.open(this.source(`the image of container ${id}`, layers[0]!, layers));
+  }
+
+  /** A container's own disk. */
+  private async diskOf({ id, spec }: Container): Promise<DiskSource> {
+    const disk = `${vmDirectory(this.config, id)}/${id}.vmdk`;
+    return this.source(`container ${id}`, disk, await this.layers.chainOf(spec.layer));
   }
 
   /** A disk with layers below it. */
@@ -267,8 +299,7 @@ export class ContainerFiles implements FileService {
       if (container.state === 'removing' || container.state === 'dead')
         throw new PortLayerError('container.beingRemoved', { container: container.id, hinders: 'files' });
       if (!container.running) {
-        const disk = `${vmDirectory(this.config, container.id)}/${container.id}.vmdk`;
-        const source = this.source(`container ${container.id}`, disk, await this.layers.chainOf(container.spec.layer));
+        const source = await this.diskOf(container);
         const openDisk = (): Promise<RootFiles> => call.open(source);
         if (container.state === 'created') {
           await makeInitLayer(openDisk, container.spec.createdAt);

@@ -24,7 +24,7 @@ export async function imageDifferences(
   const image = await open(below);
   try {
     const files = await open(disks);
-    const tar = layerTar(image, files, { freeze: false, images: true });
+    const tar = layerTar(image, files, { images: true });
     const readable = Readable.from(call.client.sent(tar), { objectMode: false, highWaterMark: 256 * 1024 });
     call.client.serves((error) => readable.destroy(error));
     // Errors are left to whoever reads the stream.

@@ -9,15 +9,13 @@ import { TarOutput } from './tar-out.js';
 /**
  * The layer that turns `image` into `files`; without changes, only the end of an archive. Everything is compared before any content is
  * read.
- * @param freeze keep others from changing files in between
  * @param images whether `files` are an image's too: then the same files give the same bytes
  */
 export async function* layerTar(
   image: RootFiles,
   files: RootFiles,
-  { freeze, images = false }: { freeze: boolean; images?: boolean },
+  { images = false }: { images?: boolean } = {},
 ): AsyncGenerator<Buffer> {
-  if (freeze) await files.freeze();
   const deletedAt = images ? 0 : Math.floor(Date.now() / 1000);
   const changes: TreeChange[] = [];
   const budget = new NameBudget();

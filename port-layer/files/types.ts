@@ -50,4 +50,9 @@ export interface FileService {
    * have to wait while it is read.
    */
   layer(id: string, options: { freeze: boolean }, signal?: AbortSignal): Promise<Readable>;
+  /**
+   * Gives a container that was never started the changes that {@link layer} told of another one of the same image. All or nothing.
+   * @throws notFound, conflict (it was started before), invalid (the tar), insufficientResources
+   */
+  restoreLayer(id: string, tar: Readable, signal?: AbortSignal): Promise<void>;
 }

@@ -37,6 +37,8 @@ const hex = (chainId: string): string => chainId.replace(/^sha256:/, '');
 /** Beside a layer's disk: how its tar is made again, and content for it that is not on the disk. */
 const RECIPE = 'tar-recipe';
 const REPLACED = 'tar-replaced';
+/** And what it was pulled as, if that is kept. */
+const BLOB = 'blob';
 const recipeFiles = (spool: string): RecipeFiles => ({ recipe: `${spool}.recipe`, replaced: `${spool}.replaced` });
 
 /** A layer that is being written. */
@@ -53,13 +55,20 @@ function infoOf(
   layer: { chainId: string; parent: string | null; diffId: string },
   disk: string,
   { size, recipe }: LayerResult,
+  blob?: LayerWriteOptions['blob'],
 ): LayerInfo {
   return {
     ...layer,
     size,
     ...(disk === layer.chainId ? {} : { disk }),
     ...(recipe === null ? {} : { recipe: { version: RECIPE_VERSION, ...recipe } }),
+    ...(blob === undefined ? {} : { blob: { digest: blob.digest, size: blob.size } }),
   };
+}
+
+/** What a layer counts for in quotas. */
+export function layerBytes({ size, blob }: LayerInfo): number {
+  return size + (blob?.size ?? 0);
 }
 
 /** The storage component's image side. */
@@ -275,7 +284,13 @@ export class Layers implements LayerStore {
       const result = await this.apply(layer, tar, spool, options);
       const disk = result.unchanged && parent !== null ? this.diskLayer(parent) : chainId;
       options.applied(disk);
-      return await this.store(infoOf(layer, disk, result), spool, below, options.signal);
+      return await this.store(
+        infoOf(layer, disk, result, options.blob),
+        spool,
+        below,
+        options.signal,
+        options.blob?.path,
+      );
     } catch (error) {
       // A failure below is the cause of this one.
       await below?.stored;
@@ -348,6 +363,7 @@ export class Layers implements LayerStore {
     spool: string,
     below: Writing | undefined,
     signal?: AbortSignal,
+    blob?: string,
   ): Promise<LayerInfo> {
     const name = hex(info.chainId);
     const upload = `${this.files.images}/${name}.upload-${randomBytes(4).toString('hex')}`;
@@ -358,6 +374,7 @@ export class Layers implements LayerStore {
         info.disk === undefined ? this.publisher.publish(spool, `${upload}/${name}.vmdk`, signal) : 0,
         info.recipe === undefined ? 0 : this.recipes.publish(recipe, `${upload}/${RECIPE}`, signal),
         (info.recipe?.replaced ?? 0) === 0 ? 0 : this.recipes.publish(replaced, `${upload}/${REPLACED}`, signal),
+        blob === undefined ? 0 : this.publisher.publish(blob, `${upload}/${BLOB}`, signal),
       ]);
       // All have ended, so that nothing still writes into a directory that is being removed.
       const sizes = parts.map((part) => {
@@ -379,14 +396,15 @@ export class Layers implements LayerStore {
 
   /** Checks the quota a last time: layers written at the same time were checked without counting each other. */
   private async publish(info: LayerInfo, upload: string): Promise<void> {
-    this.room?.checkQuota(this.publishing + info.size);
-    this.publishing += info.size;
+    const bytes = layerBytes(info);
+    this.room?.checkQuota(this.publishing + bytes);
+    this.publishing += bytes;
     try {
       await this.room?.checkStorageQuota(this.publishing);
       await this.moveInto(upload, `${this.files.images}/${hex(info.chainId)}`);
       this.layers.set(info.chainId, info);
     } finally {
-      this.publishing -= info.size;
+      this.publishing -= bytes;
     }
   }
 
@@ -450,6 +468,19 @@ export class Layers implements LayerStore {
       release();
       done();
     });
+  }
+
+  async blob(chainId: string, signal?: AbortSignal): Promise<Readable> {
+    if (this.known(chainId).blob === undefined) throw new PortLayerError('layer.noBlob', { layer: chainId });
+    const release = this.use(chainId);
+    try {
+      const blob = await this.files.datastore.get(`${this.files.images}/${hex(chainId)}/${BLOB}`, { signal });
+      blob.once('close', release);
+      return blob;
+    } catch (error) {
+      release();
+      throw error;
+    }
   }
 
   async delete(chainId: string): Promise<void> {

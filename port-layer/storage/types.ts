@@ -14,12 +14,23 @@ export interface LayerInfo {
   disk?: string;
   /** How its tar is made again from the disk. Layers stored by earlier versions have none. */
   recipe?: { version: number } & RecipeSize;
+  /** What it was pulled as, if that is kept too. */
+  blob?: KeptBlob;
+}
+
+/** A layer as it came from a registry, compressed. */
+export interface KeptBlob {
+  digest: string;
+  /** Bytes. */
+  size: number;
 }
 
 /** See {@link LayerStore.write}. */
 export interface LayerWriteOptions {
   verify(): Promise<void>;
   applied?(): void;
+  /** Kept with the layer: a local file, verified, which stays the caller's. */
+  blob?: KeptBlob & { path: string };
   signal?: AbortSignal;
 }
 
@@ -58,6 +69,8 @@ export interface LayerStore {
    * @throws notFound, unavailable
    */
   newTar(chainId: string, signal?: AbortSignal): Promise<Readable>;
+  /** The blob that was kept with a layer. @throws notFound */
+  blob(chainId: string, signal?: AbortSignal): Promise<Readable>;
   /** @throws conflict while another layer or a container is based on it */
   delete(chainId: string): Promise<void>;
 }
@@ -95,6 +108,8 @@ export interface VolumeMount {
   /** Label of its store, and what the guest mounts if it has no disk: the port layer fills these in when a container is made. */
   store?: string;
   mount?: GuestMount;
+  /** An NFS volume that is empty when the container first starts gets what the image has at the path. */
+  fill?: boolean;
   /** It is removed together with the container: nothing in it has to survive that. */
   disposable?: boolean;
 }
@@ -171,6 +186,40 @@ export interface VolumeArchiveStore {
    * it is. @throws conflict (there is such a volume), invalid, unsupported, insufficientResources
    */
   import(volume: NewVolume, archive: AsyncIterable<Buffer>, signal?: AbortSignal): Promise<VolumeInfo>;
+}
+
+/** A volume to be read for a backup. */
+export interface VolumeSince {
+  volume: string;
+  /** Marks of earlier backups that the reader has, the one that it would like best first. */
+  since: string[];
+}
+
+/** What is read of volumes, in this order for each: `volume`, its units, `volumeEnd`. */
+export type VolumeBackupPiece =
+  | {
+      type: 'volume';
+      volume: string;
+      capacityBytes: number;
+      /** Bytes of a unit; the last one may be shorter. */
+      unitBytes: number;
+      /** The mark of the backup that the following changes; null: it is all of the volume. */
+      base: string | null;
+      /** What the next backup can be based on; null where the host does not keep such states. */
+      mark: string | null;
+    }
+  /** What the unit has now; empty: zeros. A unit that has no piece is as in `base`, or zeros without one. */
+  | { type: 'unit'; unit: number; data: Buffer }
+  | { type: 'volumeEnd'; volume: string };
+
+/** Volumes for backups. */
+export interface VolumeBackupStore {
+  /**
+   * What volumes have at this moment, of those that one running container has at the same moment: their filesystems are frozen together. Of
+   * each only what changed since the first mark that it still stands on. Nothing keeps containers from going on writing.
+   * @throws notFound, conflict, unsupported (a volume without a disk), unavailable
+   */
+  read(volumes: VolumeSince[], signal?: AbortSignal): AsyncGenerator<VolumeBackupPiece>;
 }
 
 /** A volume to be made. Without `capacityBytes` it gets the default capacity; it only takes space for what is written. */

@@ -41,6 +41,11 @@ export function volumeStores({ imageStore, volumeStores: given = [] }: StorePlac
   return [own, ...given.filter((one) => one !== own)];
 }
 
+/** The labels of all volume stores, {@link DEFAULT_STORE} first. */
+export function storeLabels(config: StorePlaces & Pick<VchConfig, 'nfsStores'>): string[] {
+  return [...new Set([...volumeStores(config), ...(config.nfsStores ?? [])].map(({ label }) => label))];
+}
+
 /** @throws notFound */
 function volumeStore(config: StorePlaces, label: string): VolumeStoreConfig {
   const found = volumeStores(config).find((one) => one.label === label);

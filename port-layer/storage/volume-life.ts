@@ -13,7 +13,7 @@ import { randomBytes } from 'node:crypto';
 import { posix } from 'node:path';
 import { messageOf } from '../../src/common/errors.js';
 import { logger } from '../../src/common/log.js';
-import { readVmdkInfo } from '../../src/disk/index.js';
+import { emptyDiskBytes, readVmdkInfo } from '../../src/disk/index.js';
 import { PortLayerError } from '../errors.js';
 import { DatastoreBlocks } from './datastore-blocks.js';
 import type { ImageStoreFiles } from './image-store-files.js';
@@ -37,6 +37,9 @@ export interface Still {
   check(): Promise<void>;
   letGo(): Promise<void>;
 }
+
+/** For a volume whose stillness somebody else looks after. */
+const UNTOUCHED: Still = { check: async () => undefined, letGo: async () => undefined };
 
 /** Freezes the filesystem of a volume that a running container writes to, for at most `ms`. */
 export type Freeze = (user: VolumeUser, volume: string, ms: number) => Promise<Still>;
@@ -214,7 +217,7 @@ export class VolumeLife implements VolumeLifeStore {
     const files = this.filesOf(info);
     const size = (await files.datastore.size(this.volumes.diskPath(info.name))) ?? 0;
     if (!files.sharesDisks || size < LARGE_DISK || (info.points ?? []).length >= MAX_POINTS) return info;
-    const points = await this.makePoint(info, { check: async () => undefined, letGo: async () => undefined });
+    const points = await this.makePoint(info, UNTOUCHED);
     this.points.done(points);
     return this.known(info.name);
   }
@@ -236,11 +239,67 @@ export class VolumeLife implements VolumeLifeStore {
     }
     const { points, capacityBytes: bytes } = await this.contentOf(source);
     const { directory } = this.volumes.placeOfPoints(store);
-    const letGo = async (): Promise<void> => {
-      this.points.done(points);
-      await this.points.clear();
-    };
-    return { store, capacityBytes: bytes, disks: points.map((point) => `${directory}/${point}.vmdk`), letGo };
+    const disks = points.map((point) => `${directory}/${point}.vmdk`);
+    return { store, capacityBytes: bytes, disks, letGo: () => this.letGo(points) };
+  }
+
+  /**
+   * The present content of several volumes, all of the same moment: those that a running container writes to are frozen together.
+   * @returns in the order of `volumes` @throws as {@link contentToRead}; nothing is kept then
+   */
+  async contentsToRead(volumes: string[]): Promise<Content[]> {
+    const contents = new Map<string, Content>();
+    const stills: Still[] = [];
+    // Always in the same order, so that two callers do not wait for each other; the frozen ones last, since they do not stay so for long.
+    const frozen = (name: string): number => (this.use.userOf(name, { write: false })?.running === true ? 1 : 0);
+    const names = [...new Set(volumes)].sort((a, b) => frozen(a) - frozen(b) || (a < b ? -1 : 1));
+    try {
+      for (const name of names) {
+        const info = this.known(name);
+        // Where there cannot be another point, one that nobody writes to is read as it is.
+        const full = (info.points ?? []).length >= MAX_POINTS && frozen(name) === 0;
+        if (full || !this.filesOf(info).sharesDisks) contents.set(name, await this.contentToRead({ volume: name }));
+        else stills.push(await this.quiet(name));
+      }
+      for (const name of names) if (!contents.has(name)) contents.set(name, await this.contentOfStill(name));
+      for (const still of stills) await still.check();
+      return volumes.map((name) => contents.get(name)!);
+    } catch (error) {
+      for (const content of contents.values()) await content.letGo();
+      throw error;
+    } finally {
+      for (const still of stills) await still.letGo();
+    }
+  }
+
+  /** The content of a volume that nobody writes to for the moment. */
+  private contentOfStill(name: string): Promise<Content> {
+    return this.volumes.alone(name, async () => {
+      const info = await this.settled(name);
+      const points = (await this.unwritten(info)) ?? (await this.makePoint(info, UNTOUCHED));
+      const { store, capacityBytes } = info;
+      const { directory } = this.volumes.placeOfPoints(store);
+      const disks = points.map((point) => `${directory}/${point}.vmdk`);
+      return { store, capacityBytes, disks, letGo: () => this.letGo(points) };
+    });
+  }
+
+  /** The points of a volume that nothing was written to since the last one was made, kept; null if there may have been something. */
+  private async unwritten({ name, store, points = [], capacityBytes }: VolumeInfo): Promise<string[] | null> {
+    if (points.length === 0 || this.use.userOf(name, { write: false }) !== undefined) return null;
+    const { files, directory } = this.volumes.placeOfPoints(store);
+    if ((await files.datastore.size(this.volumes.diskPath(name))) !== emptyDiskBytes(capacityBytes)) return null;
+    // A volume may have been made larger since.
+    const point = await DatastoreBlocks.open(files.datastore, `${directory}/${points[0]}.vmdk`);
+    const { capacity } = await readVmdkInfo(point).finally(() => point.close());
+    if (capacity !== capacityBytes) return null;
+    await this.points.keep(points);
+    return points;
+  }
+
+  private async letGo(points: string[]): Promise<void> {
+    this.points.done(points);
+    await this.points.clear();
   }
 
   /** The points with a source's content: those of its snapshot, or new ones. They are kept until {@link done}. */

@@ -2,6 +2,7 @@
 import { PortLayerError } from '../errors.js';
 import { type DiskPublisher, DiskUploads } from './disk-publisher.js';
 import type { ImageStoreFiles } from './image-store-files.js';
+import type { NfsStores } from './nfs-stores.js';
 import type { StorageReserve } from './storage-reserve.js';
 import { DEFAULT_STORE } from './volume-disks.js';
 
@@ -25,7 +26,12 @@ export interface OpenStore extends StoreFiles {
 export class VolumeStores {
   private readonly byLabel: ReadonlyMap<string, OpenStore>;
 
-  constructor(own: StoreFiles, more: ReadonlyMap<string, StoreFiles>) {
+  /** @param nfs which of the labels are NFS servers', where volumes have no disks */
+  constructor(
+    own: StoreFiles,
+    more: ReadonlyMap<string, StoreFiles>,
+    private readonly nfs: NfsStores | null = null,
+  ) {
     const all: [string, StoreFiles][] = [[DEFAULT_STORE, own], ...more];
     this.byLabel = new Map(all.map(([label, store]) => [label, open(store)]));
   }
@@ -34,8 +40,15 @@ export class VolumeStores {
     return [...this.byLabel.keys()];
   }
 
-  /** @throws notFound */
-  get(label = DEFAULT_STORE): OpenStore {
+  /** The store for a disk. @throws notFound; unsupported when the label is that of an NFS server */
+  get(label?: string): OpenStore {
+    if (label !== undefined && this.nfs?.of(label) !== undefined)
+      throw new PortLayerError('volume.nfsStore', { store: label });
+    return this.opened(label);
+  }
+
+  /** The store on a datastore of this label, also if an NFS server has the label `default` by now. @throws notFound */
+  opened(label = DEFAULT_STORE): OpenStore {
     const store = this.byLabel.get(label);
     if (store === undefined) throw new PortLayerError('volume.noStore', { store: label });
     return store;

@@ -42,6 +42,18 @@ export class VolumeUse {
     for (let busy = this.busy(spec); busy.length > 0; busy = this.busy(spec)) await Promise.all(busy);
   }
 
+  /** These volumes in groups: those that one running container has belong together. */
+  together(volumes: string[]): string[][] {
+    let groups = [...new Set(volumes)].map((one) => [one]);
+    for (const { spec, running } of this.containers()) {
+      if (!running) continue;
+      const own = new Set(volumeDisks(spec).map(({ volume }) => volume));
+      const [of, others] = [groups.filter((group) => group.some((one) => own.has(one))), groups];
+      if (of.length > 1) groups = [of.flat(), ...others.filter((group) => !of.includes(group))];
+    }
+    return groups;
+  }
+
   /** A running container that has the volume mounted, as it is seen there. */
   mountedIn(volume: string, besides: string): VolumeUser | undefined {
     return this.containers().find(

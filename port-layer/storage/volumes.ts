@@ -9,6 +9,7 @@ import { type DiskSource, volumeSource } from '../disks/disk-source.js';
 import { PortLayerError } from '../errors.js';
 import type { ImageStoreFiles } from './image-store-files.js';
 import type { Layers } from './layers.js';
+import type { NfsStores } from './nfs-stores.js';
 import type { StorageReserve } from './storage-reserve.js';
 import type { NewVolume, VolumeContent, VolumeInfo, VolumeMount, VolumeStore } from './types.js';
 import { VolumeContents, withVolumeName } from './volume-content.js';
@@ -54,8 +55,9 @@ export class Volumes implements VolumeStore {
     private readonly readers = new DiskReaders(),
     room: StorageReserve | null = null,
     more: ReadonlyMap<string, StoreFiles> = new Map(),
+    private readonly nfs: NfsStores | null = null,
   ) {
-    this.stores = new VolumeStores({ files, room }, more);
+    this.stores = new VolumeStores({ files, room }, more, nfs);
     this.contents = new VolumeContents(layers, spoolDir);
   }
 
@@ -84,10 +86,19 @@ export class Volumes implements VolumeStore {
         if (label === DEFAULT_STORE) throw error;
         log.error({ store: label, err: messageOf(error) }, 'a volume store cannot be read: its volumes are missing');
       });
+    await this.nfs?.load((info) => {
+      const { store = DEFAULT_STORE } = this.volumes.get(info.name) ?? {};
+      if (!this.volumes.has(info.name)) this.volumes.set(info.name, info);
+      else if (store !== info.store)
+        log.error(
+          { volume: info.name, store: info.store, other: store },
+          'two volume stores have a volume of this name',
+        );
+    });
   }
 
   private async loadStore(label: string): Promise<void> {
-    const { files, directory } = this.stores.get(label);
+    const { files, directory } = this.stores.opened(label);
     await files.makeDirectory(directory);
     const names = await files.list(directory);
     await Promise.all(
@@ -101,7 +112,7 @@ export class Volumes implements VolumeStore {
 
   /** A volume that cannot be read must not be removed: it stays, and an error is logged. */
   private async find(label: string, id: string): Promise<void> {
-    const { files, directory } = this.stores.get(label);
+    const { files, directory } = this.stores.opened(label);
     try {
       const text = await files.datastore.read(`${directory}/${id}/volume.json`);
       const { store: _, ...volume } = readRecord(text.toString('utf8'));
@@ -125,6 +136,8 @@ export class Volumes implements VolumeStore {
 
   placeOf(name: string): string {
     const { store, mount } = this.volumes.get(name) ?? {};
+    const nfs = this.nfs?.of(store);
+    if (nfs !== undefined) return nfs.placeOf(name);
     return mount === undefined ? volumeDiskName(this.config, name, store) : '';
   }
 
@@ -154,6 +167,16 @@ export class Volumes implements VolumeStore {
       if (known !== undefined) return known;
       const { capacityBytes: wanted = DEFAULT_CAPACITY, ...rest } = volume;
       const { store = DEFAULT_STORE, ...lasting } = rest;
+      const nfs = this.nfs?.of(store);
+      if (nfs !== undefined && (volume.mount === undefined || store !== DEFAULT_STORE)) {
+        if (volume.mount !== undefined) throw new PortLayerError('volume.nfsMount', { volume: volume.name, store });
+        if (volume.capacityBytes !== undefined)
+          throw new PortLayerError('volume.nfsNoCapacity', { volume: volume.name, store });
+        const made = await nfs.create({ ...lasting, createdAt: new Date().toISOString() });
+        this.volumes.set(made.name, made);
+        log.info({ volume: made.name, store }, 'volume made on an NFS server');
+        return made;
+      }
       const info: VolumeInfo = {
         ...lasting,
         ...(store === DEFAULT_STORE ? {} : { store }),
@@ -293,6 +316,8 @@ export class Volumes implements VolumeStore {
   }
 
   private async removeFiles({ name, store }: VolumeInfo): Promise<void> {
+    const nfs = this.nfs?.of(store);
+    if (nfs !== undefined) return nfs.remove(name);
     const { files, directory } = this.stores.get(store);
     const id = volumeId(name);
     const removed = `${directory}/${id}.removed-${randomBytes(4).toString('hex')}`;

@@ -55,6 +55,11 @@ export async function streamVch(
   return '';
 }
 
+/** A request whose answer is read as it comes. @throws as {@link askVch} */
+export function readVch(config: VchConfig, certificates: string | null, request: ApiRequest): Promise<Readable> {
+  return answerOf(config, certificates, request, {});
+}
+
 /** The answer to a request. @throws unavailable; the error that the answer tells */
 function answerOf(
   config: VchConfig,

@@ -13,6 +13,7 @@ export interface RegistryOptions {
   whitelistRegistry: string[];
   registryCa: string[];
   pushCompression?: 'gzip' | 'zstd';
+  keepBlobs?: 'yes' | 'no';
 }
 
 type RegistrySettings = VchConfig['registry'];
@@ -58,6 +59,14 @@ export function registryOptions(command: Command): Command {
         '--push-compression <gzip|zstd>',
         'how a push compresses layers that no registry has in a compressed form (default: gzip)',
       ).choices(['gzip', 'zstd']),
+    )
+    .addOption(
+      new Option(
+        '--keep-blobs [yes|no]',
+        'keep layers also as they are pulled, compressed: pushes to any registry then have the same digests (default: no)',
+      )
+        .choices(['yes', 'no'])
+        .preset('yes'),
     );
 }
 
@@ -73,12 +82,14 @@ export function registrySettings(
   const allowed =
     said('--allow-registry', [...options.allowRegistry, ...options.whitelistRegistry]) ?? before.allowed ?? [];
   const compression = options.pushCompression ?? before.compression;
+  const keepBlobs = options.keepBlobs === undefined ? before.keepBlobs === true : options.keepBlobs === 'yes';
   return {
     mirrors: said('--registry-mirror', options.registryMirror) ?? before.mirrors,
     insecure: said('--insecure-registry', options.insecureRegistry) ?? before.insecure,
     ...(allowed.length > 0 ? { allowed } : {}),
     certificateAuthorities: said('--registry-ca', options.registryCa)?.map(readPem) ?? before.certificateAuthorities,
     ...(compression === undefined ? {} : { compression }),
+    ...(keepBlobs ? { keepBlobs } : {}),
   };
 }
 

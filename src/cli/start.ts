@@ -223,7 +223,7 @@ async function provideVch(
     const grants = await hostGrants(options, config);
     const registry = registrySettings(options, config?.registry);
     const settings = networkSettings(options, config, [bridgeOf(options)]);
-    const stores = await provideVolumeStores(client, volumeStoreSettings(options, config?.volumeStores).volumeStores);
+    const stores = await provideVolumeStores(client, volumeStoreSettings(options, config));
     if (existing === undefined || config === undefined) {
       config = await step(`Creating the virtual container host "${options.name}"`, async (progress) => {
         const vch = await createVch(

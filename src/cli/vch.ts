@@ -19,6 +19,7 @@ import {
   removeVchLogin,
   vchUserName,
 } from './vch-login.js';
+import type { StoreSettings } from './volume-store-options.js';
 
 /** How long an endpoint may take to shut down. */
 const SHUTDOWN_MS = 8000;
@@ -46,7 +47,7 @@ interface OwnedVm {
 }
 
 /** What the caller chooses for a new host; its place is looked up in the inventory. */
-export interface NewVch {
+export interface NewVch extends StoreSettings {
   name: string;
   /** The login that vic-machine itself uses. */
   login: { url: string; user: string; password: string; thumbprint: string };
@@ -54,7 +55,6 @@ export interface NewVch {
   opsUser?: OpsUser;
   datacenter?: string;
   imageStore: VchConfig['imageStore'];
-  volumeStores?: VchConfig['volumeStores'];
   computeResource?: string;
   networks: VchConfig['networks'];
   listen: VchConfig['listen'];
@@ -117,7 +117,7 @@ export async function createVch(client: VimClient, options: NewVch, progress: (s
   checkHostSettings(isEmbedded(client.serviceContent.about), options.settings ?? {});
   const datacenter = await findObject(client, 'Datacenter', options.datacenter, '--target …/datacenter');
   const datastore = await findObject(client, 'Datastore', options.imageStore.datastore, '--image-store');
-  const volumeStores = await provideVolumeStores(client, options.volumeStores);
+  const stores = await provideVolumeStores(client, options);
   const parent = await findParentPool(client, options.computeResource);
   const folder = await vmFolder(client, datacenter.ref);
   const undo: (() => Promise<unknown>)[] = [];
@@ -169,7 +169,7 @@ export async function createVch(client: VimClient, options: NewVch, progress: (s
       folder,
       datacenter: datacenter.name,
       imageStore: { datastore: datastore.name, path: options.imageStore.path },
-      ...volumeStores,
+      ...stores,
       networks: networks as VchConfig['networks'],
       createdPortGroups,
       listen: options.listen,
@@ -202,15 +202,16 @@ export async function createVch(client: VimClient, options: NewVch, progress: (s
 /** Volume stores with their datastores' names in the inventory. @throws notFound */
 export async function provideVolumeStores(
   client: VimClient,
-  stores: VchConfig['volumeStores'],
-): Promise<Pick<VchConfig, 'volumeStores'>> {
-  if (stores === undefined) return {};
+  { volumeStores: stores, nfsStores }: StoreSettings,
+): Promise<StoreSettings> {
+  const others = nfsStores === undefined ? {} : { nfsStores };
+  if (stores === undefined) return others;
   const found: NonNullable<VchConfig['volumeStores']> = [];
   for (const one of stores) {
     const { name } = await findObject(client, 'Datastore', one.datastore, '--volume-store');
     found.push({ ...one, datastore: name });
   }
-  return { volumeStores: found };
+  return { volumeStores: found, ...others };
 }
 
 async function findParentPool(client: VimClient, computeResource: string | undefined): Promise<ManagedObjectReference> {

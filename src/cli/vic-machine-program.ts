@@ -9,6 +9,7 @@ import { invalid, messageOf } from '../common/errors.js';
 import { DEFAULT_STATE_DIR, instancePaths } from '../common/paths.js';
 import { secretArguments } from '../setup/hide-arguments.mjs';
 import type { VimClient } from '../vim25/index.js';
+import { backupCommands } from './backup/backup-commands.js';
 import { makeCertificates } from './certificates.js';
 import { applyConfigFile } from './config-file.js';
 import { configureCommand } from './configure-command.js';
@@ -295,6 +296,7 @@ const parts = { targetCommand, withTarget, say };
 configureCommand(program, parts, progress);
 policyCommands(program, parts);
 volumeCommands(program, parts);
+backupCommands(program, parts, VERSION);
 
 program
   .command('version')

@@ -45,7 +45,7 @@ export { type TarEntry, TarReader } from './tar/reader.js';
 export { TAR_END, type TarFields, tarHeader, tarPadding } from './tar/writer.js';
 export { type ChainRun, MAX_CHAIN, type OpenFile, VmdkChain } from './vmdk/chain.js';
 export { commitDisk } from './vmdk/commit.js';
-export { createChild, createEmpty, newCid } from './vmdk/create.js';
+export { createChild, createEmpty, emptyDiskBytes, newCid } from './vmdk/create.js';
 export { decodeDescriptor } from './vmdk/descriptor.js';
 export { extendDisk } from './vmdk/extend.js';
 export { readVmdkInfo, VmdkExtent, type VmdkInfo } from './vmdk/extent.js';

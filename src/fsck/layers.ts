@@ -21,6 +21,7 @@ const layerFile = z.object({
   size: z.number().min(0),
   disk: z.string().regex(DIGEST).optional(),
   recipe: z.object({ version: z.number(), tar: z.number(), recipe: z.number(), replaced: z.number() }).optional(),
+  blob: z.object({ digest: z.string().regex(DIGEST), size: z.number().min(0) }).optional(),
 });
 export type Layer = z.infer<typeof layerFile>;
 
@@ -120,6 +121,7 @@ async function checkLayer(check: Check, images: string, layers: Map<string, Laye
     if (!sound) return;
   } else if (!existsSync(disk) || (await check.disks.vmdk(disk)).problems.length > 0) return;
   await checkTar(check, directory, disk, layer);
+  await checkBlob(check, directory, layer);
 }
 
 function diskOf(images: string, layers: Map<string, Layer>, chain: string): string {
@@ -166,6 +168,33 @@ async function checkTar(check: Check, directory: string, disk: string, layer: La
   } catch (error) {
     damaged(`its tar cannot be made again: ${messageOf(error)}`);
   }
+}
+
+/** What the layer was pulled as, where that is kept: without it, a push compresses the layer anew. */
+async function checkBlob(check: Check, directory: string, { blob }: Layer): Promise<void> {
+  if (blob === undefined) return;
+  const path = join(directory, 'blob');
+  const damaged = (what: string): void =>
+    check.find({
+      code: 'layer.blob',
+      severity: 'damage',
+      where: relative(check.store.paths.stateDir, path),
+      what,
+      means: 'the layer is used as before, but cannot be pushed with the digest that it was pulled with',
+      todo: PULL,
+    });
+  const size = statSync(path, { throwIfNoEntry: false })?.size ?? null;
+  if (size === null) return damaged('the blob that was kept is missing');
+  if (size !== blob.size) return damaged(`the blob that was kept has ${size} bytes, and was stored with ${blob.size}`);
+  if (check.options.quick === true) return;
+  const hash = createHash('sha256');
+  for await (const piece of createReadStream(path, { highWaterMark: 1 << 20 })) {
+    hash.update(piece as Buffer);
+    check.counts.bytes += (piece as Buffer).length;
+  }
+  const digest = `sha256:${hash.digest('hex')}`;
+  if (digest !== blob.digest)
+    damaged(`the blob that was kept has the digest ${digest}, and was stored as ${blob.digest}`);
 }
 
 function source(directory: string, replaced: number): RecipeSource {

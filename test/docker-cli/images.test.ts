@@ -237,6 +237,30 @@ describe('archives', () => {
     });
   });
 
+  it('a running container is committed from its disk, which is still meanwhile', async () => {
+    const steps = 'i=$((i+1)); echo $i > /t; mv /t /first; echo $i > /t; mv /t /second; usleep 50000';
+    // A file that is open but has no name any more is on the disk too.
+    const script = `exec 9>/gone; echo gone >&9; rm /gone /bin/false; mkdir /many; head -c 3000001 /dev/urandom > /big; while :; do ${steps}; done`;
+    await stack.docker('run', '-d', '--name', 'writer', `${registry.address}/busybox`, 'sh', '-c', script);
+    const inside = async (): Promise<string> => (await stack.docker('exec', 'writer', 'cat', '/second')).stdout;
+    await expect.poll(inside).toMatch(/^\d+\n$/);
+    const big = (await stack.docker('exec', 'writer', 'sha256sum', '/big')).stdout;
+    for (const pause of ['true', 'false']) {
+      const image = `made/running:${pause}`;
+      expect(await stack.docker('commit', `--pause=${pause}`, 'writer', image)).toMatchObject({ code: 0 });
+      const look = 'sha256sum /big; cat /first /second; ls -d /many /bin/false /gone';
+      const { stdout } = await stack.docker('run', '--rm', image, 'sh', '-c', look);
+      const [sum, first, second, ...names] = stdout.trimEnd().split('\n');
+      expect([`${sum}\n`, names]).toEqual([big, ['/many']]);
+      // Without a pause, what is written while the files are read may be in it or not.
+      if (pause === 'true') expect([0, 1]).toContain(Number(first) - Number(second));
+    }
+    // It goes on writing.
+    const after = await inside();
+    await expect.poll(inside).not.toBe(after);
+    await stack.docker('rm', '-f', 'writer');
+  });
+
   it('what is no archive is refused', async () => {
     const refused = await stack.dockerWith({ input: Buffer.alloc(20_000) }, 'load');
     expect(refused).toMatchObject({ code: 1, stderr: expect.stringContaining('the archive has no image') });

@@ -7,7 +7,10 @@ import Docker from 'dockerode';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { type MirroredStack, startMirroredStack } from '../support/mirrored-stack.js';
 import { startNfsServer } from '../support/nfs-server.js';
-import { run } from '../support/stack.js';
+import { type Outcome, run } from '../support/stack.js';
+
+/** What is backed up is looked at without a host. */
+const VIC_MACHINE = fileURLToPath(new URL('../../dist/src/cli/vic-machine.js', import.meta.url));
 
 let stack: MirroredStack;
 
@@ -517,5 +520,189 @@ describe('the content of a volume', () => {
     await expect
       .poll(() => readdirSync(join(stack.paths.datastoreDir, 'VIC', vch, 'volumes/points')), { timeout: 60_000 })
       .toEqual([]);
+  });
+
+  /** `vic-machine backup`. What is kept is looked at without a host. */
+  const backup = (command: string, ...args: string[]): Promise<Outcome> =>
+    command === 'create' || command === 'restore'
+      ? stack.vicMachine('backup', command, '--name', 'test', ...args)
+      : run(process.execPath, [VIC_MACHINE, 'backup', command, ...args]);
+  const backedUp = async (command: string, ...args: string[]): Promise<string> => {
+    const { stdout, stderr, code } = await backup(command, ...args);
+    if (code !== 0) throw new Error(`vic-machine backup ${command} ${args.join(' ')}: ${stderr}`);
+    return stdout.trim();
+  };
+  /** A file of a stopped container, or of a volume of it. */
+  const fileOf = async (container: string, path: string): Promise<string> => {
+    const copy = join(stack.paths.stateDir, 'copied');
+    await good('cp', `${container}:${path}`, copy);
+    return readFileSync(copy, 'utf8').trim();
+  };
+
+  it('and its container are backed up while that runs, then only what has changed, and restored', async () => {
+    const place = join(stack.paths.stateDir, 'backups');
+    await good('network', 'create', '--label', 'of=test', 'inner');
+    await good('volume', 'create', '-o', 'Capacity=256MB', '--label', 'of=test', 'db');
+    const script = [
+      'test -f /db/ready || { echo own > /own; rm /etc/shadow; echo nobody > /unnamed/f;',
+      'dd if=/dev/urandom of=/db/data bs=1M count=8 2>/dev/null; sync; touch /db/ready; }',
+      'i=0; while :; do i=$((i+1)); echo $i > /db/n; echo $i > /logs/n; done',
+    ].join('\n');
+    const mounts = ['-v', 'db:/db', '-v', 'logs:/logs', '-v', '/unnamed'];
+    const options = ['--network', 'inner', '--network-alias', 'www', '-e', 'SECRET=1', '--label', 'a=b'];
+    await good('run', '-d', '--name', 'app', ...options, ...mounts, 'busybox', 'sh', '-c', script);
+    await good('exec', 'app', 'sh', '-c', 'until test -f /logs/n; do sleep 0.01; done');
+    await backedUp('create', '--to', place);
+    // One block in the middle, and what the loop writes: the next one reads little.
+    const change =
+      'dd if=/dev/urandom of=/db/data bs=4k count=1 seek=1000 conv=notrunc; md5sum /db/data > /db/sum; sync';
+    await good('exec', 'app', 'sh', '-c', change);
+    await backedUp('create', '--to', place);
+    const { Backups } = JSON.parse(await backedUp('list', '--from', place, '--json')) as {
+      Backups: { Id: string; Read: number; Written: number; Volumes: { Name: string; BasedOn: string | null }[] }[];
+    };
+    const [first, second] = Backups;
+    expect(first!.Read).toBeGreaterThan(8 * 2 ** 20);
+    expect(second!.Read).toBeLessThan(first!.Read / 2);
+    expect(second!.Written).toBeLessThan(first!.Written / 2);
+    expect(second!.Volumes.find(({ Name }) => Name === 'db')?.BasedOn).toBe(first!.Id);
+    const [before] = JSON.parse(await good('inspect', 'app')) as { Config: { Hostname: string } }[];
+    await good('rm', '-fv', 'app');
+    await good('volume', 'rm', 'db', 'logs');
+    await good('network', 'rm', 'inner');
+
+    const made = lines(await backedUp('restore', '--from', place));
+    expect(made).toEqual(expect.arrayContaining(['container app', 'volume db', 'volume logs']));
+    for (const volume of ['db', 'logs']) await judge(volume);
+    const [after] = JSON.parse(await good('inspect', 'app')) as object[];
+    const { Hostname: _, ...config } = before!.Config;
+    expect(after).toMatchObject({
+      Config: config,
+      State: { Status: 'created' },
+      NetworkSettings: { Networks: { inner: { Aliases: ['www'] } } },
+    });
+    expect(JSON.parse(await good('volume', 'inspect', 'db'))).toMatchObject([
+      { Labels: { of: 'test' }, Options: { Capacity: '256MB' } },
+    ]);
+    // Both volumes are of the same moment.
+    expect([0, 1]).toContain(Number(await fileOf('app', '/db/n')) - Number(await fileOf('app', '/logs/n')));
+    await good('start', 'app');
+    const look = 'md5sum -c /db/sum; cat /own /unnamed/f; test -e /etc/shadow || echo gone; echo $SECRET';
+    expect(lines(await good('exec', 'app', 'sh', '-c', look))).toEqual(['/db/data: OK', '1', 'gone', 'nobody', 'own']);
+    // The volume that nobody has named goes with its container again.
+    await good('rm', '-fv', 'app');
+    expect(await volumes()).toEqual(['db', 'logs']);
+    await good('network', 'rm', 'inner');
+    rmSync(place, { recursive: true });
+  });
+
+  it('is restored beside what is there under another name, from a tar, whole or not at all', async () => {
+    const place = join(stack.paths.stateDir, 'backups');
+    const tar = join(stack.paths.stateDir, 'backup.tar');
+    const file = join(stack.paths.stateDir, 'put');
+    writeFileSync(file, 'content');
+    await good('create', '--name', 'app', '-v', 'data:/data', 'busybox', 'true');
+    await good('create', '--name', 'web', '--link', 'app:db', 'busybox', 'true');
+    for (const path of ['/data/f', '/own']) await good('cp', file, `app:${path}`);
+    await backedUp('create', '--to', place);
+    const { command, env } = stack.vicMachineCommand('backup', 'create', '--name', 'test', '--to', '-');
+    expect(await run('sh', ['-c', 'exec "$@" > "$0"', tar, ...command], { env })).toMatchObject({ code: 0 });
+    // What is there is left alone.
+    const taken = await backup('restore', '--from', place);
+    expect(taken.stderr).toMatch(/there is a volume 'data' already; .*there is a container 'app' already/);
+    await backedUp('restore', '--from', place, '--volume', 'data:data2', '--container', 'app:app2');
+    await judge('data2');
+    for (const path of ['/data/f', '/own']) expect(await fileOf('app2', path)).toBe('content');
+    await good('rm', 'app', 'app2', 'web');
+    await good('volume', 'rm', 'data', 'data2');
+
+    const fromStdin = (bytes: Buffer, ...args: string[]): Promise<Outcome> => {
+      const restore = stack.vicMachineCommand('backup', 'restore', '--name', 'test', '--from', '-', ...args);
+      const [program, ...rest] = restore.command;
+      return run(program, rest, { input: bytes, env: restore.env });
+    };
+    const whole = readFileSync(tar);
+    const cut = await fromStdin(whole.subarray(0, whole.length / 2));
+    expect(cut.stderr).toMatch(/the backup (cannot be read|is cut off)/);
+    // It cannot be made without the container that it is linked to: what was made until then goes again.
+    const failed = await fromStdin(whole, '--volume', 'data', '--container', 'web');
+    expect(failed).toMatchObject({ code: 1, stderr: expect.stringContaining('app') });
+    expect([stored(), await good('ps', '-aq')]).toEqual([[], '']);
+    expect(await fromStdin(whole)).toMatchObject({ code: 0 });
+    expect(await fileOf('app', '/data/f')).toBe('content');
+    await good('rm', 'app', 'web');
+    await good('volume', 'rm', 'data');
+
+    // A damaged one is named, and nothing of it is restored.
+    const [directory = ''] = readdirSync(join(place, 'chunks'));
+    const [chunk = ''] = readdirSync(join(place, 'chunks', directory));
+    truncateSync(join(place, 'chunks', directory, chunk), 20);
+    const check = await backup('check', '--from', place);
+    expect(check.code).toBe(1);
+    expect(check.stdout).toContain(`chunk ${chunk.replace('.gz', '')} is damaged`);
+    expect((await backup('restore', '--from', place)).stderr).toContain('is damaged, and nothing was restored');
+    expect(stored()).toEqual([]);
+    const [id = ''] = readdirSync(join(place, 'backups'));
+    await backedUp('remove', '--from', place, '--backup', id.replace('.json', ''));
+    expect(readdirSync(join(place, 'chunks')).flatMap((one) => readdirSync(join(place, 'chunks', one)))).toEqual([]);
+    rmSync(place, { recursive: true });
+    for (const one of [tar, file]) rmSync(one);
+  });
+});
+
+describe('a volume store on an NFS server', () => {
+  it('has a directory for each volume, which any number of containers share and any engine finds', async () => {
+    const server = await startNfsServer();
+    const at = (...parts: string[]): string => join(server.directory, 'store', ...parts);
+    try {
+      // What another engine has left there.
+      for (const directory of ['volumes/found', 'volumes_metadata', 'volumes_removed/lost-0123456789ab/x'])
+        mkdirSync(at(directory), { recursive: true });
+      writeFileSync(at('volumes/found/f'), 'there\n');
+      const record = { createdAt: '2026-01-02T03:04:05.000Z', driver: 'local', labels: { k: 'v' }, options: null };
+      writeFileSync(at('volumes_metadata/found.json'), JSON.stringify(record));
+      const store = ['--volume-store', `nfs://${server.address}/data/store:net`];
+      const configured = await stack.vicMachine('configure', '--name', 'test', ...store);
+      expect(configured).toMatchObject({ code: 0 });
+      expect(JSON.parse(await good('volume', 'inspect', 'found'))).toMatchObject([
+        { Labels: { k: 'v' }, Mountpoint: `nfs://${server.address}/data/store/volumes/found` },
+      ]);
+      await expect.poll(() => readdirSync(at('volumes_removed'))).toEqual([]);
+      await good('volume', 'create', '-o', 'VolumeStore=net', '--label', 'a=b', 'shared');
+      expect(readdirSync(at('volumes')).sort()).toEqual(['found', 'shared']);
+      const refused = await stack.docker('volume', 'create', '-o', 'VolumeStore=net', '-o', 'Capacity=1g', 'sized');
+      expect(refused.stderr).toContain('create sized: quota size requested but no quota support');
+      const tree =
+        'mkdir -p /tree/d/e /bare; echo a > /tree/f; ln /tree/f /tree/d/g; ln -s f /tree/l; chown 5:6 /tree /tree/f; chmod 750 /tree; touch /bare/f';
+      await good('run', '--name', 'maker', 'busybox', 'sh', '-c', tree);
+      await good('commit', 'maker', 'filler');
+      await good('rm', 'maker');
+      await good('volume', 'create', '-o', 'VolumeStore=net', 'bare');
+      // Both start at once with an empty volume. They have the same host name, and yet are two clients for the server.
+      const mounts = ['-v', 'shared:/tree', '-v', 'found:/f', '-v', 'bare:/bare:nocopy'];
+      await Promise.all(
+        ['one', 'two'].map((name) =>
+          good('run', '-d', '--name', name, '--hostname', 'same', ...mounts, 'filler', 'sleep', '600'),
+        ),
+      );
+      const show = 'cd /tree; stat -c "%a %u:%g" .; find . | sort; stat -c "%u:%g %h" f; ls -A /bare; cat /f/f';
+      for (const name of ['one', 'two'])
+        expect(await good('exec', name, 'sh', '-c', show)).toBe(
+          '750 5:6\n.\n./d\n./d/e\n./d/g\n./f\n./l\n5:6 2\nthere',
+        );
+      expect(new Set(server.clients()).size).toBe(2);
+      await good('exec', 'one', 'sh', '-c', 'echo written > /tree/f; mkdir -p /tree/a/b; touch /tree/a/b/c');
+      expect(await good('exec', 'two', 'cat', '/tree/d/g')).toBe('written');
+      const busy = await stack.docker('volume', 'rm', 'shared');
+      expect(busy.stderr).toContain('remove shared: volume is in use');
+      await good('rm', '-f', 'one', 'two');
+      await good('volume', 'rm', 'shared', 'bare');
+      expect([readdirSync(at('volumes')), readdirSync(at('volumes_metadata'))]).toEqual([['found'], ['found.json']]);
+      expect(readdirSync(at('volumes_removed'))).toEqual([]);
+      await good('rmi', 'filler');
+      await good('volume', 'rm', 'found');
+    } finally {
+      await server.stop();
+    }
   });
 });

@@ -168,6 +168,12 @@ const calls: Record<string, Call> = {
   'volume snapshot': ofVolume('POST', 'snapshots', { Name: 'first' }),
   'volume clone': ofVolume('POST', 'clone', { Name: `clone-${randomUUID()}` }),
   'volume export': ofVolume('GET', 'export?format=tar'),
+  backup: {
+    route: 'POST /caisson/backup/read',
+    of: 'volume',
+    make: (id) =>
+      ask('POST /caisson/backup/read', id, '', { body: { Volumes: [{ Name: volumes.get(id) }], Containers: [id] } }),
+  },
   unpause: call('pause', 'POST /containers/:id/unpause'),
   'network connect': ofNetwork('connect'),
   'network disconnect': ofNetwork('disconnect'),
@@ -192,7 +198,7 @@ GET /caisson/policy; GET /caisson/policy/counters; POST /caisson/policy/reload; 
 POST /caisson/policy/:tier/check; POST /caisson/trace; GET /caisson/network/usage
 GET /caisson/volumes; GET /caisson/volumes/:name; DELETE /caisson/volumes/:name/snapshots/:snapshot
 POST /caisson/volumes/:name/snapshots/:snapshot/revert
-POST /caisson/volumes/:name/grow; POST /caisson/volumes/:name/import
+POST /caisson/volumes/:name/grow; POST /caisson/volumes/:name/import; PUT /caisson/backup/containers/:id/changes
 POST /containers/create; POST /containers/prune; DELETE /containers/:id/:alias
 GET /containers/:id/checkpoints; POST /containers/:id/checkpoints; DELETE /containers/:id/checkpoints/:checkpoint
 POST /volumes/create; GET /volumes; GET /volumes/:name; DELETE /volumes/:name; PUT /volumes/:name; POST /volumes/prune

@@ -62,6 +62,10 @@ export class FakeFiles implements FileService {
     return this.changed;
   }
 
+  async restoreLayer(_id: string, tar: Readable): Promise<void> {
+    for await (const _part of tar);
+  }
+
   async layer(): Promise<Readable> {
     return Readable.from([Buffer.alloc(1024)], { objectMode: false });
   }

@@ -26,6 +26,7 @@ import type {
   Preparation,
   ResourceUpdate,
   VolumeArchiveStore,
+  VolumeBackupStore,
   WaitCondition,
 } from '../../port-layer/index.js';
 import { StorageReserve, storageLimits } from '../../port-layer/storage/storage-reserve.js';
@@ -446,6 +447,16 @@ export class FakePortLayer implements PortLayer {
     import: async (volume, archive) => {
       for await (const _piece of archive);
       return this.volumes.create(volume);
+    },
+  };
+  readonly volumeBackups: VolumeBackupStore = {
+    async *read(volumes) {
+      const all = { capacityBytes: 2 ** 30, unitBytes: 2 ** 20, base: null, mark: null };
+      for (const { volume } of volumes) {
+        yield { type: 'volume', volume, ...all };
+        yield { type: 'unit', unit: 0, data: Buffer.alloc(2 ** 20, 1) };
+        yield { type: 'volumeEnd', volume };
+      }
     },
   };
   readonly stored = new Map<string, Buffer>();

@@ -27,6 +27,8 @@ export interface NfsServer {
   address: string;
   /** What is exported as `/data`. */
   directory: string;
+  /** The names by which it knows its NFS 4.1 clients. */
+  clients(): string[];
   /** It answers nobody any more, as when its machine has died; and again. */
   pause(): void;
   resume(): void;
@@ -93,6 +95,11 @@ EXPORT { Export_Id = 1; Path = "${directory}"; Pseudo = "/data"; Access_Type = R
   return {
     address: world.address,
     directory,
+    // Its notes for a restart: `<address>-(<length>:<name>)`.
+    clients: () =>
+      readdirSync(join(work, 'recovery', 'v4recov'), { recursive: true, encoding: 'utf8' }).flatMap(
+        (path) => /-\(\d+:(.*)\)$/.exec(path)?.[1] ?? [],
+      ),
     pause: () => void running.kill('SIGSTOP'),
     resume: () => void running.kill('SIGCONT'),
     stop,

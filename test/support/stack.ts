@@ -89,6 +89,8 @@ export interface Stack {
   dockerWith(options: { input?: string | Buffer; timeoutMs?: number }, ...args: string[]): Promise<Outcome>;
   /** Runs vic-machine against the embedded host. */
   vicMachine(...args: string[]): Promise<Outcome>;
+  /** The same as a command, for one with input or output of its own, and its environment. */
+  vicMachineCommand(...args: string[]): { command: [string, ...string[]]; env: NodeJS.ProcessEnv };
   /** Restarts hostd's process; VMs and the endpoint keep running. */
   restartHostd(): Promise<void>;
   /** Stops hostd and the endpoint like `npm stop`, and restarts them. @param meanwhile run while they are stopped */
@@ -111,12 +113,18 @@ export async function startStack(
     if (running === null) throw new Error('hostd does not run');
     return running;
   };
-  const vicMachine = async (...args: string[]): Promise<Outcome> => {
+  const vicMachineCommand: Stack['vicMachineCommand'] = (...args) => {
     const { url, user, password, thumbprint } = login();
     const target = ['--target', new URL(url).host, '--user', user, '--thumbprint', thumbprint];
-    return run(process.execPath, [join(dist, 'src/cli/vic-machine.js'), ...args, ...target], {
+    return {
+      command: [process.execPath, join(dist, 'src/cli/vic-machine.js'), ...args, ...target],
       env: { VIC_MACHINE_PASSWORD: password },
-    });
+    };
+  };
+  const vicMachine = async (...args: string[]): Promise<Outcome> => {
+    const { command, env } = vicMachineCommand(...args);
+    const [program, ...rest] = command;
+    return run(program, rest, { env });
   };
   const stack: Stack = {
     paths,
@@ -124,6 +132,7 @@ export async function startStack(
     port,
     login,
     vicMachine,
+    vicMachineCommand,
     docker: (...args) => stack.dockerWith({}, ...args),
     async dockerWith(how, ...args) {
       const env = { DOCKER_HOST: dockerHost, DOCKER_CONFIG: paths.stateDir };

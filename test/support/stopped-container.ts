@@ -80,6 +80,7 @@ export async function stoppedContainer(
   const layers = {
     chainOf: () => chainOf(directory, basename(layer)),
     openBlocks: (path: string) => DatastoreBlocks.open(datastore, path),
+    openDisk: (path: string) => DatastoreBlocks.open(datastore, path),
   };
   return {
     files: new ContainerFiles(

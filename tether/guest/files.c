@@ -60,15 +60,17 @@ static uint32_t move_data(uint32_t length) {
   return (uint32_t)here + file_splice(0, length - (uint32_t)here);
 }
 
-/* Shared with PID 1, which ends the freeze when this process ends, whatever it died of. */
+/* Shared with PID 1, which ends the freeze when this process ends, whatever it died of: NOT_FROZEN, FROZEN_ROOT, or FROZEN_VOLUME plus the volume's number. */
 static volatile uint8_t *frozen;
+enum { NOT_FROZEN, FROZEN_ROOT, FROZEN_VOLUME };
+_Static_assert(FROZEN_VOLUME + MAX_DISKS <= 256, "the number of a volume fits");
 
 /* When another server has it frozen, waits for that to end. */
-static bool freeze(int fd) {
+static bool freeze(int fd, uint32_t what) {
   for (int i = 0; i < 3000; i++) {
-    *frozen = 1; /* first: a server killed in between leaves nothing frozen */
+    *frozen = (uint8_t)what; /* first: a server killed in between leaves nothing frozen */
     if (ioctl(fd, FIFREEZE, 0) == 0) return true;
-    *frozen = 0;
+    *frozen = NOT_FROZEN;
     if (errno != EBUSY) return false;
     sleep_ms(10);
   }
@@ -81,6 +83,7 @@ static int volumes_fd = -1;
 /* The alarm ends this process, and with it the freeze: nobody needs to come back to thaw the filesystem. */
 static bool freeze_volume(uint32_t disk, uint32_t ms) {
   char name[16];
+  if (disk >= MAX_DISKS) return errno = EINVAL, false;
   snprintf(name, sizeof name, "%u", disk);
   int fd = openat(volumes_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
   if (fd < 0) return false;
@@ -88,7 +91,7 @@ static bool freeze_volume(uint32_t disk, uint32_t ms) {
   struct itimerval bound = {.it_value = {ms / 1000, (ms % 1000) * 1000}};
   signal(SIGALRM, SIG_DFL);
   setitimer(ITIMER_REAL, &bound, NULL);
-  bool good = freeze(fd);
+  bool good = freeze(fd, FROZEN_VOLUME + disk);
   int error = errno;
   close(fd);
   errno = error;
@@ -125,7 +128,7 @@ static void carry_out(enum file_request type, uint8_t *payload, size_t length) {
       put_head(REPLY_DONE, 0);
       break;
     case REQUEST_FREEZE:
-      if (!freeze(root_fd)) reply_error(errno, "freeze", "/");
+      if (!freeze(root_fd, FROZEN_ROOT)) reply_error(errno, "freeze", "/");
       else put_head(REPLY_DONE, 0);
       break;
     case REQUEST_FREEZE_VOLUME: {
@@ -240,17 +243,22 @@ static void thaw(const char *path) {
   close(fd);
 }
 
-void files_thaw(const struct container *c) {
-  thaw(c->root);
-  for (uint32_t disk = 0; disk < MAX_DISKS; disk++) {
-    char path[64];
-    if (!c->mounted_volumes[disk]) continue;
-    snprintf(path, sizeof path, "%s/%u", c->volumes, disk);
-    thaw(path);
-  }
+static void thaw_volume(const struct container *c, uint32_t disk) {
+  char path[64];
+  if (disk >= MAX_DISKS || !c->mounted_volumes[disk]) return;
+  snprintf(path, sizeof path, "%s/%u", c->volumes, disk);
+  thaw(path);
 }
 
+void files_thaw(const struct container *c) {
+  thaw(c->root);
+  for (uint32_t disk = 0; disk < MAX_DISKS; disk++) thaw_volume(c, disk);
+}
+
+/* Only what this server has frozen: a commit may be reading the root's disk while a volume's snapshot ends. */
 void files_ended(const struct container *c, volatile uint8_t *flag) {
-  if (*flag != 0) files_thaw(c);
+  uint8_t what = *flag;
+  if (what == FROZEN_ROOT) thaw(c->root);
+  else if (what >= FROZEN_VOLUME) thaw_volume(c, what - FROZEN_VOLUME);
   munmap((void *)flag, 1);
 }

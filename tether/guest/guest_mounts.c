@@ -3,20 +3,25 @@
  * when its time is over: what waits for NFS can be killed.
  */
 #include "guest_mounts.h"
+#include "fill_volume.h"
 #include "leases.h"
 #include "system.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <net/if.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #define MOUNT_MS 20000
+#define FILL_MS 90000
 #define SERVED_MS 60000
 #define AGAIN_MS 50
 #define UNMOUNT_MS 5000
@@ -58,9 +63,38 @@ struct call {
   const struct guest_mount *wanted;
 };
 
+/* The hardware address of the first card. '': there is none. */
+static void own_address(char address[32]) {
+  struct ifreq card = {0};
+  struct if_nameindex *cards = if_nameindex();
+  int any = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  *address = 0;
+  for (struct if_nameindex *one = cards; *address == 0 && one != NULL && one->if_index != 0; one++) {
+    snprintf(card.ifr_name, sizeof card.ifr_name, "%s", one->if_name);
+    if (strcmp(one->if_name, "lo") == 0 || ioctl(any, SIOCGIFHWADDR, &card) != 0) continue;
+    const uint8_t *b = (const uint8_t *)card.ifr_hwaddr.sa_data;
+    snprintf(address, 32, "%02x:%02x:%02x:%02x:%02x:%02x", b[0], b[1], b[2], b[3], b[4], b[5]);
+  }
+  if (any >= 0) close(any);
+  if_freenameindex(cards);
+}
+
+/*
+ * For a server, the name of a client is that of its host, and the second of one name is the first one, restarted: it drops the locks that
+ * the first had (RFC 8881, section 2.4). Containers may have the same name. A card keeps its address, so that what was locked by a machine
+ * that was killed is free when it is back.
+ */
+static void name_client(void) {
+  char address[32], name[CLIENT_NAME_SIZE];
+  own_address(address);
+  served_client_name(name, address);
+  if (*address == 0 || unshare(CLONE_NEWUTS) != 0 || sethostname(name, strlen(name)) != 0) say("this NFS client has no name of its own");
+}
+
 static int do_mount(const void *about) {
   const struct call *call = about;
   const struct guest_mount *w = call->wanted;
+  if (strncmp(w->type, "nfs", 3) == 0) name_client();
   return mount(w->device, call->path, w->type, w->flags, w->data) == 0 ? 0 : errno;
 }
 
@@ -96,6 +130,18 @@ const char *guest_mount_at(const char *path, const struct guest_mount *w) {
   char flags[32] = "";
   if (w->flags != 0) snprintf(flags, sizeof flags, ", flags: 0x%llx", (unsigned long long)w->flags);
   snprintf(problem, sizeof problem, "error while mounting volume '%.255s': failed to mount local volume: mount %.200s:%.100s%s%s%.200s: %s", w->volume, w->device, w->volume, flags, *w->data == 0 ? "" : ", data: ", w->data, cause());
+  return problem;
+}
+
+static int do_fill(const void *about) { return fill_volume(about); }
+
+const char *guest_fill(const char *path, const char *volume, const char *root, const char *inside) {
+  static char problem[900];
+  struct volume_to_fill wanted = {root, inside, path};
+  int code = bounded(do_fill, &wanted, FILL_MS);
+  if (code == 0) return NULL;
+  errno = code;
+  snprintf(problem, sizeof problem, "error while mounting volume '%.255s': failed to copy what the image has at %.255s: %s", volume, inside, cause());
   return problem;
 }
 

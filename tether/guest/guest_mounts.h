@@ -13,6 +13,8 @@ struct guest_mount {
 
 /* Mounts at a directory that is there. A server that does not answer costs MOUNT_MS. NULL or what failed, in Docker's words. */
 const char *guest_mount_at(const char *path, const struct guest_mount *wanted);
+/* Fills the volume mounted there, if it is empty, with what the root has at `inside`. NULL or what failed. */
+const char *guest_fill(const char *path, const char *volume, const char *root, const char *inside);
 /* A volume whose disk another machine has. Whoever made it owns the strings. */
 struct served_volume {
   char *volume; /* its name, for messages */

@@ -66,6 +66,7 @@ static const char *step_guest_mount(struct container *c, struct reader *r) {
     cover->disk = MAX_DISKS + number;
     program->cover_count++;
     failed = mount_guest_volume(c, number, &wanted);
+    if (failed == NULL && read_only & VOLUME_FILL) failed = fill_guest_volume(c, number, wanted.volume, cover->path);
   }
   free(wanted.volume), free(wanted.type), free(wanted.device), free(wanted.data);
   return failed;

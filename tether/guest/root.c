@@ -113,6 +113,12 @@ void forget_mounts(const struct container *c) {
   umount2(c->root, MNT_DETACH);
 }
 
+const char *fill_guest_volume(const struct container *c, uint32_t number, const char *volume, const char *inside) {
+  char path[PATH_SIZE];
+  volume_path(c, path, MAX_DISKS + number);
+  return guest_fill(path, volume, c->root, inside);
+}
+
 /* What the disk has beyond the limit is reserved (Documentation/ABI/testing/sysfs-fs-ext4, reserved_clusters). */
 const char *limit_root(const struct container *c, uint64_t bytes) {
   static char problem[128];

@@ -16,6 +16,8 @@ const char *mount_root(const struct container *c, uint32_t bus, uint32_t unit, b
 const char *limit_root(const struct container *c, uint64_t bytes);
 /* A volume's disk, once, however often the container has it. Its directory below c->volumes is named by volume_number. */
 const char *mount_volume(struct container *c, uint32_t bus, uint32_t unit, bool read_only);
+/* Once a volume that the guest mounts itself is mounted. */
+const char *fill_guest_volume(const struct container *c, uint32_t number, const char *volume, const char *inside);
 /* The same for a volume that has no disk here; its number is MAX_DISKS + `number`. */
 const char *mount_guest_volume(struct container *c, uint32_t number, const struct guest_mount *wanted);
 const char *mount_served_volume(struct container *c, uint32_t number, const struct served_volume *wanted);

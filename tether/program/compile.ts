@@ -145,11 +145,18 @@ function fileSource(containerId: string, path: string, index: number): string {
   return TELLING.includes(path) ? `var/lib/docker/containers/${containerId}/${posix.basename(path)}` : `${index}`;
 }
 
-function volumeStep({ from, path, readOnly, subpath }: VolumeSpec): { operation: number; bytes: FieldWriter } {
+function volumeStep({ from, path, readOnly, subpath, fill = false }: VolumeSpec): {
+  operation: number;
+  bytes: FieldWriter;
+} {
   const own = readOnly ? VolumeFlag.mountReadOnly : 0;
   if ('filesystem' in from) {
     const { number, volume, type, device, flags, data } = from.filesystem;
-    const bytes = new FieldWriter().u32(number).u8(own).string(path).string(subpath);
+    const bytes = new FieldWriter()
+      .u32(number)
+      .u8(own | (fill ? VolumeFlag.fill : 0))
+      .string(path)
+      .string(subpath);
     bytes.string(volume).string(type).string(device).u64(BigInt(flags)).string(data);
     return { operation: Step.guestMount, bytes };
   }

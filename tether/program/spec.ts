@@ -186,6 +186,8 @@ export interface VolumeSpec {
   readOnly: boolean;
   /** The path in the volume that is bound; '': its root. */
   subpath: string;
+  /** One that the guest mounts is filled with what the root has at the path, if it is empty. */
+  fill?: boolean;
 }
 
 /** Everything PID 1 needs to turn a booted kernel into the running container. */

@@ -39,8 +39,8 @@ export const Step = {
 export const ProcessFlag = { tty: 1, openStdin: 2, identifyOnly: 4, unfitArgs: 8 } as const;
 /** A bit of the byte after a process's limits. */
 export const NO_NEW_PRIVILEGES = 1;
-/** Bits of a volume's step: this mount, or its whole disk. */
-export const VolumeFlag = { mountReadOnly: 1, diskReadOnly: 2 } as const;
+/** Bits of a volume's step: this mount, or its whole disk, is read-only; it is filled from the image if it is empty. */
+export const VolumeFlag = { mountReadOnly: 1, diskReadOnly: 2, fill: 4 } as const;
 
 /** The umask of a process that asks for none, or was compiled before programs had it. */
 export const USUAL_UMASK = 0o022;

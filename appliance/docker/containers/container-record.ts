@@ -25,6 +25,8 @@ const mountPointSchema = z.object({
   /** Nobody has named the volume: it may be removed with the container. */
   anonymous: z.boolean(),
   subpath: z.string().optional(),
+  /** It is empty, and the guest fills it. */
+  fill: z.boolean().optional(),
   /** Options of a tmpfs, as for `--tmpfs`. */
   tmpfs: z.string().optional(),
   /** Rows of `ps` leave the source out, as Docker's do for volumes that come from the configuration alone. */

@@ -22,7 +22,9 @@ export async function pruneImages(
   const all = images.list();
   const parents = parentIds(all);
   const sizes = new Map(
-    all.flatMap(({ chainIds, layerSizes }) => chainIds.map((chain, i) => [chain, layerSizes[i] ?? 0] as const)),
+    all.flatMap(({ chainIds, layerSizes, blobSizes = [] }) =>
+      chainIds.map((chain, i) => [chain, (layerSizes[i] ?? 0) + (blobSizes[i] ?? 0)] as const),
+    ),
   );
   const deleted: ImageDeletion[] = [];
   for (const image of all) {

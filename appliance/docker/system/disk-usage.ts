@@ -117,8 +117,8 @@ function imageUsage(
 ): { LayersSize: number; Images: ImageRow[] } {
   const all = service.list();
   const sizes = new Map<string, number>();
-  for (const { chainIds, layerSizes } of all)
-    for (const [i, chain] of chainIds.entries()) sizes.set(chain, layerSizes[i] ?? 0);
+  for (const { chainIds, layerSizes, blobSizes = [] } of all)
+    for (const [i, chain] of chainIds.entries()) sizes.set(chain, (layerSizes[i] ?? 0) + (blobSizes[i] ?? 0));
   const images = filterImages(service, new Map());
   const shared = sharedSizes(all);
   const rows = images.map((image) => {

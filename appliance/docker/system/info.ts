@@ -8,7 +8,7 @@ import {
   type NetworkService,
   type StorageReserve,
   type StorageUsage,
-  volumeStores,
+  storeLabels,
 } from '../../../port-layer/index.js';
 import { humanSize } from '../../../src/common/human-size.js';
 import { isUp } from '../containers/container-state.js';
@@ -53,12 +53,7 @@ export async function infoView(sources: InfoSources, apiVersion: string): Promis
       ['Virtual container host', config.name],
       ['vSphere', host.product],
       ['Image store', `[${config.imageStore.datastore}] ${config.imageStore.path}`.trim()],
-      [
-        'VolumeStores',
-        volumeStores(config)
-          .map(({ label }) => label)
-          .join(' '),
-      ],
+      ['VolumeStores', storeLabels(config).join(' ')],
       ...(await spaces(room)),
       ...allowedRegistries(config),
       ...networkStatus(config, sources.network.ownHost),

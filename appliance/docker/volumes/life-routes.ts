@@ -24,6 +24,9 @@ const cloneSchema = goType(
 
 const growSchema = goType('caisson.GrowOptions', z.object({ Capacity: z.union([z.string(), z.number()]) }));
 
+const words = z.record(z.string(), z.string()).nullish();
+const describedSchema = z.object({ Driver: z.string().nullish(), DriverOpts: words, Labels: words });
+
 /** What the routes need. */
 export interface VolumeLifeParts {
   volumes: VolumeService;
@@ -103,18 +106,27 @@ export function volumeLifeRoutes(
   });
 
   router.post('/caisson/volumes/:name/import', async (request, response) => {
-    const capacity = query(request, 'capacity');
-    const options = capacity ? { Capacity: `${capacityBytes(capacity)}B` } : null;
     try {
+      const { Driver, DriverOpts, Labels } = described(query(request, 'volume'));
+      const capacity = query(request, 'capacity');
+      const options = capacity ? { ...DriverOpts, Capacity: `${capacityBytes(capacity)}B` } : (DriverOpts ?? null);
       const archive = { [Symbol.asyncIterator]: () => uncompressed(request) };
-      const volume = await volumes.import(request.params.name, options, (wanted) =>
-        volumeArchives.import(wanted, archive, hangup(response)),
-      );
+      const wish = { name: request.params.name, driver: Driver ?? '', options, labels: Labels ?? null };
+      const volume = await volumes.import(wish, (wanted) => volumeArchives.import(wanted, archive, hangup(response)));
       response.status(201).json(await view(volume));
     } finally {
       request.resume();
     }
   });
+}
+
+/** What a restored volume was made with, as `POST /volumes/create` takes it. @throws invalid */
+function described(text: string | undefined): z.infer<typeof describedSchema> {
+  try {
+    return describedSchema.parse(JSON.parse(text || '{}'));
+  } catch (error) {
+    throw invalid('invalid description of a volume', error);
+  }
 }
 
 const snapshotView = ({ name, createdAt, capacityBytes }: VolumeSnapshot): object => ({

@@ -10,13 +10,14 @@ export function withMounts(spec: ContainerSpec, mounts: MountPoint[]): Container
   const volumes = mounts
     .filter(({ type }) => type === 'volume')
     .map(
-      ({ name, destination, rw, anonymous, subpath }): VolumeMount => ({
+      ({ name, destination, rw, anonymous, subpath, fill }): VolumeMount => ({
         volume: name,
         // Volumes of an image may be relative paths; Docker takes them as relative to the root.
         path: posix.resolve('/', destination),
         readOnly: !rw,
         ...(subpath === undefined ? {} : { subpath }),
         ...(anonymous ? { disposable: true } : {}),
+        ...(fill === true ? { fill } : {}),
       }),
     );
   const memory = mounts.filter(({ type }) => type === 'tmpfs');

@@ -6,11 +6,11 @@ import {
   type ContainerSpec,
   type ExecService,
   type NewVolume,
+  storeLabels,
   type VolumeInfo,
   type VolumeLifeStore,
   type VolumeStore,
   volumeDisks,
-  volumeStores,
 } from '../../../port-layer/index.js';
 import { CaissonError, conflict, invalid, messageOf, notFound } from '../../../src/common/errors.js';
 import { newId } from '../../../src/common/ids.js';
@@ -41,7 +41,7 @@ export class VolumeService {
     config: VchConfig,
     private readonly life: Pick<VolumeLifeStore, 'clone'>,
   ) {
-    this.stores = volumeStores(config).map(({ label }) => label);
+    this.stores = storeLabels(config);
   }
 
   /** The path of a volume, as vSphere writes it. */
@@ -116,11 +116,10 @@ export class VolumeService {
 
   /** Makes a volume in another way. @throws invalid in Docker's words */
   async import(
-    name: string,
-    options: Record<string, string> | null,
+    { name, driver, options, labels }: Pick<NewVolume, 'name' | 'driver' | 'options' | 'labels'>,
     make: (volume: NewVolume) => Promise<VolumeInfo>,
   ): Promise<VolumeInfo> {
-    const volume = await make(newVolume(name, '', options, null, this.stores));
+    const volume = await make(newVolume(name, driver, options, labels, this.stores));
     this.events.publish('volume', 'create', name, { driver: volume.driver });
     return volume;
   }
@@ -248,7 +247,7 @@ export class VolumeService {
     } catch (error) {
       throw new CaissonError('invalid', dockerMessage(error), { cause: error });
     }
-    return recordOf(source).mounts.map(({ unsourced: _, ...mount }) => ({
+    return recordOf(source).mounts.map(({ unsourced: _, fill: _fill, ...mount }) => ({
       ...mount,
       mode: '',
       rw: mount.rw && !readOnly,
@@ -276,6 +275,7 @@ export class VolumeService {
       anonymous: source === '',
       ...(configured ? { unsourced: true } : {}),
       ...(subpath === '' ? {} : { subpath }),
+      ...(content !== null && volume.mount !== undefined ? { fill: true } : {}),
     };
   }
 }

@@ -17,6 +17,7 @@ export const WORDS: Words = {
   'container.alreadyRunning': ({ container }) => `container ${container} is already running`,
   'container.alreadyStopped': notRunning,
   'container.notRunning': notRunning,
+  'container.hasRun': null,
   'container.stillRunning': ({ name }) =>
     `cannot remove container "/${name}": container is running: stop the container before removing or force remove`,
   'container.beingRemoved': ({ container, hinders }) => beingRemoved(hinders, container),
@@ -78,6 +79,7 @@ export const WORDS: Words = {
 
   'archive.outside': ({ part, name }) => `invalid ${part} "${name}"`,
   'archive.cut': () => 'unexpected EOF',
+  'archive.badChanges': null,
   'archive.noEnd': null,
   'archive.damaged': () => 'archive/tar: invalid tar header',
   'archive.entryFailed': ({ step, entry, reason }) =>
@@ -100,6 +102,7 @@ export const WORDS: Words = {
   'layer.noRecipe': null,
   'layer.damaged': null,
   'layer.isParent': null,
+  'layer.noBlob': null,
   'layer.inUse': null,
 
   'volume.notFound': ({ volume }) => `get ${volume}: no such volume`,
@@ -121,6 +124,11 @@ export const WORDS: Words = {
   'volume.shrunk': null,
   'volume.otherStore': null,
   'volume.noDisk': null,
+  'volume.nfsFailed': null,
+  'volume.nfsName': null,
+  'volume.nfsNoCapacity': ({ volume }) => `create ${volume}: quota size requested but no quota support`,
+  'volume.nfsStore': null,
+  'volume.nfsMount': null,
   'volume.badArchive': null,
   'volume.exists': null,
   'volume.notStill': null,

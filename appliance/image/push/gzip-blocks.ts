@@ -8,6 +8,10 @@ import * as zlib from 'node:zlib';
 import { Semaphore } from '../../../src/common/semaphore.js';
 
 const BLOCK = 512 * 1024;
+/**
+ * Of programs, a quarter less work than zlib's defaults (6 and 8) for 0.3 % more bytes. Docker's own level 6 gives as many bytes as zlib's.
+ */
+const EFFORT = { level: 5, memLevel: 9 };
 /** How far back deflate looks. */
 const WINDOW = 32 * 1024;
 /** Of the four threads that Node has for such work, one stays free for files. */
@@ -51,6 +55,7 @@ export async function* gzipBlocks(source: AsyncIterable<Buffer>): AsyncGenerator
 /** A block as deflate's, ending on a whole byte so that another can follow. */
 function compressed(block: Buffer, dictionary: Buffer | undefined): Promise<Buffer> {
   const options = {
+    ...EFFORT,
     finishFlush: zlib.constants.Z_SYNC_FLUSH,
     // One trip to a thread for each block, unless it does not get smaller.
     chunkSize: BLOCK,

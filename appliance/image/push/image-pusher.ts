@@ -20,6 +20,7 @@ import type { Image, PushOptions } from '../types.js';
 import type { ImageWork } from '../work.js';
 import type { BlobSource, BlobSources } from './blob-sources.js';
 import type { PushCompression } from './compress-layer.js';
+import { keptBlobs } from './kept-blobs.js';
 import { type LayerPush, pushLayer } from './layer-pusher.js';
 import { OriginalBlobs } from './original-blobs.js';
 import { layerDigestsOf, manifestFor, type PulledManifests } from './push-manifest.js';
@@ -123,7 +124,7 @@ async function pushOne(
   const leaving = new LeavingImages(work, signal);
   const push: LayerPush = {
     ...{ work, sources, writer, target, progress, signal, tars: leaving },
-    ...{ originals, fetchOriginal, compression, retryDelayMs },
+    ...{ originals, fetchOriginal, compression, retryDelayMs, kept: keptBlobs(work) },
   };
   const body = async (): Promise<void> => {
     const leaves = await leaving.of(image, (layer, now) =>

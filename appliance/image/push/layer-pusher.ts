@@ -11,6 +11,7 @@ import type { ImageWork } from '../work.js';
 import type { BlobSource, BlobSources } from './blob-sources.js';
 import type { LocalBlob } from './blob-upload.js';
 import { compressTar, type PushCompression } from './compress-layer.js';
+import type { KeptBlobs } from './kept-blobs.js';
 import type { OriginalBlobs } from './original-blobs.js';
 import type { RegistryWriter } from './registry-writer.js';
 
@@ -28,6 +29,8 @@ export interface LayerPush {
   originals: ReadonlySet<string>;
   /** See {@link OriginalBlobs}. */
   fetchOriginal: OriginalBlobs['fetch'];
+  /** See {@link keptBlobs}. */
+  kept: KeptBlobs;
   /** For layers that have to be compressed. */
   compression: PushCompression;
   retryDelayMs: number;
@@ -48,6 +51,7 @@ export async function pushLayer(push: LayerPush, layer: PushedLayer): Promise<De
   const others = sources.filter(({ digest }) => !push.originals.has(digest));
   return (
     (await found(push, layer, originals)) ??
+    (await sendKept(push, layer, originals)) ??
     (await sendOriginal(push, layer, originals)) ??
     (await found(push, layer, others)) ??
     (await sendCompressed(push, layer))
@@ -79,6 +83,20 @@ async function found(
     }
   }
   return null;
+}
+
+/** The blob that the image was pulled with, if it was kept. */
+async function sendKept(
+  push: LayerPush,
+  layer: PushedLayer,
+  originals: readonly BlobSource[],
+): Promise<Descriptor | null> {
+  const digest = push.kept.digestOf(layer.chainId);
+  const source = originals.find((one) => one.digest === digest);
+  if (source === undefined) return null;
+  const { size, mediaType } = source;
+  const sent = await sendUnlessThere(push, layer, source.digest, () => push.kept.read(layer.chainId, push.signal));
+  return sent ? { digest: source.digest, size, mediaType } : null;
 }
 
 /** The blob that the image was pulled with, if it is still where it came from: with it the image keeps its digest. */

@@ -96,6 +96,11 @@ async function carryOut(id: number, number: number, request: DiskRequest): Promi
       trees.set(id, sender);
       return disk.grains(sender);
     }
+    case 'said': {
+      const sender = new BatchSender(endpoint, id, AHEAD);
+      trees.set(id, sender);
+      return disk.said(request.files, request.unit, sender);
+    }
     case 'change':
       return disk.change(request.local);
     case 'sync':

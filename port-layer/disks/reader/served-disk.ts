@@ -28,6 +28,7 @@ import {
   type TreeOptions,
 } from '../../files/root-files.js';
 import type { DiskRecord } from '../records.js';
+import { UnitMap } from '../unit-map.js';
 import type { BatchSender } from './batch-sender.js';
 
 /** As the kernel's PATH_MAX and NAME_MAX. */
@@ -121,6 +122,28 @@ export class ServedDisk {
         else await out.place(this.numberOf(extent), at, length);
     }
     await out.flush();
+  }
+
+  /** See the request `said`. @returns the map of runs */
+  async said(files: number, unit: number, out: BatchSender): Promise<string> {
+    const grains = Math.ceil(this.chain.size / GRAIN_BYTES);
+    const map = new UnitMap(Math.ceil(grains / unit));
+    let end = 0;
+    for (let next = await this.chain.nextSaid(0, files); next !== null; next = await this.chain.nextSaid(end, files)) {
+      if (out.cancelled) break;
+      const first = next - (next % unit);
+      map.add(first / unit);
+      if (first > end) await out.zeros((first - end) * GRAIN_BYTES);
+      end = Math.min(grains, first + unit);
+      for (let grain = first; grain < end; grain++) {
+        const length = Math.min(GRAIN_BYTES, this.chain.size - grain * GRAIN_BYTES);
+        for await (const { extent, at } of this.chain.runs(grain * GRAIN_BYTES, length))
+          if (extent === null) await out.zeros(length);
+          else await out.place(this.numberOf(extent), at, length);
+      }
+    }
+    await out.flush();
+    return map.text();
   }
 
   /** Tells where a file's content is, or sends the content itself if it is in the journal. */

@@ -111,6 +111,27 @@ export class VmdkChain implements BlockReader {
     return null;
   }
 
+  /**
+   * The first grain at or after `from` that one of the first `files` files of the chain says anything about, be it that it is zeros: a
+   * superset of what differs from the disk below them. Null if there is none.
+   */
+  async nextSaid(from: number, files: number): Promise<number | null> {
+    const extents = this.extents.slice(0, files);
+    const count = Math.ceil(this.size / GRAIN_BYTES);
+    for (let grain = from; grain < count; ) {
+      const table = Math.floor(grain / GTES_PER_GT);
+      const end = Math.min(count, (table + 1) * GTES_PER_GT);
+      const having: VmdkExtent[] = [];
+      for (const extent of extents)
+        if (table * GTES_PER_GT < extent.grains && !(await extent.isTableEmpty(table))) having.push(extent);
+      for (; having.length > 0 && grain < end; grain++)
+        for (const extent of having)
+          if (grain < extent.grains && (await extent.locate(grain)) !== 'absent') return grain;
+      grain = end;
+    }
+    return null;
+  }
+
   async read(offset: number, length: number): Promise<Buffer> {
     checkRange(this.size, offset, length);
     const first = Math.floor(offset / GRAIN_BYTES);

@@ -37,6 +37,11 @@ export function emptyVmdk(disk: NewVmdk, fileName: string): { pieces: [number, B
   };
 }
 
+/** Length of the file of an empty disk: what has a grain is longer. @param capacity bytes */
+export function emptyDiskBytes(capacity: number): number {
+  return layoutFor(capacity).overHead * SECTOR;
+}
+
 async function writeNew(path: string, disk: NewVmdk): Promise<void> {
   const { pieces, length } = emptyVmdk(disk, basename(path));
   const file = await open(path, 'wx', 0o640);

@@ -1,5 +1,5 @@
 /** Which datastores the administrator has given the embedded host (`npm start -- --datastore`), kept for later starts. */
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import type { InstancePaths } from '../../common/paths.js';
@@ -12,7 +12,9 @@ export function keptDatastores(paths: Pick<InstancePaths, 'stateDir'>): string[]
   return z.array(z.string()).parse(JSON.parse(readFileSync(datastoreFile(paths), 'utf8')));
 }
 
-/** For later starts. */
+/** For later starts. When there is no room for it, those that were kept before stay. */
 export function keepDatastores(paths: Pick<InstancePaths, 'stateDir'>, datastores: readonly string[]): void {
-  writeFileSync(datastoreFile(paths), JSON.stringify(datastores), { mode: 0o600 });
+  const draft = `${datastoreFile(paths)}.new`;
+  writeFileSync(draft, JSON.stringify(datastores), { mode: 0o600 });
+  renameSync(draft, datastoreFile(paths));
 }

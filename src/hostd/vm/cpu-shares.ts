@@ -1,6 +1,5 @@
 /** A VM's weight against others for the host's processors, as vSphere counts it (SharesInfo): usually 1000 per processor. */
-import { readdirSync } from 'node:fs';
-import { setPriority } from 'node:os';
+import { setNice } from '../../common/precedence.js';
 
 const LEVELS: Record<string, number> = { low: 500, normal: 1000, high: 2000 };
 /** Linux weighs neighbouring nice levels 1.25 to 1 (sched(7)). */
@@ -28,9 +27,5 @@ export function niceLevel(shares: number, cpus: number): number {
 
 /** Gives a VM's process its weight; threads that it creates later inherit it. */
 export function weigh(pid: number, shares: number, cpus: number): void {
-  try {
-    for (const thread of readdirSync(`/proc/${pid}/task`)) setPriority(Number(thread), niceLevel(shares, cpus));
-  } catch {
-    // The thread has ended.
-  }
+  setNice(pid, niceLevel(shares, cpus));
 }

@@ -5,6 +5,9 @@ import { endOfHead, HeadError, parseHead } from '../../../appliance/docker/http/
 import { checkConfig, parseConfig } from '../../../appliance/image/image-config.js';
 import { checkImage, parseManifest } from '../../../appliance/image/manifest.js';
 import { familiarString, parseAnyReference } from '../../../appliance/image/reference.js';
+import { decodeManifest, type Manifest } from '../../../src/backup/index.js';
+import { restorePlan } from '../../../src/cli/backup/restore-plan.js';
+import { sha256 } from '../../../src/common/ids.js';
 import { TarReader } from '../../../src/disk/tar/reader.js';
 import { decodeDescriptor } from '../../../src/disk/vmdk/descriptor.js';
 import { decodeHeader, encodeHeader, layoutFor } from '../../../src/disk/vmdk/header.js';
@@ -397,4 +400,59 @@ const names: Target = {
   },
 };
 
-export const textTargets: readonly Target[] = [http, soap, manifest, config, tar, vmx, vmdk, names];
+const HASH = 'cd'.repeat(32);
+const content = { parts: [{ range: 0, chunk: HASH }], chunks: 1, sha256: HASH };
+const backedUp: Manifest = {
+  id: '20260101T000000Z-01234567',
+  createdAt: '2026-01-01T00:00:00Z',
+  program: 'vic-machine 1',
+  vch: { id: 'a', name: 'host' },
+  read: 1,
+  written: 2,
+  volumes: [
+    {
+      name: 'db',
+      driver: 'local',
+      options: null,
+      labels: { a: 'b' },
+      disk: { capacityBytes: 2 ** 30, unitBytes: 2 ** 20, content, base: null, mark: null },
+    },
+  ],
+  containers: [
+    {
+      id: HASH,
+      name: 'web',
+      image: DIGEST,
+      state: 'running',
+      config: { Image: 'busybox', Hostname: HASH.slice(0, 12), Env: ['A=b'] },
+      hostConfig: { Links: ['/db:/web/db'], NetworkMode: 'container:db', Mounts: [{ Type: 'tmpfs', Target: '/t' }] },
+      networks: { net: { Aliases: ['www'], IPAMConfig: null } },
+      mounts: [{ volume: 'db', path: '/d', readOnly: false, subpath: null, anonymous: true }],
+      changes: content,
+    },
+  ],
+  networks: [{ Name: 'net', Driver: 'bridge' }],
+  images: [{ id: DIGEST, tags: ['busybox:latest'], digests: [`busybox@${DIGEST}`], size: 3, archive: null }],
+};
+
+const NOTHING = { volumes: new Set<string>(), containers: new Set<string>(), networks: new Set<string>() };
+
+const backup: Target = {
+  name: 'backups',
+  refusals: [SyntaxError],
+  seeds: [json(backedUp)],
+  tokens: [...JSON_TOKENS, HASH, '"db"', '"disk":null', '"archive":', 'container:', '"Mounts":[null]', '"Links":[1]'],
+  run(input) {
+    // Whoever makes one by hand gives it the digest that belongs to it.
+    const text = JSON.stringify(JSON.parse(input.toString('utf8')));
+    const manifest = decodeManifest(Buffer.from(`{"format":1,"digest":"${sha256(text)}","backup":${text}}`));
+    const plan = restorePlan(
+      manifest,
+      { volumes: new Map(), containers: new Map() },
+      { ...NOTHING, images: new Set([DIGEST]) },
+    );
+    return `${plan.volumes.length} ${plan.containers.length} ${plan.networks.length} ${plan.images.length}`;
+  },
+};
+
+export const textTargets: readonly Target[] = [http, soap, manifest, config, tar, vmx, vmdk, names, backup];

@@ -1,7 +1,14 @@
 /** An in-memory layer store and key-value store with the port layer's contracts, for tests of their users. */
+import { readFile } from 'node:fs/promises';
 import { Readable } from 'node:stream';
 import { extract } from 'tar-stream';
-import type { KeyValueStore, LayerInfo, LayerStore, PreparedLayer } from '../../../port-layer/index.js';
+import type {
+  KeyValueStore,
+  LayerInfo,
+  LayerStore,
+  LayerWriteOptions,
+  PreparedLayer,
+} from '../../../port-layer/index.js';
 import { conflict, invalid, notFound, unsupported } from '../../../src/common/errors.js';
 import { chainId, sha256 } from '../../../src/common/ids.js';
 
@@ -11,6 +18,7 @@ export class MemoryLayerStore implements LayerStore {
   /** Names of each layer's entries. */
   readonly entries = new Map<string, string[]>();
   readonly tars = new Map<string, Buffer>();
+  readonly blobs = new Map<string, Buffer>();
   /** Layers that something other than a layer depends on. */
   readonly inUse = new Set<string>();
   /** What is stored is as an earlier version left it: layers' own tars are not known. */
@@ -35,7 +43,7 @@ export class MemoryLayerStore implements LayerStore {
   async write(
     layer: { chainId: string; parent: string | null; diffId: string },
     tar: Readable,
-    options: { verify(): Promise<void>; signal?: AbortSignal },
+    options: LayerWriteOptions,
   ): Promise<LayerInfo> {
     if (layer.parent !== null && !this.layers.has(layer.parent)) throw notFound(`no layer ${layer.parent}`);
     this.writing++;
@@ -62,7 +70,10 @@ export class MemoryLayerStore implements LayerStore {
       await this.beforePublish(layer);
       await options.verify();
       options.signal?.throwIfAborted();
-      const info = { ...layer, size };
+      const { blob } = options;
+      if (blob !== undefined) this.blobs.set(layer.chainId, await readFile(blob.path));
+      const kept = blob === undefined ? {} : { blob: { digest: blob.digest, size: blob.size } };
+      const info = { ...layer, size, ...kept };
       this.layers.set(layer.chainId, info);
       this.entries.set(layer.chainId, names);
       this.tars.set(layer.chainId, Buffer.concat(bytes));
@@ -70,6 +81,12 @@ export class MemoryLayerStore implements LayerStore {
     } finally {
       this.writing--;
     }
+  }
+
+  async blob(chainId: string): Promise<Readable> {
+    const blob = this.blobs.get(chainId);
+    if (blob === undefined) throw notFound('no blob is kept');
+    return Readable.from([blob]);
   }
 
   async prepare(parent: string | null, tar: Readable, signal?: AbortSignal): Promise<PreparedLayer> {

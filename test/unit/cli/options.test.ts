@@ -128,6 +128,7 @@ describe('registries', () => {
   const set = settings([
     ...['--registry-mirror', 'http://a', '--registry-mirror', 'http://b', '--insecure-registry', 'c'],
     ...['--allow-registry', 'd', '--whitelist-registry', '*.e', '--push-compression', 'zstd'],
+    '--keep-blobs',
   ]);
 
   it('come by both names of the option', () =>
@@ -137,11 +138,12 @@ describe('registries', () => {
       allowed: ['d', '*.e'],
       certificateAuthorities: [],
       compression: 'zstd',
+      keepBlobs: true,
     }));
 
   it('stay until others are given, or none', () => {
     expect(settings([], set)).toEqual(set);
-    expect(settings(['--allow-registry', 'none', '--registry-mirror', 'http://f'], set)).toEqual({
+    expect(settings(['--allow-registry', 'none', '--registry-mirror', 'http://f', '--keep-blobs', 'no'], set)).toEqual({
       mirrors: ['http://f'],
       insecure: ['c'],
       certificateAuthorities: [],

@@ -55,6 +55,12 @@ function patch(path: string, at: number, bytes: Buffer | number[]): void {
   Buffer.from(bytes).copy(content, at < 0 ? content.length + at : at);
   writeFileSync(path, content);
 }
+/** Makes a layer one whose blob was kept. @param found what is there of it; null: nothing */
+function keepBlob(layer: string, content: string, found: string | null): void {
+  const blob = { digest: `sha256:${sha256(content)}`, size: content.length };
+  edit(join(layer, 'layer.json'), (text) => JSON.stringify({ ...(JSON.parse(text) as object), blob }));
+  if (found !== null) writeFileSync(join(layer, 'blob'), found);
+}
 const diskIn = (path: string): string => join(path, `${basename(path)}.vmdk`);
 const inventory = (): string => join(store.stateDir, 'inventory.json');
 const kv = (name: string): string => join(store.root, 'kv', name);
@@ -119,6 +125,10 @@ const CASES: [name: string, damage: () => void, found: string[], left?: string[]
   ['a content that was changed', () => patchContent(diskIn(store.layers[1]!)), ['layer.tar']],
   ['a recipe that was cut', () => truncateSync(join(store.layers[0]!, 'tar-recipe'), 10), ['layer.tar']],
   ['a recipe with another byte', () => patch(join(store.layers[0]!, 'tar-recipe'), 200, [0xff, 0xff]), ['layer.tar']],
+  ['a kept blob that is gone', () => keepBlob(store.layers[0]!, 'blob', null), ['layer.blob']],
+  ['a kept blob that was cut', () => keepBlob(store.layers[0]!, 'blob', 'blo'), ['layer.blob']],
+  ['a kept blob that was changed', () => keepBlob(store.layers[0]!, 'blob', 'blab'), ['layer.blob']],
+  ['a kept blob, whole', () => keepBlob(store.layers[0]!, 'blob', 'blob'), []],
   ['a recipe that is gone', () => rmSync(join(store.layers[0]!, 'tar-recipe')), ['layer.tar']],
   [
     'replaced content that was changed',
@@ -363,7 +373,7 @@ describe('it finds, and repairs what is no data', () => {
   it.each(CASES)('%s', async (_name, damage, found, left = found, leftAside) => {
     damage();
     // Only the tests of what is inside disks need to read them.
-    const quick = !found.some((code) => ['layer.tar', 'volume.filesystem'].includes(code));
+    const quick = !found.some((code) => ['layer.blob', 'layer.tar', 'volume.filesystem'].includes(code));
     const { findings } = await checkStore(store.stateDir, { quick });
     expect(codes(findings)).toEqual(found);
     for (const { where, what, means, todo } of findings)

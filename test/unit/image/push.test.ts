@@ -338,3 +338,46 @@ test('layers that an earlier version stored leave with digests of their own, whi
     await elsewhere.close();
   }
 });
+
+describe('a blob that is kept', () => {
+  /** Pulls an image whose registry then goes away, and pushes it elsewhere. */
+  const moved = async (keepBlobs: boolean): Promise<{ pulled: string; pushed: Pushed; to: FaultyRegistry }> => {
+    const layers = [await new TarBuilder().file('noise', randomBytes(5000)).build()];
+    // A push compresses by gzip.
+    const image = buildImage({ layers, compression: 'zstd' });
+    const gone = await registry({ images: { 'x:latest': image } });
+    const to = await registry();
+    await harness().reopen({ keepBlobs });
+    await harness().pull(`${gone.address}/x`);
+    const [digest = ''] = harness().service.list()[0]?.repoDigests ?? [];
+    await harness().service.tag(`${gone.address}/x`, `${to.address}/y:1`);
+    await gone.stop();
+    registries.splice(registries.indexOf(gone), 1);
+    return { pulled: digest.replace(/^.*@/, ''), pushed: await push(`${to.address}/y:1`), to };
+  };
+
+  test('keeps the digest of its image when the registry that it came from is gone', async () => {
+    const { pulled, pushed, to } = await moved(true);
+    expect(pushed.digest).toBe(pulled);
+    expect(pushed.statuses).toContain('Pushed');
+    const sizes = harness().service.list()[0]?.blobSizes ?? [];
+    expect(sizes).toEqual([[...harness().layers.blobs.values()][0]?.length]);
+    await expectThere(to, pushed);
+    expect(await harness().spooled()).toEqual([]);
+  });
+
+  test('is not sent when it is damaged: the layer is compressed anew', async () => {
+    const { layers } = harness();
+    const set = layers.blobs.set.bind(layers.blobs);
+    layers.blobs.set = (id) => set(id, Buffer.from('damaged'));
+    const { pulled, pushed, to } = await moved(true);
+    expect(pushed.digest).not.toBe(pulled);
+    await expectThere(to, pushed);
+  });
+
+  test('is what keeps the digest: without it, it is another one', async () => {
+    const { pulled, pushed } = await moved(false);
+    expect(pushed.digest).not.toBe(pulled);
+    expect(harness().layers.blobs.size).toBe(0);
+  });
+});
