@@ -12,6 +12,11 @@ export interface Neighbours {
 
 type Chained = Pick<VolumeInfo, 'name' | 'points' | 'pending' | 'snapshots'>;
 
+/** What each volume and each snapshot stands on. */
+export function chainsOf(volumes: readonly Chained[]): string[][] {
+  return volumes.flatMap(({ points = [], snapshots = [] }) => [points, ...snapshots.map((one) => one.points)]);
+}
+
 /** All points that volumes and their snapshots stand on. */
 export function neededPoints(volumes: readonly Chained[]): Set<string> {
   return new Set(volumes.flatMap(pointsOf));

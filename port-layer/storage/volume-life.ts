@@ -78,8 +78,9 @@ export class VolumeLife implements VolumeLifeStore {
     private readonly volumes: VolumeRecords,
     private readonly use: VolumeUse,
     private readonly freeze: Freeze,
+    shortChain?: number,
   ) {
-    this.points = new PointUse(volumes, use);
+    this.points = new PointUse(volumes, use, shortChain);
     volumes.pointsUnneeded = () => this.points.clear();
     volumes.holdPoints = async (name) => {
       const { points = [] } = volumes.get(name) ?? {};

@@ -7,11 +7,13 @@
  */
 import { isKind, messageOf } from '../../src/common/errors.js';
 import { logger } from '../../src/common/log.js';
-import { mergeable, type Neighbours, neededPoints, withoutPoint } from './point-chains.js';
+import { chainsOf, mergeable, type Neighbours, neededPoints, withoutPoint } from './point-chains.js';
 import type { VolumeUse } from './volume-use.js';
 import type { Volumes } from './volumes.js';
 
 const log = logger('storage');
+/** See the constructor. */
+const SHORT = 8;
 
 export type PointRecords = Pick<
   Volumes,
@@ -32,6 +34,8 @@ export class PointUse {
   constructor(
     private readonly volumes: PointRecords,
     private readonly use: VolumeUse,
+    /** Chains of so many points are left alone: backups go by what a volume stood on. */
+    private readonly short = SHORT,
   ) {}
 
   /** Keeps points as they are, until {@link done}. */
@@ -93,7 +97,12 @@ export class PointUse {
     if (!files.sharesDisks) return;
     const failed = new Set<string>();
     for (;;) {
-      const next = mergeable(this.volumesOf(label)).find(({ lower }) => !failed.has(lower));
+      const volumes = this.volumesOf(label);
+      const long = new Set(chainsOf(volumes).flatMap((chain) => (chain.length > this.short ? chain : [])));
+      // The lowest first, and never a volume's own disk: the next backup goes by the newest points.
+      const next = mergeable(volumes).findLast(
+        ({ upper, lower }) => 'point' in upper && long.has(lower) && !failed.has(lower),
+      );
       if (next === undefined) return;
       if (!(await this.mergeOne(label, next))) failed.add(next.lower);
     }
