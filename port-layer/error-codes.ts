@@ -238,11 +238,31 @@ export const CODES = {
   // --- volumes
   'volume.notFound': code('notFound', (s: { volume: string }) => `there is no volume '${s.volume}'`),
   'volume.inUse': code('conflict', (s: { volume: string }) => `volume '${s.volume}' is in use`),
-  /** A running container keeps another one, or this endpoint, from using the volume's disk. */
+  /** The host cannot serve a volume to several machines. */
   'volume.diskInUse': code(
     'conflict',
     (s: ById & { volume: string; name: string }) =>
       `volume "${s.volume}" is in use by container ${s.name} (${s.container.slice(0, 12)}): a volume on a virtual disk can be written to by one running container at a time`,
+  ),
+  /** Containers that only read have its disk, or one has it that keeps this endpoint from it. */
+  'volume.heldByReader': code(
+    'conflict',
+    (s: ById & { volume: string; name: string }) =>
+      `volume "${s.volume}" is in use by container ${s.name} (${s.container.slice(0, 12)}), which only reads it and would not see what others write: start those that write first`,
+  ),
+  'volume.held': code(
+    'conflict',
+    (s: ById & { volume: string; name: string }) =>
+      `volume "${s.volume}" is in use by container ${s.name} (${s.container.slice(0, 12)})`,
+  ),
+  'volume.tooManyClients': code(
+    'conflict',
+    (s: { volume: string }) => `volume "${s.volume}" is in use by as many running containers as can share one`,
+  ),
+  'volume.notServed': code(
+    'unavailable',
+    (s: { volume: string; reason: string }) =>
+      `volume "${s.volume}" is in use by another container and cannot be shared with it: ${s.reason}`,
   ),
   /** The same for a volume in memory. */
   'volume.memoryInUse': code(

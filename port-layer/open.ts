@@ -2,6 +2,8 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isEmbedded } from '../src/common/embedded-host.js';
+import { messageOf } from '../src/common/errors.js';
+import { logger } from '../src/common/log.js';
 import { FILES_SOCKET, ownSpoolDirectory } from '../src/common/paths.js';
 import { type ManagedObjectReference, PropertyWatcher, VimClient } from '../src/vim25/index.js';
 import type { VchConfig } from './config.js';
@@ -22,6 +24,7 @@ import { OwnVmKeys } from './network/endpoint-keys.js';
 import { EndpointVm } from './network/endpoint-vm.js';
 import { machineRoutes } from './network/machine-routes.js';
 import { Networks } from './network/networks.js';
+import { VolumeSegments } from './network/volume-segments.js';
 import { Observe } from './observe/observe.js';
 import type { PortLayer } from './port-layer.js';
 import { ImageStoreFiles } from './storage/image-store-files.js';
@@ -35,6 +38,8 @@ import { VolumeLife } from './storage/volume-life.js';
 import type { StoreFiles } from './storage/volume-stores.js';
 import { VolumeUse } from './storage/volume-use.js';
 import { Volumes } from './storage/volumes.js';
+
+const log = logger('port-layer');
 
 /** Connects to vSphere and finds everything that belongs to the virtual container host. @throws unavailable, unauthorized, VimFault */
 export async function openPortLayer(config: VchConfig): Promise<PortLayer> {
@@ -63,7 +68,8 @@ export async function openPortLayer(config: VchConfig): Promise<PortLayer> {
     const layers: Layers = new Layers(files, config, spoolDir, room);
     await layers.load();
     const cache = new ContainerCache();
-    const volumeUse = new VolumeUse(() => cache.all());
+    const ownHost = isEmbedded(client.serviceContent.about);
+    const volumeUse = new VolumeUse(() => cache.all(), ownHost);
     const readers = new DiskReaders();
     layers.onRemove = () => readers.forgetLayers();
     const openBlocks = (path: string): ReturnType<Layers['openBlocks']> => layers.openBlocks(path);
@@ -90,15 +96,17 @@ export async function openPortLayer(config: VchConfig): Promise<PortLayer> {
     );
     await volumes.load();
     volumes.usedByContainers = () =>
-      new Set(cache.all().flatMap(({ spec }) => (spec.volumes ?? []).map(({ volume }) => volume)));
+      new Set(exec.list().flatMap(({ spec }) => (spec.volumes ?? []).map(({ volume }) => volume)));
     const network = new Networks(config, cache, {
       store: new EndpointVm(client, config),
       routes: machineRoutes,
-      ownHost: isEmbedded(client.serviceContent.about),
+      ownHost,
     });
     await network.load();
     const endpoint = new OwnVmKeys(client, config.id);
-    const exec = new Containers(client, config, cache, network, layers, volumes, volumeUse);
+    const segments = ownHost ? new VolumeSegments(client, config) : null;
+    const exec = new Containers(client, config, cache, network, layers, volumes, volumeUse, segments);
+    volumes.settled = (name) => exec.sharing.settled(name);
     const visit = (container: Container): Promise<() => void> => exec.visit(container);
     const volumeLife = new VolumeLife(volumes, volumeUse, volumeFreezer(cache, visit));
     await volumeLife.load();
@@ -113,6 +121,9 @@ export async function openPortLayer(config: VchConfig): Promise<PortLayer> {
     });
     await watcher.start();
     await exec.observer.opened();
+    exec.sharing
+      .open(volumes.list().map(({ name }) => name))
+      .catch((error: unknown) => log.error({ err: messageOf(error) }, 'what is left of shared volumes is not known'));
     return {
       exec,
       interaction: new Interaction(config, cache, files.datastore),

@@ -32,9 +32,13 @@ export class ContainerCache {
   /** By full id, name, or unique prefix of an id. @throws notFound, invalid (ambiguous) */
   resolve(reference: string): Container {
     const name = reference.replace(/^\//, '');
-    const exact = this.byId.get(name) ?? this.all().find((container) => container.spec.name === name);
+    const whole = this.byId.get(name);
+    if (whole !== undefined) return whole;
+    // A machine that only serves a volume is nobody's container: it goes by its whole id, which nobody else is told.
+    const all = this.all().filter(({ spec }) => spec.servesVolume === undefined);
+    const exact = all.find((container) => container.spec.name === name);
     if (exact !== undefined) return exact;
-    const matching = /^[0-9a-f]+$/.test(name) ? this.all().filter((container) => container.id.startsWith(name)) : [];
+    const matching = /^[0-9a-f]+$/.test(name) ? all.filter((container) => container.id.startsWith(name)) : [];
     if (matching.length > 1) throw new PortLayerError('container.ambiguous', { prefix: name });
     if (matching.length === 0) throw new PortLayerError('container.notFound', { reference });
     return matching[0]!;

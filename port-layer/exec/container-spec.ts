@@ -2,6 +2,7 @@
 import type { FileSpec, ProcessSpec, TmpfsSpec } from '../../tether/program/spec.js';
 import type { HOST_GATEWAY, Links, NetworkWish } from '../network/types.js';
 import type { VolumeMount } from '../storage/types.js';
+import type { VolumeSharing } from '../storage/volume-sharing.js';
 
 /** What a container is, as given at create; stored in the VM's extraConfig. */
 export interface ContainerSpec {
@@ -39,6 +40,10 @@ export interface ContainerSpec {
   userNamespaces?: boolean;
   tmpfs?: TmpfsSpec[];
   volumes?: VolumeMount[];
+  /** What its machine has for volumes that it shares with other running containers. */
+  sharing?: VolumeSharing[];
+  /** It is no container of the personality's: its machine does nothing but serve this volume. */
+  servesVolume?: string;
   maskedPaths?: string[];
   readOnlyPaths?: string[];
   sysctls: Record<string, string>;

@@ -11,6 +11,7 @@ import { errorRecord, PortLayerError } from '../errors.js';
 import { brokeProtocol } from '../interaction/patience.js';
 import { cardsOf } from '../network/endpoints.js';
 import type { Networks } from '../network/networks.js';
+import type { Segments } from '../network/volume-segments.js';
 import type { Layers } from '../storage/layers.js';
 import type { StorageReserve } from '../storage/storage-reserve.js';
 import type { VolumeUse } from '../storage/volume-use.js';
@@ -26,6 +27,7 @@ import { keptSpec } from './kept-spec.js';
 import { keepsNothing } from './lasting-disks.js';
 import { Memberships } from './memberships.js';
 import { Pauser } from './pause.js';
+import { SharedVolumes } from './shared-volumes.js';
 import { Starter } from './start.js';
 import { StartGate } from './start-gate.js';
 import type {
@@ -69,6 +71,7 @@ export class Containers implements ExecService, ExecContext {
   });
   private readonly starter = new Starter(this);
   private readonly pauser = new Pauser(this, this.effects);
+  readonly sharing: SharedVolumes;
   private readonly memberships = new Memberships(this);
   /** Takes in what is observed of the VMs. */
   readonly observer: VmObserver = new VmObserver(this, this.effects, {
@@ -95,18 +98,21 @@ export class Containers implements ExecService, ExecContext {
     private readonly layers: Layers,
     readonly volumes: Pick<Volumes, 'keep' | 'recover' | 'placed'>,
     readonly volumeUse: VolumeUse,
+    segments: Segments | null = null,
     readonly gate: StartGate = new StartGate(),
   ) {
+    this.sharing = new SharedVolumes(this, segments, this);
     this.events.setMaxListeners(0);
     networks.members = this.memberships;
   }
 
   private emit(event: ContainerEvent): void {
-    this.events.emit('event', event);
+    if (event.container.spec.servesVolume === undefined) this.events.emit('event', event);
   }
 
   private track(container: Container): void {
     this.cache.add(container);
+    if (container.spec.volumes !== undefined) container.on('change', () => this.sharing.changed(container));
     container.on('broken', (how) =>
       this.emit({
         type: 'guestBroken',
@@ -124,7 +130,10 @@ export class Containers implements ExecService, ExecContext {
   }
 
   list(): ContainerInfo[] {
-    return this.cache.all().map((container) => container.info());
+    return this.cache
+      .all()
+      .filter(({ spec }) => spec.servesVolume === undefined)
+      .map((container) => container.info());
   }
 
   // --- create --------------------------------------------------------------------------------------------------------
@@ -134,7 +143,8 @@ export class Containers implements ExecService, ExecContext {
     const release = this.layers.use(wanted.layer);
     let letGo = (): void => undefined;
     try {
-      await this.room?.checkStorageQuota(NEW_CONTAINER);
+      // Others wait for one that serves a volume.
+      if (wanted.servesVolume === undefined) await this.room?.checkStorageQuota(NEW_CONTAINER);
       letGo = this.volumes.keep((wanted.volumes ?? []).map(({ volume }) => volume));
       const spec = this.networks.places.settle(withPlaces(wanted, this.volumes));
       const parent = await this.layers.diskOf(spec.layer);
@@ -362,6 +372,7 @@ export class Containers implements ExecService, ExecContext {
 
   /** Closes all channels; containers continue to run. */
   async close(): Promise<void> {
+    this.sharing.close();
     await this.pauser.close();
     await Promise.all(this.cache.all().map((container) => container.channel?.close(true)));
   }

@@ -5,6 +5,7 @@ import type { Networks } from '../network/networks.js';
 import type { VolumeUse } from '../storage/volume-use.js';
 import type { Volumes } from '../storage/volumes.js';
 import type { ContainerCache } from './container-cache.js';
+import type { SharedVolumes } from './shared-volumes.js';
 import type { StartGate } from './start-gate.js';
 
 /** The port layer below and beside the exec component. */
@@ -15,5 +16,6 @@ export interface ExecContext {
   readonly networks: Networks;
   readonly volumes: Pick<Volumes, 'recover'>;
   readonly volumeUse: VolumeUse;
+  readonly sharing: SharedVolumes;
   readonly gate: StartGate;
 }

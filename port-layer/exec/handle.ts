@@ -68,6 +68,16 @@ export class Handle {
     return this.device({ operation: 'remove', device: { $type: 'VirtualVmxnet3', key } });
   }
 
+  /** @param disk its file is there */
+  addDisk(disk: NonNullable<VirtualMachineConfigSpec['deviceChange']>[number]): this {
+    return this.device(disk);
+  }
+
+  /** Its file stays. */
+  removeDisk(key: number): this {
+    return this.device({ operation: 'remove', device: { $type: 'VirtualDisk', key, capacityInKB: 0 } });
+  }
+
   private device(change: NonNullable<VirtualMachineConfigSpec['deviceChange']>[number]): this {
     this.spec.deviceChange = [...(this.spec.deviceChange ?? []), change];
     return this;

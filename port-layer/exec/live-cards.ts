@@ -185,7 +185,7 @@ export class LiveCards {
     { facts }: Container,
     { spec, endpoints }: { spec: ContainerSpec; endpoints: NetworkEndpoint[] },
   ): void {
-    handle.key(SPEC_KEY, keptSpec(spec)).key(ADDRESSES_KEY, addressesValue(endpoints));
+    handle.key(SPEC_KEY, keptSpec(spec)).key(ADDRESSES_KEY, addressesValue(endpoints, spec.sharing));
     for (const [key, value] of trustKeys(endpoints, spec.openPorts)) handle.key(key, value);
     const record = currentRecord(facts);
     if (record !== null) handle.key(RUN_KEY, JSON.stringify({ ...record, endpoints }));

@@ -16,6 +16,7 @@ import type { ExecContext } from './context.js';
 import { keptSpec } from './kept-spec.js';
 import { LiveCards, without } from './live-cards.js';
 import { SPEC_KEY } from './vm-spec.js';
+import { networkCards } from './volume-hardware.js';
 
 const log = logger('exec');
 
@@ -156,7 +157,8 @@ export class Memberships implements Members {
     const { networks, client } = this.context;
     const all = container.spec.networks;
     const places = all.map((one) => ({ ...networks.places.attachmentOf(one), mac: one.mac }));
-    return cardsFor(places, await readCards(client, container.machine))[all.indexOf(wish)];
+    const cards = networkCards(await readCards(client, container.machine), container.spec);
+    return cardsFor(places, cards)[all.indexOf(wish)];
   }
 
   private idOf({ network, networkId }: NetworkWish): string {

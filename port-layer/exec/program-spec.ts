@@ -18,6 +18,7 @@ import { awaitsLease, isLeased } from '../network/leases.js';
 import { INTERNAL_SERVER, internalResolvConf, isLoopback, machineDns, resolvConf } from '../network/resolv-conf.js';
 import type { NetworkEndpoint } from '../network/types.js';
 import { volumeDisks } from '../storage/volume-disks.js';
+import { SERVER_ADDRESS, sharingCard } from '../storage/volume-sharing.js';
 import type { ContainerSpec } from './container-spec.js';
 
 const GATE_TIMEOUT_MS = 15_000;
@@ -25,8 +26,22 @@ const GATE_TIMEOUT_MS = 15_000;
 /** What it calls itself. */
 export const hostnameOf = ({ hostname, id }: ContainerSpec): string => (hostname === '' ? shortId(id) : hostname);
 
-/** The program of a container that is being started. @param first whether it has never run */
-export function programSpec(spec: ContainerSpec, endpoints: NetworkEndpoint[], first: boolean): ProgramSpec {
+/** The place of each of a machine's cards, by MAC address, and the cards of the container's networks. */
+export interface CardOrder {
+  cards: ReadonlyMap<string, number>;
+  networks: readonly ({ mac: string } | undefined)[];
+}
+
+/**
+ * The program of a container that is being started.
+ * @param first whether it has never run @param order only needed if it has cards besides those of its networks
+ */
+export function programSpec(
+  spec: ContainerSpec,
+  endpoints: NetworkEndpoint[],
+  first: boolean,
+  order: CardOrder | null = null,
+): ProgramSpec {
   const hostname = hostnameOf(spec);
   return {
     containerId: spec.id,
@@ -36,7 +51,7 @@ export function programSpec(spec: ContainerSpec, endpoints: NetworkEndpoint[], f
     readOnlyRoot: spec.readOnlyRoot,
     ...(first ? { initLayer: Math.floor(Date.parse(spec.createdAt) / 1000) } : {}),
     nics: endpoints.map((endpoint, index) => ({
-      index,
+      index: order?.cards.get(order.networks[index]?.mac ?? '') ?? index,
       name: interfaceNames(endpoints)[index]!,
       mac: endpoint.mac,
       ...cardSettings(endpoint, endpoints, spec.openPorts),
@@ -51,7 +66,7 @@ export function programSpec(spec: ContainerSpec, endpoints: NetworkEndpoint[], f
     writableCgroups: spec.writableCgroups === true,
     userNamespaces: spec.userNamespaces === true,
     tmpfs: spec.tmpfs ?? [],
-    volumes: volumeSpecs(spec, first),
+    volumes: volumeSpecs(spec, first, order),
     maskedPaths: spec.maskedPaths ?? [],
     readOnlyPaths: spec.readOnlyPaths ?? [],
     limits: spec.limits ?? {},
@@ -161,10 +176,13 @@ function nameServers(
   return servers.length === 0 ? {} : { nameServers: servers };
 }
 
-function volumeSpecs(spec: ContainerSpec, first: boolean): VolumeSpec[] {
+function volumeSpecs(spec: ContainerSpec, first: boolean, order: CardOrder | null): VolumeSpec[] {
+  const shared = new Map((spec.sharing ?? []).map((one) => [one.volume, sharingCard(one)]));
   const disks = new Map(volumeDisks(spec).map((disk) => [disk.volume, disk]));
   const mounted = [
-    ...new Set((spec.volumes ?? []).flatMap(({ volume, mount }) => (mount === undefined ? [] : volume))),
+    ...new Set(
+      (spec.volumes ?? []).flatMap(({ volume, mount }) => (mount === undefined && !shared.has(volume) ? [] : volume)),
+    ),
   ];
   if (mounted.length > MAX_GUEST_MOUNTS)
     throw new PortLayerError('volume.tooMany', { most: MAX_GUEST_MOUNTS, wanted: mounted.length });
@@ -177,6 +195,17 @@ function volumeSpecs(spec: ContainerSpec, first: boolean): VolumeSpec[] {
         subpath,
         ...(first && fill && mount.type !== 'tmpfs' ? { fill } : {}),
       };
+    const card = shared.get(volume);
+    if (card !== undefined) {
+      const { mac, address, prefixLength } = card;
+      const at = { index: order?.cards.get(mac) ?? spec.networks.length, mac, address: `${address}/${prefixLength}` };
+      return {
+        from: { served: { number: mounted.indexOf(volume), volume, card: at, server: SERVER_ADDRESS } },
+        path,
+        readOnly,
+        subpath,
+      };
+    }
     const { bus, unit, readOnly: diskReadOnly } = disks.get(volume)!;
     return { from: { disk: { bus, unit }, diskReadOnly }, path, readOnly, subpath };
   });

@@ -4,7 +4,7 @@ import { logger } from '../../src/common/log.js';
 import { compileProgram } from '../../tether/program/compile.js';
 import { exitCodeOf, PortLayerError } from '../errors.js';
 import { FIRST_PROCESS } from '../interaction/patience.js';
-import { cardsFor, isThere } from '../network/endpoints.js';
+import { type Card, cardsFor, isThere } from '../network/endpoints.js';
 import { awaitsLease } from '../network/leases.js';
 import { addressed } from '../storage/nfs-address.js';
 import { volumeDisks } from '../storage/volume-disks.js';
@@ -20,6 +20,13 @@ import { newRecord, RUN_KEY } from './run-record.js';
 import { environmentProblem, isGuestsWord } from './run-status.js';
 import type { Preparation } from './types.js';
 import { ADDRESSES_KEY, addressesValue, channelPath, PROGRAM_KEY, SPEC_KEY, trustKeys } from './vm-spec.js';
+import {
+  joinVolumeChanges,
+  networkCards,
+  readVolumeHardware,
+  type VolumeChanges,
+  volumeChanges,
+} from './volume-hardware.js';
 
 const log = logger('exec');
 /** Extra time per volume: a busy emulated machine takes long to find and mount many disks. */
@@ -56,6 +63,8 @@ export class Starter {
       this.abort(container, error);
       await this.takeDown(container);
       container.dispatch({ type: 'offOrLeft' });
+    } finally {
+      this.context.sharing.dismiss(container);
     }
     const { failure } = container.facts;
     if (failure === null) return;
@@ -66,11 +75,25 @@ export class Starter {
 
   /** Resolves when its process runs or has run. */
   private async attempt(container: Container, prepare?: () => Promise<Preparation>): Promise<void> {
-    // It already counts as starting, so nobody else takes its volumes. Wait for those who have them now, to read or change files.
-    const { volumes, volumeUse } = this.context;
-    volumeUse.check(container.spec);
+    // Once it is admitted, nobody else takes its volumes. Wait for those who have them now, to read or change files.
+    const { volumes, volumeUse, sharing } = this.context;
+    await sharing.admit(container);
     await volumeUse.free(container.spec);
-    for (const { volume, readOnly } of volumeDisks(container.spec)) if (readOnly) await volumes.recover(volume);
+    for (const { volume, readOnly } of volumeDisks(container.spec))
+      if (readOnly && !volumeUse.isClient(container.spec, volume)) await volumes.recover(volume);
+    const over = new AbortController();
+    // Its guest waits for a volume that is not served yet.
+    sharing.served(container, over.signal).catch((error: unknown) => {
+      if (!over.signal.aborted) this.abort(container, error);
+    });
+    try {
+      await this.untilItRuns(container, prepare);
+    } finally {
+      over.abort();
+    }
+  }
+
+  private async untilItRuns(container: Container, prepare?: () => Promise<Preparation>): Promise<void> {
     await this.powerOn(container, (await prepare?.()) ?? { annotations: {} });
     const ms = FIRST_PROCESS.mostMs + VOLUME_MS * volumeDisks(container.spec).length;
     if (!(await container.until(() => container.life.kind !== 'powering', { ms }))) {
@@ -87,15 +110,19 @@ export class Starter {
     const { client, config, networks } = this.context;
     const { machine, spec: former } = container;
     const rest = restOf(container.life);
-    const { links: _ended, hardware, ...lasting } = former;
+    const { links: _ended, hardware, sharing: _shared, ...lasting } = former;
+    const sharing = this.context.sharing.wanted(container);
     const spec: ContainerSpec = {
       ...lasting,
       ...(links === undefined ? {} : { links }),
       annotations: { ...former.annotations, ...annotations },
+      ...(sharing.length === 0 ? {} : { sharing }),
     };
     spec.networks = networks.places.identified(spec.networks);
     const places = spec.networks.map((wish) => ({ ...networks.places.attachmentOf(wish), mac: wish.mac }));
-    const cards = cardsFor(places, machine.cards ?? (await readCards(client, machine)));
+    const shared = await this.volumeChanges(container, spec);
+    const known = shared?.cards ?? machine.cards ?? (await readCards(client, machine));
+    const cards = cardsFor(places, networkCards(known, former));
     const endpoints = networks.places.bind(
       spec,
       cards.map((card) => card?.mac ?? ''),
@@ -114,7 +141,9 @@ export class Starter {
     // A name may have another address at each start.
     const volumes = spec.volumes === undefined ? undefined : await addressed(spec.volumes);
     const asMounted = volumes === undefined ? spec : { ...spec, volumes };
-    const program = compileProgram(programSpec(asMounted, endpoints, rest.kind === 'created')).toString('base64');
+    const first = rest.kind === 'created';
+    const order = shared && { cards: shared.changes.order, networks: cards };
+    const program = compileProgram(programSpec(asMounted, endpoints, first, order)).toString('base64');
     container.dispatch({ type: 'power', startedAt, endpoints });
     if (container.life.kind === 'preparing' && container.life.aborted !== null) throw container.life.aborted;
     machine.dispatch({ type: 'powerOn', run: record.startedAt });
@@ -131,18 +160,40 @@ export class Starter {
             handle.moveCard(card, places[at]!);
             machine.cards = null;
           }
-        handle.key(ADDRESSES_KEY, addressesValue(endpoints));
+        if (shared !== null) {
+          joinVolumeChanges(handle, shared.changes);
+          machine.cards = null;
+        }
+        handle.key(ADDRESSES_KEY, addressesValue(endpoints, sharing));
         for (const [key, value] of trustKeys(endpoints, spec.openPorts)) handle.key(key, value);
         handle.key(PROGRAM_KEY, program).key(RUN_KEY, JSON.stringify(record)).powerOn();
         asked = true;
       });
     } catch (error) {
       this.unkept.add(container);
+      // The VM may have what it had, or what it was to get.
+      if (former.sharing !== undefined)
+        container.spec = { ...spec, sharing: [...(spec.sharing ?? []), ...former.sharing] };
       if (!asked) machine.dispatch({ type: 'notPoweredOn' });
       throw error;
     }
     this.unkept.delete(container);
     machine.dispatch({ type: 'poweredOn' });
+  }
+
+  /** What changes with its volumes when others have them too, or had them in its last run; null for all other containers. */
+  private async volumeChanges(
+    container: Container,
+    spec: ContainerSpec,
+  ): Promise<{ cards: Card[]; changes: VolumeChanges } | null> {
+    const { spec: before } = container;
+    const uncertain = this.unkept.has(container) && spec.volumes !== undefined;
+    if (before.sharing === undefined && spec.sharing === undefined && !uncertain) return null;
+    const { client, config, sharing } = this.context;
+    await sharing.connected(container);
+    const hardware = await readVolumeHardware(client, container.vm);
+    const changes = volumeChanges(config, { before, spec, hardware }, (volume) => sharing.segmentOf(volume));
+    return { cards: hardware.cards, changes };
   }
 
   /** Has no effect if the process is running all the same. */

@@ -4,10 +4,12 @@ import { type Attachment, datastorePath, type VirtualMachineConfigSpec } from '.
 import type { VchConfig } from '../config.js';
 import { isLeased } from '../network/leases.js';
 import type { NetworkEndpoint, NetworkWish } from '../network/types.js';
-import { volumeDiskName, volumeDisks } from '../storage/volume-disks.js';
+import { volumeDisks } from '../storage/volume-disks.js';
+import { sharingCard, type VolumeSharing } from '../storage/volume-sharing.js';
 import type { ContainerSpec } from './container-spec.js';
 import { card } from './handle.js';
 import { keptSpec } from './kept-spec.js';
+import { addedDisk, controllerKey } from './volume-hardware.js';
 
 export const SPEC_KEY = 'caisson.container';
 export const OWNER_KEY = 'caisson.vch';
@@ -33,9 +35,6 @@ export function channelPath(config: VchConfig, id: string): string {
   return `${config.channelDir}/${shortId(id)}.sock`;
 }
 
-/** Keys of new devices in a request are negative; the host assigns the real ones. */
-const controllerKey = (bus: number): number => -100 - bus;
-
 /** The ports that a container publishes on container networks, for a host that is their switch. */
 const TRUST_KEY = 'caisson.trust';
 
@@ -51,8 +50,8 @@ export function trustKeys(
   return cards.length === 0 ? [] : [[TRUST_KEY, cards.join(';')]];
 }
 
-/** The value of {@link ADDRESSES_KEY}. */
-export function addressesValue(endpoints: readonly NetworkEndpoint[]): string {
+/** The value of {@link ADDRESSES_KEY}. @param sharing what its cards on segments of volumes are for */
+export function addressesValue(endpoints: readonly NetworkEndpoint[], sharing: readonly VolumeSharing[] = []): string {
   // A container without addresses must still set the key: without it, the host would let its cards send from any address.
   // What DHCP gives is for the host to see: the address may be another one soon.
   const own = (one: NetworkEndpoint): string[] => (isLeased(one) ? [] : [one.address, one.address6]);
@@ -62,7 +61,8 @@ export function addressesValue(endpoints: readonly NetworkEndpoint[]): string {
         .filter((address) => address !== '')
         .join(',')}`,
   );
-  return cards.join(';') || 'none';
+  const shared = sharing.map(sharingCard).map(({ mac, address }) => `${mac}=${address}`);
+  return [...cards, ...shared].join(';') || 'none';
 }
 
 /**
@@ -119,23 +119,7 @@ export function containerVmSpec(
           },
         },
       },
-      ...volumes.map(({ volume, store, bus, unit, readOnly }) => ({
-        operation: 'add' as const,
-        device: {
-          $type: 'VirtualDisk' as const,
-          key: -200 - bus * 16 - unit,
-          controllerKey: controllerKey(bus),
-          unitNumber: unit,
-          capacityInKB: 0,
-          backing: {
-            $type: 'VirtualDiskFlatVer2BackingInfo' as const,
-            fileName: volumeDiskName(config, volume, store),
-            // Independent, so that no snapshot of the VM holds on to a volume. A non-persistent one is opened for reading only.
-            diskMode: readOnly ? 'independent_nonpersistent' : 'independent_persistent',
-            thinProvisioned: true,
-          },
-        },
-      })),
+      ...volumes.map((disk) => addedDisk(config, disk)),
       ...spec.networks.map((wish, index) => ({
         operation: 'add' as const,
         device: card(-10 - index, attachmentOf(wish), wish.mac),

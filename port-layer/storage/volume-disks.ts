@@ -84,3 +84,12 @@ export function volumeDisks({ volumes = [] }: Pick<ContainerSpec, 'volumes'>): V
   if (disks.size > MAX_VOLUMES) throw new PortLayerError('volume.tooMany', { most: MAX_VOLUMES, wanted: disks.size });
   return [...disks.values()];
 }
+
+/** Those of them that its machine has: it is a client of the others. */
+export function attachedDisks(spec: Pick<ContainerSpec, 'volumes' | 'sharing'>): VolumeDisk[] {
+  const disks = volumeDisks(spec);
+  const { sharing } = spec;
+  if (sharing === undefined) return disks;
+  const reached = new Set(sharing.filter((one) => one.as === 'client').map(({ volume }) => volume));
+  return disks.filter(({ volume }) => !reached.has(volume));
+}

@@ -37,6 +37,8 @@ export class Volumes implements VolumeStore {
   private readonly uses = new Map<string, number>();
   /** Set by the port layer: names of volumes that containers use. */
   usedByContainers: () => Set<string> = () => new Set();
+  /** Set by the port layer: resolves when nothing is left of a volume's having been shared; null: nothing is. */
+  settled: (name: string) => Promise<void> | null = () => null;
   /** Called when a volume that stood on points is gone. */
   pointsUnneeded: () => Promise<void> = async () => undefined;
   /** Keeps the points that a volume stands on as they are while somebody reads them. */
@@ -301,8 +303,14 @@ export class Volumes implements VolumeStore {
   async remove(name: string): Promise<void> {
     const info = this.volumes.get(name);
     if (info === undefined) throw new PortLayerError('volume.notFound', { volume: name });
-    if ((this.uses.get(name) ?? 0) > 0 || this.usedByContainers().has(name))
-      throw new PortLayerError('volume.inUse', { volume: name });
+    const inUse = (): boolean => (this.uses.get(name) ?? 0) > 0 || this.usedByContainers().has(name);
+    if (inUse()) throw new PortLayerError('volume.inUse', { volume: name });
+    const settled = this.settled(name);
+    if (settled !== null) {
+      await settled;
+      if (inUse()) throw new PortLayerError('volume.inUse', { volume: name });
+      if (this.volumes.get(name) === undefined) throw new PortLayerError('volume.notFound', { volume: name });
+    }
     const snapshots = (info.snapshots ?? []).map((one) => one.name);
     if (snapshots.length > 0)
       throw new PortLayerError('volume.hasSnapshots', { volume: name, snapshots: snapshots.join(', ') });

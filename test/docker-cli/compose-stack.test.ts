@@ -33,6 +33,7 @@ services:
     networks: [front]
     ports: ["127.0.0.1::8080"]
     restart: always
+    volumes: ["shared:/shared"]
     healthcheck: {test: ["CMD", "bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/8080"], <<: *health}
   api:
     image: services
@@ -41,6 +42,7 @@ services:
     init: true
     depends_on: {db: {condition: service_healthy}, cache: {condition: service_healthy}}
     networks: {front: {}, back: {}}
+    volumes: ["shared:/shared"]
     healthcheck: {test: ["CMD", "bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/8000"], <<: *health}
   cache:
     image: services
@@ -59,6 +61,7 @@ networks:
   back: {internal: true}
 volumes:
   data:
+  shared:
 `;
 
 const COMPOSES = [
@@ -96,6 +99,9 @@ describe.each(COMPOSES)('$name', ({ command, first }) => {
     expect(await visit(at)).toMatch(/^200 1 visits, hello from the database, [0-9a-f]{12}$/);
     expect(await visit(at)).toMatch(/^200 2 visits/);
     expect(await names('network')).toEqual(['shop_back', 'shop_front']);
+    // Both services have this volume.
+    await compose('exec', '-T', 'front', 'bash', '-c', 'echo "from the front" > /shared/file');
+    expect(await compose('exec', '-T', 'api', 'cat', '/shared/file')).toBe('from the front');
   });
 
   it('reaches each of the containers of a service that was scaled', async () => {

@@ -60,7 +60,7 @@ export async function stoppedContainer(
   directory: string,
   layer: string,
   readers = sharedReaders,
-): Promise<{ files: ContainerFiles; container: Container; disk: string; cache: ContainerCache }> {
+): Promise<{ files: ContainerFiles; container: Container; disk: string; cache: ContainerCache; use: VolumeUse }> {
   mkdirSync(join(directory, CONTAINER_ID));
   mkdirSync(join(directory, 'spool'));
   const disk = join(directory, CONTAINER_ID, `${CONTAINER_ID}.vmdk`);
@@ -82,6 +82,7 @@ export async function stoppedContainer(
     openBlocks: (path: string) => DatastoreBlocks.open(datastore, path),
     openDisk: (path: string) => DatastoreBlocks.open(datastore, path),
   };
+  const use = new VolumeUse(() => cache.all());
   return {
     files: new ContainerFiles(
       config,
@@ -89,7 +90,7 @@ export async function stoppedContainer(
       datastore,
       layers,
       join(directory, 'spool'),
-      new VolumeUse(() => cache.all()),
+      use,
       { source: (name) => volumeSource(name, volumeDiskPath(CONFIG, name), [], datastore, join(directory, 'spool')) },
       neverVisited,
       readers,
@@ -97,6 +98,7 @@ export async function stoppedContainer(
     container,
     disk,
     cache,
+    use,
   };
 }
 

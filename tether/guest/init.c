@@ -1,6 +1,7 @@
 /*
  * A small init for a container (`--init`): process 1 that passes signals on to one child, reaps orphans and exits as the child does. It is
  * the tether's own program, bound over the container's /sbin/docker-init. Its messages and codes are those of tini, which Docker uses.
+ * With nothing to run it waits for SIGTERM: a machine that only serves a volume has it as its process.
  */
 #include "init.h"
 
@@ -31,9 +32,18 @@ static void __attribute__((noreturn)) run_child(char **args) {
   _exit(errno == ENOENT ? 127 : errno == EACCES ? 126 : 1);
 }
 
+static int wait_for_end(void) {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGTERM);
+  sigprocmask(SIG_SETMASK, &set, NULL);
+  while (sigwaitinfo(&set, NULL) != SIGTERM) continue;
+  return 0;
+}
+
 int init_process(char **args) {
   if (args[0] != NULL && strcmp(args[0], "--") == 0) args++;
-  if (args[0] == NULL) return 1;
+  if (args[0] == NULL) return wait_for_end();
   sigset_t set;
   choose_signals(&set);
   sigprocmask(SIG_SETMASK, &set, NULL); /* it was started with all blocked, so that none is lost */

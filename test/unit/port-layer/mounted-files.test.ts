@@ -8,6 +8,7 @@ import type { ContainerCache } from '../../../port-layer/exec/container-cache.js
 import { Machine } from '../../../port-layer/exec/machine.js';
 import type { ContainerFiles } from '../../../port-layer/files/container-files.js';
 import type { VolumeMount } from '../../../port-layer/index.js';
+import type { VolumeUse } from '../../../port-layer/storage/volume-use.js';
 import { asDockerSays } from '../../support/docker-words.js';
 import { CONTAINER_ID as ID, stoppedContainer, storedVolume } from '../../support/stopped-container.js';
 import { type Entry, fsck, readAll, Stack, streamOf, tarOf, temporaryDirectory } from '../disk/support.js';
@@ -17,6 +18,7 @@ let remove: () => Promise<void>;
 let files: ContainerFiles;
 let container: Container;
 let cache: ContainerCache;
+let use: VolumeUse;
 let disks: Record<string, string>;
 
 beforeEach(async () => {
@@ -30,7 +32,7 @@ beforeEach(async () => {
       { name: 'toData', type: 'symlink', linkname: 'data' },
     ]),
   );
-  ({ files, container, cache } = await stoppedContainer(directory, stack.top));
+  ({ files, container, cache, use } = await stoppedContainer(directory, stack.top));
   disks = {};
   for (const name of ['outer', 'inner', 'shared']) disks[name] = await storedVolume(directory, name);
   mount(
@@ -145,6 +147,7 @@ describe('volumes of a stopped container', () => {
     );
     other.dispatch({ type: 'start' });
     cache.add(other);
+    use.admit(other.spec);
     await expect(names('/data')).rejects.toMatchObject({ kind: 'conflict' });
     other.dispatch({ type: 'offOrLeft' });
     expect(await names('/data/sub/deep')).toEqual(['deep/']);

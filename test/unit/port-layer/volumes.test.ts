@@ -66,8 +66,8 @@ describe('the disks of volumes', () => {
     const volumes = [mounted('m', 'tmpfs'), mounted('n', 'nfs'), mountOf('d')];
     expect(volumeDisks({ volumes }).map(({ volume }) => volume)).toEqual(['d']);
     const use = new VolumeUse(() => [user('1', 'running', ...volumes)]);
-    expect(() => use.check(user('2', 'created', mounted('n', 'nfs')).spec)).not.toThrow();
-    expect(() => use.check(user('2', 'created', mounted('m', 'tmpfs')).spec)).toThrow(
+    expect(use.admit(user('2', 'created', mounted('n', 'nfs')).spec)).toBeNull();
+    expect(() => use.admit(user('2', 'created', mounted('m', 'tmpfs')).spec)).toThrow(
       'a volume in memory is in that of one',
     );
     expect(use.mountedIn('n', '2')?.spec.id).toBe('1');
@@ -93,17 +93,19 @@ describe('the use of a volume', () => {
     ['exited', false, false, false],
     ['created', false, false, false],
   ] as const)('beside one that is %s (read-only %s), read-only %s: refused %s', (state, theirs, ours, refused) => {
-    const use = new VolumeUse(() => [user('1', state, mountOf('v', '/x', theirs))]);
-    const { spec } = user('2', 'created', mountOf('other'), mountOf('v', '/y', ours));
-    if (refused) expect(() => use.check(spec)).toThrow(MESSAGE);
-    else use.check(spec);
+    const first = user('1', state, mountOf('v', '/x', theirs));
+    const use = new VolumeUse(() => [first]);
+    if (state === 'starting') use.admit(first.spec);
+    const { spec } = user('2', 'starting', mountOf('other'), mountOf('v', '/y', ours));
+    if (refused) expect(() => use.admit(spec)).toThrow(MESSAGE);
+    else expect(use.admit(spec)).toBeNull();
   });
 
   it('is refused while another machine is still on, but not to the same container', () => {
     const one = { ...user('1', 'exited', mountOf('v')), poweredOn: true };
     const use = new VolumeUse(() => [one]);
-    expect(() => use.check(user('2', 'created', mountOf('v')).spec)).toThrow(MESSAGE);
-    use.check(one.spec);
+    expect(() => use.admit(user('2', 'starting', mountOf('v')).spec)).toThrow(MESSAGE);
+    expect(use.admit(one.spec)).toBeNull();
   });
 
   it('by the endpoint makes a start wait, unless both only read', async () => {
@@ -130,7 +132,7 @@ describe('the use of a volume', () => {
       user('1', 'running', mountOf('v', '/v', true)),
       user('2', 'running', mountOf('w')),
     ]);
-    await expect(use.hold('v', { write: true })).rejects.toThrow(MESSAGE);
+    await expect(use.hold('v', { write: true })).rejects.toThrow('volume "v" is in use by container name-1 (1)');
     (await use.hold('v', { write: false }))();
     await expect(use.hold('w', { write: false })).rejects.toMatchObject({ kind: 'conflict' });
     (await use.hold('w', { write: true, besides: '2' }))();
