@@ -549,7 +549,7 @@ describe('the content of a volume', () => {
     expect(small.stderr).toContain('a volume can be made larger, but not smaller');
     await judge('now');
     const size =
-      'df -m /d | tail -n 1; mkdir /d/new; for i in 1 2 3; do dd if=/dev/zero of=/d/new/$i bs=1M count=8 2>/dev/null; done';
+      'df -m /d | tail -n 1; mkdir /d/zeros; for i in 1 2 3; do dd if=/dev/zero of=/d/zeros/$i bs=1M count=8 2>/dev/null; done';
     expect(await sh(['-v', 'now:/d'], size)).toMatch(/ (19|20)\d{3} .* \/d$/);
     await judge('now');
     await good('create', '--name', 'grown', '-v', 'now:/d', 'busybox', 'cat', '/d/put/volumes.test.ts');
