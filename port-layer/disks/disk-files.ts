@@ -53,16 +53,22 @@ export class DiskFiles implements RootFiles {
     left: () => void,
     signal?: AbortSignal,
   ): Promise<DiskFiles> {
+    const release = (await source.hold?.()) ?? (() => undefined);
     const allowed = new Set([source.path, ...source.layers]);
     const number = process.addDisk(async (path) => {
       if (!allowed.has(path)) throw new PortLayerError('disk.foreignParent', { path });
       return source.openBlocks(path);
     });
-    const files = new DiskFiles(process, source, number, left, signal);
+    const closed = (): void => {
+      release();
+      left();
+    };
+    const files = new DiskFiles(process, source, number, closed, signal);
     try {
       await files.ask({ op: 'open', path: source.path, layers: source.layers });
     } catch (error) {
       process.forgetDisk(number);
+      release();
       throw error;
     }
     return files;

@@ -12,6 +12,8 @@ export interface DiskSource {
   path: string;
   /** The disks of the layers below it. No other file is opened, whatever the disk names as its parent. */
   layers: string[];
+  /** Keeps the layers as they are from before the disk is opened until it is closed. */
+  hold?: () => Promise<() => void>;
   openBlocks: OpenBlocks;
   datastore: DatastoreClient;
   /** Directory for the copy that is changed. */

@@ -85,16 +85,33 @@ export class ImageStoreFiles {
 
   /**
    * Copies a disk. @param shared its content is not copied: both stand on the same from then on (`src/hostd/disks/point-disks.ts`)
+   * @param force replace the target
    * @throws conflict when the target exists
    */
-  async copyDisk(from: string, to: string, shared: boolean): Promise<void> {
+  async copyDisk(from: string, to: string, shared: boolean, force = false): Promise<void> {
     await this.client.runTask('CopyVirtualDisk_Task', this.diskManager, {
       sourceName: this.path(from),
       sourceDatacenter: this.datacenter,
       destName: this.path(to),
       destDatacenter: this.datacenter,
       ...(shared ? { destSpec: { $type: 'VirtualDiskSpec', diskType: 'delta', adapterType: 'lsiLogic' } } : {}),
-      force: false,
+      force,
+    });
+  }
+
+  /** Puts what a disk has in itself into the one that it stands on, which nobody else may need (`src/hostd/disks/merge-disks.ts`). */
+  mergeDisk(upper: string, lower: string): Promise<void> {
+    return this.copyDisk(upper, lower, true, true);
+  }
+
+  /** Puts the lower one of two disks that were merged into the place of the upper one. */
+  async takePlace(lower: string, upper: string): Promise<void> {
+    await this.client.runTask('MoveVirtualDisk_Task', this.diskManager, {
+      sourceName: this.path(lower),
+      sourceDatacenter: this.datacenter,
+      destName: this.path(upper),
+      destDatacenter: this.datacenter,
+      force: true,
     });
   }
 

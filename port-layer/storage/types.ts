@@ -128,7 +128,7 @@ export interface VolumeInfo {
   mount?: GuestMount;
   /** The points that its disk stands on, the nearest first. */
   points?: string[];
-  /** A point that is being made of its disk. */
+  /** A point that is being made of its disk; or the one of a snapshot that it goes back to. */
   pending?: string;
   snapshots?: VolumeSnapshot[];
 }
@@ -152,6 +152,11 @@ export interface VolumeLifeStore {
   snapshot(volume: string, name: string): Promise<VolumeSnapshot>;
   /** @throws notFound */
   removeSnapshot(volume: string, name: string): Promise<void>;
+  /**
+   * Gives a volume the content and the size that it had when a snapshot was made. What it has now is lost, unless it is in another snapshot:
+   * all of them stay. @throws notFound, conflict (it is in use)
+   */
+  revert(volume: string, snapshot: string): Promise<VolumeInfo>;
   /**
    * Makes a volume with the content of another one, now or when a snapshot was made, in the same time whatever its size.
    * @throws notFound, conflict (there is such a volume; the source is in use and cannot be frozen), unsupported

@@ -4,7 +4,8 @@
  * What a volume has in common with its snapshots and clones is in **points**: disks that nobody writes to any more, in the directory
  * `points` beside those of the volumes. A snapshot turns the volume's disk into a point, and a new, empty disk that stands on it takes
  * its place and its name. A clone is an empty disk that stands on a point. Who needs which points is in the volumes' records; a point
- * that nobody needs is removed. So volumes, clones and snapshots can be removed in any order.
+ * that nobody needs is removed, and one that only one disk stands on becomes one with it (`volume-points.ts`). So volumes, clones and
+ * snapshots can be removed in any order, and a volume's disks do not become more with each snapshot that was made and removed.
  *
  * A host other than the embedded one copies disks instead, as long as nobody uses them.
  */
@@ -18,6 +19,7 @@ import { DatastoreBlocks } from './datastore-blocks.js';
 import type { ImageStoreFiles } from './image-store-files.js';
 import type { NewVolume, VolumeInfo, VolumeLifeStore, VolumeSnapshot } from './types.js';
 import { DEFAULT_STORE } from './volume-disks.js';
+import { PointUse } from './volume-points.js';
 import { checkedCapacity, MAX_POINTS } from './volume-record.js';
 import type { VolumeUse, VolumeUser } from './volume-use.js';
 import type { Volumes } from './volumes.js';
@@ -64,20 +66,27 @@ export type VolumeRecords = Pick<
   | 'labels'
   | 'placeOfPoints'
   | 'pointsUnneeded'
+  | 'pointsMoved'
+  | 'holdPoints'
 >;
 
 /** See the file's head. */
 export class VolumeLife implements VolumeLifeStore {
-  /** Points that are needed although no volume's record says so yet. */
-  private readonly busy = new Map<string, number>();
-  private clearing: Promise<void> = Promise.resolve();
+  private readonly points: PointUse;
 
   constructor(
     private readonly volumes: VolumeRecords,
     private readonly use: VolumeUse,
     private readonly freeze: Freeze,
+    shortChain?: number,
   ) {
-    volumes.pointsUnneeded = () => this.clear();
+    this.points = new PointUse(volumes, use, shortChain);
+    volumes.pointsUnneeded = () => this.points.clear();
+    volumes.holdPoints = async (name) => {
+      const { points = [] } = volumes.get(name) ?? {};
+      await this.points.keep(points);
+      return () => this.points.done(points);
+    };
   }
 
   /** Settles what an endpoint that was killed has left, and removes points that nobody needs. */
@@ -89,10 +98,21 @@ export class VolumeLife implements VolumeLifeStore {
           .catch((error: unknown) =>
             log.error({ volume: name, err: messageOf(error) }, 'what became of a snapshot is not known'),
           );
-    await this.clear();
+    await this.points.clear();
   }
 
-  snapshot(volume: string, name: string): Promise<VolumeSnapshot> {
+  /** Resolves when the disks of all volumes that could be one are, as far as that can be done now. */
+  merged(): Promise<void> {
+    return this.points.merged();
+  }
+
+  /** Waits for merging if a volume stands on too many points to get another one. */
+  private async roomForPoint(volume: string): Promise<void> {
+    if ((this.known(volume).points ?? []).length >= MAX_POINTS) await this.points.merged();
+  }
+
+  async snapshot(volume: string, name: string): Promise<VolumeSnapshot> {
+    await this.roomForPoint(volume);
     return this.still(volume, async (still) => {
       const info = await this.settled(volume);
       checkSnapshotName(info, name);
@@ -102,7 +122,7 @@ export class VolumeLife implements VolumeLifeStore {
       try {
         await this.volumes.update({ ...present, snapshots: [...(present.snapshots ?? []), snapshot] });
       } finally {
-        this.done(points);
+        this.points.done(points);
       }
       return snapshot;
     });
@@ -115,7 +135,31 @@ export class VolumeLife implements VolumeLifeStore {
       const snapshots = (info.snapshots ?? []).filter((one) => one.name !== name);
       await this.volumes.update(snapshots.length === 0 ? without(info, 'snapshots') : { ...info, snapshots });
     });
-    await this.clear();
+    await this.points.clear();
+  }
+
+  async revert(volume: string, name: string): Promise<VolumeInfo> {
+    this.known(volume);
+    const release = await this.use.hold(volume, { write: true });
+    try {
+      return await this.volumes.alone(volume, async () => {
+        const info = await this.settled(volume);
+        const { points, capacityBytes } = snapshotOf(info, name);
+        const { files, directory } = this.volumes.placeOfPoints(info.store);
+        const shared = files.sharesDisks;
+        // If this is killed, its disk stands on the snapshot's or not: `settled` looks.
+        if (shared) await this.volumes.update({ ...info, pending: points[0]! });
+        try {
+          await files.copyDisk(`${directory}/${points[0]}.vmdk`, this.volumes.diskPath(volume), shared, true);
+        } finally {
+          if (shared) await this.settled(volume);
+        }
+        return shared ? this.known(volume) : this.volumes.update({ ...info, capacityBytes });
+      });
+    } finally {
+      release();
+      await this.points.clear();
+    }
   }
 
   async clone(volume: NewVolume, source: { volume: string; snapshot?: string }): Promise<VolumeInfo> {
@@ -146,8 +190,8 @@ export class VolumeLife implements VolumeLifeStore {
         });
       });
     } finally {
-      this.done(points);
-      await this.clear();
+      this.points.done(points);
+      await this.points.clear();
     }
   }
 
@@ -175,7 +219,7 @@ export class VolumeLife implements VolumeLifeStore {
     const size = (await files.datastore.size(this.volumes.diskPath(info.name))) ?? 0;
     if (!files.sharesDisks || size < LARGE_DISK || (info.points ?? []).length >= MAX_POINTS) return info;
     const points = await this.makePoint(info, UNTOUCHED);
-    this.done(points);
+    this.points.done(points);
     return this.known(info.name);
   }
 
@@ -186,8 +230,13 @@ export class VolumeLife implements VolumeLifeStore {
     const writes = this.use.userOf(volume, { write: false })?.running === true;
     if (snapshot === undefined && !writes) {
       const release = await this.use.hold(volume, { write: false });
+      const unkept = await this.volumes.holdPoints(volume);
       const disks = [this.volumes.diskPath(volume), ...this.volumes.pointPaths(volume)];
-      return { store, capacityBytes, disks, letGo: async () => release() };
+      const letGo = async (): Promise<void> => {
+        unkept();
+        release();
+      };
+      return { store, capacityBytes, disks, letGo };
     }
     const { points, capacityBytes: bytes } = await this.contentOf(source);
     const { directory } = this.volumes.placeOfPoints(store);
@@ -245,13 +294,13 @@ export class VolumeLife implements VolumeLifeStore {
     const point = await DatastoreBlocks.open(files.datastore, `${directory}/${points[0]}.vmdk`);
     const { capacity } = await readVmdkInfo(point).finally(() => point.close());
     if (capacity !== capacityBytes) return null;
-    this.keep(points);
+    await this.points.keep(points);
     return points;
   }
 
   private async letGo(points: string[]): Promise<void> {
-    this.done(points);
-    await this.clear();
+    this.points.done(points);
+    await this.points.clear();
   }
 
   /** The points with a source's content: those of its snapshot, or new ones. They are kept until {@link done}. */
@@ -261,9 +310,10 @@ export class VolumeLife implements VolumeLifeStore {
   }> {
     if (snapshot !== undefined) {
       const { points, capacityBytes } = snapshotOf(this.known(volume), snapshot);
-      this.keep(points);
+      await this.points.keep(points);
       return { points, capacityBytes };
     }
+    await this.roomForPoint(volume);
     return this.still(volume, async (still) => {
       const info = await this.settled(volume);
       return { points: await this.makePoint(info, still), capacityBytes: info.capacityBytes };
@@ -282,7 +332,7 @@ export class VolumeLife implements VolumeLifeStore {
     const { files, directory } = this.volumes.placeOfPoints(info.store);
     const shared = files.sharesDisks;
     const points = shared ? [point, ...below] : [point];
-    this.keep(points);
+    await this.points.keep(points);
     try {
       if (!shared) await files.makeDirectory(directory);
       else await this.volumes.update({ ...info, pending: point });
@@ -291,27 +341,31 @@ export class VolumeLife implements VolumeLifeStore {
       await still.check();
       return points;
     } catch (error) {
-      this.done(points);
+      this.points.done(points);
       await this.settled(name).catch((failure: unknown) =>
         log.warn({ volume: name, err: messageOf(failure) }, 'what became of a snapshot is not known yet'),
       );
-      await this.clear();
+      await this.points.clear();
       throw error;
     }
   }
 
-  /** A volume's record after looking whether its disk stands on a point that was being made. Callers must be `alone`. */
+  /**
+   * A volume's record after looking whether its disk stands on the point that was being made, or that it was going back to. Callers must be
+   * `alone`.
+   */
   private async settled(name: string): Promise<VolumeInfo> {
     const info = this.known(name);
-    const { pending, points = [] } = info;
+    const { pending, points = [], snapshots = [] } = info;
     if (pending === undefined) return info;
     const file = await DatastoreBlocks.open(this.filesOf(info).datastore, this.volumes.diskPath(name));
-    const { parentHint } = await readVmdkInfo(file).finally(() => file.close());
-    const made = parentHint !== null && posix.basename(parentHint) === `${pending}.vmdk`;
-    return this.volumes.update({
-      ...without(info, 'pending'),
-      ...(made && !points.includes(pending) ? { points: [pending, ...points] } : {}),
-    });
+    const { parentHint, capacity } = await readVmdkInfo(file).finally(() => file.close());
+    const stands = parentHint !== null && posix.basename(parentHint) === `${pending}.vmdk`;
+    const kept = snapshots.find((one) => one.points[0] === pending);
+    const rest = without(info, 'pending');
+    if (!stands) return this.volumes.update(rest);
+    if (kept !== undefined) return this.volumes.update({ ...rest, points: kept.points, capacityBytes: capacity });
+    return this.volumes.update({ ...rest, points: points.includes(pending) ? points : [pending, ...points] });
   }
 
   /** Runs `body` while nobody writes to the volume, alone with its files. @throws notFound, conflict */
@@ -343,48 +397,6 @@ export class VolumeLife implements VolumeLifeStore {
 
   private filesOf({ store }: VolumeInfo): ImageStoreFiles {
     return this.volumes.placeOfPoints(store).files;
-  }
-
-  private keep(points: string[]): void {
-    for (const point of points) this.busy.set(point, (this.busy.get(point) ?? 0) + 1);
-  }
-
-  private done(points: string[]): void {
-    for (const point of points) {
-      const left = (this.busy.get(point) ?? 1) - 1;
-      if (left > 0) this.busy.set(point, left);
-      else this.busy.delete(point);
-    }
-  }
-
-  /** Removes the points that nobody needs. Never throws: what stays is removed the next time. */
-  private clear(): Promise<void> {
-    this.clearing = this.clearing
-      .then(() => this.clearNow())
-      .catch((error: unknown) => log.warn({ err: messageOf(error) }, 'disks that nobody needs any more stay'));
-    return this.clearing;
-  }
-
-  private async clearNow(): Promise<void> {
-    for (const label of this.volumes.labels()) {
-      const { files, directory } = this.volumes.placeOfPoints(label);
-      for (const file of await files.list(directory)) {
-        const point = /^([0-9a-f]{16})\.vmdk$/.exec(file)?.[1];
-        if (point !== undefined && !this.needed().has(point)) await files.remove(`${directory}/${file}`);
-      }
-    }
-  }
-
-  private needed(): Set<string> {
-    const needed = new Set(this.busy.keys());
-    for (const { points = [], pending, snapshots = [] } of this.volumes.list())
-      for (const point of [
-        ...points,
-        ...(pending === undefined ? [] : [pending]),
-        ...snapshots.flatMap((one) => one.points),
-      ])
-        needed.add(point);
-    return needed;
   }
 }
 

@@ -41,6 +41,8 @@ export class Volumes implements VolumeStore {
   settled: (name: string) => Promise<void> | null = () => null;
   /** Called when a volume that stood on points is gone. */
   pointsUnneeded: () => Promise<void> = async () => undefined;
+  /** Keeps the points that a volume stands on as they are while somebody reads them. */
+  holdPoints: (name: string) => Promise<() => void> = async () => () => undefined;
 
   private readonly stores: VolumeStores;
   private readonly contents: VolumeContents;
@@ -371,10 +373,16 @@ export class Volumes implements VolumeStore {
     return this.readers.using(this.source(name), (disk) => disk.isEmpty());
   }
 
+  /** Points have taken each other's places: what is known of their files is no longer so. */
+  pointsMoved(): void {
+    this.readers.forgetLayers();
+  }
+
   /** Its disk, for whoever holds it. */
   source(name: string): DiskSource {
     const { files, room, path } = this.where(name);
-    return volumeSource(name, path, this.pointPaths(name), files.datastore, this.spoolDir, room);
+    const source = volumeSource(name, path, this.pointPaths(name), files.datastore, this.spoolDir, room);
+    return { ...source, hold: () => this.holdPoints(name) };
   }
 
   /** Runs operations on the files of one name one after the other. */

@@ -85,6 +85,20 @@ export function volumeCommands(program: Command, parts: CommandParts): void {
       }),
     );
 
+  add('revert', 'give a volume the content that it had when a snapshot was made; what it has now is lost')
+    .option('--volume <volume>', 'its name (required)')
+    .option('--snapshot <name>', 'name of the snapshot (required)')
+    .action((_options, command: Command) =>
+      on(command, ['volume', 'snapshot'], async (vch, options) => {
+        const { volume: name, snapshot } = options;
+        await ask(vch, options, {
+          method: 'POST',
+          path: path(name, `/snapshots/${encodeURIComponent(snapshot)}/revert`),
+        });
+        say(`${name} is as in ${name}@${snapshot}`);
+      }),
+    );
+
   add('clone', 'make a volume with the content of another one: nothing is copied')
     .option('--volume <volume[@snapshot]>', 'whose content, now or when the snapshot was made (required)')
     .option('--to <volume>', 'name of the new volume (required)')

@@ -44,11 +44,13 @@ export { RECIPE_VERSION, type RecipeFiles, type RecipeSize, type RecipeSource, t
 export { type TarEntry, TarReader } from './tar/reader.js';
 export { TAR_END, type TarFields, tarHeader, tarPadding } from './tar/writer.js';
 export { type ChainRun, MAX_CHAIN, type OpenFile, VmdkChain } from './vmdk/chain.js';
+export { commitDisk } from './vmdk/commit.js';
 export { createChild, createEmpty, emptyDiskBytes, newCid } from './vmdk/create.js';
 export { decodeDescriptor } from './vmdk/descriptor.js';
 export { extendDisk } from './vmdk/extend.js';
 export { readVmdkInfo, VmdkExtent, type VmdkInfo } from './vmdk/extent.js';
 export { diskGrains, writeDisk } from './vmdk/from-grains.js';
+export { writeContentId, writeDescriptor } from './vmdk/head.js';
 export { DESCRIPTOR_SECTORS, decodeHeader, GRAIN_BYTES, SECTOR } from './vmdk/header.js';
 export { readVmdkIdentity, type VmdkIdentity, vmdkDifference } from './vmdk/identity.js';
 export { type DiskGrain, readVmdkStream, VMDK_HEAD, vmdkKind, writeVmdkStream } from './vmdk/stream.js';

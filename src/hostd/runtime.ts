@@ -114,6 +114,13 @@ export interface RunningVm {
    * the disk. @throws CaissonError; the VM is unchanged then
    */
   switchDisk(disk: RuntimeDisk, to: string): Promise<void>;
+  /** The VM lets go of files of a disk that it was given by a hostd that was killed, and does not use. @throws CaissonError */
+  releaseDisk(disk: RuntimeDisk): Promise<void>;
+  /**
+   * Disks that a disk stands on have taken each other's places: from now on, the VM reads those that are there now, and lets go of the files
+   * that are not. @throws CaissonError; the VM still has the former files then, and reads the same from them
+   */
+  relinkDisk(disk: RuntimeDisk, owner: Pick<VmDefinition, 'extraConfig' | 'vch'>): Promise<void>;
   /** Host memory and processor time that the VM really uses. */
   usage(): Promise<{ residentBytes: number; cpuSeconds: number }>;
   /** Lets go of the VM when hostd stops; the VM keeps running. */

@@ -1,8 +1,8 @@
 /**
- * The endpoint and hostd are killed in the middle of pulls, loads, commits, removals and the like, at random moments from a fixed seed. What was
+ * The endpoint, hostd and a container's QEMU are killed in the middle of pulls, loads, commits, removals and the like, at random moments from a fixed seed. What was
  * acknowledged is there afterwards, and a check of the store finds neither damage nor leftovers.
  */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -64,6 +64,63 @@ const steps = (round: number): Step[] => [
   { args: ['create', '--name', `c${round}`, 'busybox', 'true'], makes: `container c${round}` },
   { args: ['rm', `c${round - 1}`], takes: `container c${round - 1}` },
 ];
+
+/** Process of the QEMU that has a file below a directory of the datastore open. */
+function qemuOf(directory: string): number {
+  for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name)))
+    try {
+      if (!readFileSync(`/proc/${pid}/cmdline`, 'utf8').startsWith('qemu-system')) continue;
+      for (const fd of readdirSync(`/proc/${pid}/fd`))
+        if (readlinkSync(`/proc/${pid}/fd/${fd}`).includes(`/${directory}/`)) return Number(pid);
+    } catch {
+      // It has ended, or the descriptor is closed.
+    }
+  return 0;
+}
+
+it('keeps what a container has synced when its QEMU is killed, also amid snapshots of its volume', async () => {
+  const random = randomOf(SEED + 1);
+  const api = (method: string, path: string, body?: object): Promise<number> =>
+    fetch(`http://127.0.0.1:${stack.port}/caisson/volumes/synced${path}`, {
+      method,
+      headers: { 'Content-Type': 'application/json' },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    }).then(({ status }) => status);
+  // What is on standard output was synced before, on the container's own disk and on the volume.
+  const write =
+    'touch /log; i=$(wc -l < /log); while true; do i=$((i+1)); echo $i >> /log; echo $i >> /v/log; sync; echo $i; done';
+  const id = await ok('run', '-d', '--name', 'synced', '-v', 'synced:/v', 'busybox', 'sh', '-c', write);
+  let acknowledged = 0;
+  for (let round = 1; round <= 2; round++) {
+    const said = async (): Promise<number> => Number((await ok('logs', '--tail', '1', 'synced')) || 0);
+    await expect.poll(said).toBeGreaterThan(acknowledged);
+    const moment = random(2000);
+    let over = false;
+    const cycles = (async () => {
+      for (let n = 0; !over; n++) {
+        await api('POST', '/snapshots', { Name: `s${n}` });
+        await api('DELETE', `/snapshots/s${n}`);
+      }
+    })();
+    await sleep(moment);
+    process.kill(qemuOf(id), 'SIGKILL');
+    await ok('wait', 'synced');
+    over = true;
+    await cycles;
+    const what = `seed ${SEED}, round ${round}: QEMU killed after ${moment} ms`;
+    acknowledged = await said();
+    const last = async (...from: string[]): Promise<number> =>
+      Number((await ok('run', '--rm', ...from, 'tail', '-n', '1', '/v/log')).trim());
+    expect(await last('-v', 'synced:/v', 'busybox'), what).toBeGreaterThanOrEqual(acknowledged);
+    await ok('cp', 'synced:/log', join(directory, 'log'));
+    const own = readFileSync(join(directory, 'log'), 'utf8').trim().split('\n');
+    expect(Number(own.at(-1)), what).toBeGreaterThanOrEqual(acknowledged);
+    // The next snapshot works, and what comes back has the disks that it is left with.
+    expect(await api('POST', '/snapshots', { Name: `kept${round}` }), what).toBe(201);
+    await ok('start', 'synced');
+  }
+  await ok('rm', '-f', 'synced');
+});
 
 it('keeps what was acknowledged, and nothing else', async () => {
   const random = randomOf(SEED);

@@ -485,12 +485,32 @@ describe('the content of a volume', () => {
     expect(
       (await stack.vicMachine('volume', 'grow', '--name', 'test', '--volume', 'busy', '--capacity', '1g')).stderr,
     ).toContain('is in use by container writer');
+    // Snapshots come and go.
+    const snapshots = `http://127.0.0.1:${stack.port}/caisson/volumes/busy/snapshots`;
+    const headers = { 'Content-Type': 'application/json' };
+    for (const Name of ['two', 'three']) {
+      const made = await fetch(snapshots, { method: 'POST', headers, body: JSON.stringify({ Name }) });
+      expect(made.status, await made.text()).toBe(201);
+      await good(
+        'exec',
+        'writer',
+        'sh',
+        '-c',
+        'a=$(cat /d/last); until test $(cat /d/last) -gt $a; do sleep 0.01; done',
+      );
+      expect((await fetch(`${snapshots}/${Name}`, { method: 'DELETE' })).status).toBe(204);
+    }
+    const inUse = await fetch(`${snapshots}/one/revert`, { method: 'POST' });
+    expect([inUse.status, await inUse.text()]).toEqual([409, expect.stringContaining('is in use by container writer')]);
     // The VM is started again with the disk that it was switched to, and its snapshots do not keep anything from going.
     await good('kill', 'writer');
     await judge('then');
     expect(await sh(['-v', 'busy:/d'], look)).toMatch(/good$/);
     await judge('busy');
     await good('rm', 'writer');
+    expect(await vic('revert', '--volume', 'busy', '--snapshot', 'one')).toBe('busy is as in busy@one');
+    expect(await sh(['-v', 'busy:/d'], look)).toBe(`${then}\ngood`);
+    await judge('busy');
     expect((await stack.docker('volume', 'rm', 'busy')).stderr).toContain('volume busy has snapshots: one');
     await vic('snapshot', '--volume', 'busy', '--snapshot', 'one', '--remove');
     await good('volume', 'rm', 'busy');
@@ -498,7 +518,9 @@ describe('the content of a volume', () => {
     expect((await stack.docker('volume', 'create', '-o', 'Clone=busy@one', 'no')).stderr).toContain(
       'get busy: no such volume',
     );
-    // Out and in again, as files and as a disk.
+  });
+
+  it('goes out and in again, as files and as a disk, and is made larger', async () => {
     const archives = stack.paths.stateDir;
     for (const kind of ['tar', 'vmdk']) {
       const file = join(archives, `now.${kind}`);
@@ -527,7 +549,7 @@ describe('the content of a volume', () => {
     expect(small.stderr).toContain('a volume can be made larger, but not smaller');
     await judge('now');
     const size =
-      'df -m /d | tail -n 1; mkdir /d/new; for i in 1 2 3; do dd if=/dev/zero of=/d/new/$i bs=1M count=8 2>/dev/null; done';
+      'df -m /d | tail -n 1; mkdir /d/zeros; for i in 1 2 3; do dd if=/dev/zero of=/d/zeros/$i bs=1M count=8 2>/dev/null; done';
     expect(await sh(['-v', 'now:/d'], size)).toMatch(/ (19|20)\d{3} .* \/d$/);
     await judge('now');
     await good('create', '--name', 'grown', '-v', 'now:/d', 'busybox', 'cat', '/d/put/volumes.test.ts');
@@ -538,7 +560,9 @@ describe('the content of a volume', () => {
     await good('volume', 'rm', 'now', 'then');
     expect(stored()).toEqual([]);
     const [vch = ''] = readdirSync(join(stack.paths.datastoreDir, 'VIC'));
-    expect(readdirSync(join(stack.paths.datastoreDir, 'VIC', vch, 'volumes/points'))).toEqual([]);
+    await expect
+      .poll(() => readdirSync(join(stack.paths.datastoreDir, 'VIC', vch, 'volumes/points')), { timeout: 60_000 })
+      .toEqual([]);
   });
 
   /** `vic-machine backup`. What is kept is looked at without a host. */

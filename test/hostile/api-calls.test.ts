@@ -197,6 +197,7 @@ GET /networks; GET /networks/; GET /networks/*id; POST /networks/prune; POST /ne
 GET /caisson/policy; GET /caisson/policy/counters; POST /caisson/policy/reload; PUT /caisson/policy/:tier
 POST /caisson/policy/:tier/check; POST /caisson/trace; GET /caisson/network/usage
 GET /caisson/volumes; GET /caisson/volumes/:name; DELETE /caisson/volumes/:name/snapshots/:snapshot
+POST /caisson/volumes/:name/snapshots/:snapshot/revert
 POST /caisson/volumes/:name/grow; POST /caisson/volumes/:name/import; PUT /caisson/backup/containers/:id/changes
 POST /containers/create; POST /containers/prune; DELETE /containers/:id/:alias
 GET /containers/:id/checkpoints; POST /containers/:id/checkpoints; DELETE /containers/:id/checkpoints/:checkpoint

@@ -79,6 +79,8 @@ export class FakeRuntime implements VmRuntime {
       plug: (device) => this.plug(name, 'plug', device),
       unplug: (device) => this.plug(name, 'unplug', device),
       switchDisk: async () => undefined,
+      releaseDisk: async () => undefined,
+      relinkDisk: async () => undefined,
       usage: async () => ({ residentBytes: 1_000_000, cpuSeconds: 1 }),
       release: () => undefined,
     };

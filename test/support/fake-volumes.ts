@@ -86,6 +86,14 @@ export class FakeVolumeLife implements VolumeLifeStore {
     info.snapshots = (info.snapshots ?? []).filter((one) => one.name !== name);
   }
 
+  async revert(volume: string, name: string): Promise<VolumeInfo> {
+    const info = this.known(volume);
+    const found = (info.snapshots ?? []).find((one) => one.name === name);
+    if (found === undefined) throw new PortLayerError('volume.noSnapshot', { volume, snapshot: name });
+    info.capacityBytes = found.capacityBytes;
+    return info;
+  }
+
   async grow(volume: string, capacityBytes: number): Promise<VolumeInfo> {
     const info = this.known(volume);
     if (capacityBytes < info.capacityBytes)

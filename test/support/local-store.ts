@@ -6,7 +6,8 @@ import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { ImageStoreFiles } from '../../port-layer/storage/image-store-files.js';
 import { conflict, notFound } from '../../src/common/errors.js';
-import { createDisk, enlargeDisk } from '../../src/hostd/disks/disk-files.js';
+import { createDisk, enlargeDisk, replaceDisk } from '../../src/hostd/disks/disk-files.js';
+import { copyDown, moveUp } from '../../src/hostd/disks/merge-disks.js';
 import { makePoint, pointsOf } from '../../src/hostd/disks/point-disks.js';
 
 /** @param directory the datastore. @param root the virtual container host's part of it */
@@ -45,12 +46,15 @@ export function localStore(directory: string, root: string): ImageStoreFiles {
       await rm(at(path), { recursive: true, force: true });
     },
     sharesDisks: true,
-    async copyDisk(from: string, to: string, shared: boolean): Promise<void> {
+    async copyDisk(from: string, to: string, shared: boolean, force = false): Promise<void> {
+      if (force) return replaceDisk(at(to), at(from));
       if (existsSync(at(to))) throw conflict(to);
       if (!shared) await copyFile(at(from), at(to));
       else if (pointsOf(to) !== null) await makePoint(at(from), at(to), null);
       else await createDisk(at(to), at(from), 0);
     },
+    mergeDisk: (upper: string, lower: string): Promise<void> => copyDown(at(upper), at(lower)),
+    takePlace: (lower: string, upper: string): Promise<void> => moveUp(at(lower), at(upper)),
     extendDisk: (path: string, capacityBytes: number): Promise<void> => enlargeDisk(at(path), capacityBytes),
     async list(path: string): Promise<string[]> {
       return existsSync(at(path)) ? readdir(at(path)) : [];

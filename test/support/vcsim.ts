@@ -15,11 +15,12 @@ export interface Vcsim {
 
 const SOURCE = new URL('../vcsim/vcsim', import.meta.url).pathname;
 
-/** Starts a simulator with govmomi's default inventory of that model on a free port. */
-export async function startVcsim(model: 'vpx' | 'esx'): Promise<Vcsim> {
+/** Starts a simulator with govmomi's default inventory of that model on a free port. @param datastores how many it has */
+export async function startVcsim(model: 'vpx' | 'esx', datastores = 1): Promise<Vcsim> {
   const program = await buildGo(SOURCE);
   const login = { user: 'administrator', password: 'pass & <word>' };
-  const args = ['-user', login.user, '-password', login.password, ...(model === 'esx' ? ['-esx'] : [])];
+  const args = ['-user', login.user, '-password', login.password, '-datastores', String(datastores)];
+  if (model === 'esx') args.push('-esx');
   const child = spawn(program, args, { stdio: ['pipe', 'pipe', 'inherit'] });
   const [line] = (await Promise.race([
     once(createInterface({ input: child.stdout }), 'line'),

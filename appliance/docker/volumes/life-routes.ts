@@ -75,6 +75,11 @@ export function volumeLifeRoutes(
     response.status(204).end();
   });
 
+  router.post('/caisson/volumes/:name/snapshots/:snapshot/revert', async (request, response) => {
+    const { name } = volumes.get(request.params.name);
+    response.json(await view(await volumeLife.revert(name, request.params.snapshot)));
+  });
+
   router.post('/caisson/volumes/:name/clone', async (request, response) => {
     const { Name, Snapshot, Labels } = await body(request, cloneSchema);
     const source = volumes.get(request.params.name);

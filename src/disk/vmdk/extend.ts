@@ -13,10 +13,10 @@ const TABLE = GTES_PER_GT * 4;
 /**
  * Writes a copy of a disk, with the same parent and content and a larger capacity, to `outPath`, which must not exist. It reads as zeros
  * beyond the former end. What the file itself has is copied; content of its parents is not.
- * @param capacity in bytes, a multiple of 64 KiB
+ * @param capacity in bytes, a multiple of 64 KiB @param cid the copy's content id
  * @throws invalid (not larger, or a damaged disk), unsupported (a layout that this program and QEMU do not use); nothing is left then
  */
-export async function extendDisk(path: string, outPath: string, capacity: number): Promise<void> {
+export async function extendDisk(path: string, outPath: string, capacity: number, cid = newCid()): Promise<void> {
   const from = await open(path, 'r');
   try {
     const { size } = await from.stat();
@@ -33,7 +33,7 @@ export async function extendDisk(path: string, outPath: string, capacity: number
     const shift = after.overHead - before.overHead;
     const to = await open(outPath, 'wx', 0o640);
     try {
-      const { pieces, length } = emptyVmdk({ capacity, cid: newCid(), parentCid, parentHint }, basename(path));
+      const { pieces, length } = emptyVmdk({ capacity, cid, parentCid, parentHint }, basename(path));
       await to.truncate(length);
       for (const [at, bytes] of pieces) await to.write(bytes, 0, bytes.length, at);
       const table = Buffer.alloc(TABLE);

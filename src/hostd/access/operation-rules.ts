@@ -84,6 +84,7 @@ const RULES = new Map<string, Rule>([
   ['CreateVirtualDisk_Task', onDatastore('Datastore.FileManagement')],
   ['DeleteVirtualDisk_Task', onDatastore('Datastore.FileManagement')],
   ['CopyVirtualDisk_Task', onDatastore('Datastore.FileManagement')],
+  ['MoveVirtualDisk_Task', onDatastore('Datastore.FileManagement')],
   ['ExtendVirtualDisk_Task', onDatastore('Datastore.FileManagement')],
   ['SearchDatastore_Task', onDatastore('Datastore.Browse')],
   ['SearchDatastoreSubFolders_Task', onDatastore('Datastore.Browse')],

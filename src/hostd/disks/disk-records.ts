@@ -6,6 +6,7 @@
  * The record moves and is removed with the disk's directory. Clients of the datastore cannot name it (`DatastorePaths.inside`).
  */
 import { copyFile, readFile, rename, rm } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
 import { z } from 'zod';
 import { invalid } from '../../common/errors.js';
 import { writeWhole } from '../../common/write-whole.js';
@@ -31,6 +32,11 @@ export function recordPath(disk: string): string {
 /** True for a path that is, or could be, that of a record. */
 export function isRecordPath(path: string): boolean {
   return path.split('/').some((name) => name.endsWith(SUFFIX));
+}
+
+/** True for a file that `writeWhole` makes before it is a record. */
+export function isDraftOfRecord(name: string): boolean {
+  return /\.caisson-disk\.\d+-\d+\.new$/.test(name);
 }
 
 /** The record of a disk, or null. @throws invalid for one that cannot be read: it is not made anew */
@@ -64,6 +70,19 @@ export async function recordDisk(disk: string): Promise<void> {
   } finally {
     await file.close();
   }
+}
+
+/** Whether a disk stands on another one, according to what is recorded of them. */
+export async function standsOn(disk: string, other: string): Promise<boolean> {
+  const seen = new Set<string>();
+  for (let path = disk; !seen.has(path); ) {
+    seen.add(path);
+    const { parentHint = null } = (await readRecord(path).catch(() => null)) ?? {};
+    if (parentHint === null) return false;
+    path = resolve(dirname(path), parentHint);
+    if (path === other) return true;
+  }
+  return false;
 }
 
 /** The directory of images that a layer's disk is in; null for any other disk. Layers need no record: no QEMU has one for writing. */

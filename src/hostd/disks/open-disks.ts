@@ -22,6 +22,7 @@ import type { DatastorePlace } from '../datastore/datastore-places.js';
 import type { RuntimeDisk, VmDefinition } from '../runtime.js';
 import { imagesOf, readRecord, writeRecord } from './disk-records.js';
 import { mayStandOnPoint, pointsOf } from './point-disks.js';
+import { whileSettled } from './settled-disks.js';
 
 /** A file that is open, and its path for messages. */
 export interface OpenFile {
@@ -68,8 +69,8 @@ export class OpenDisks {
     const handles: FileHandle[] = [];
     // A client of a virtual container host makes VMs with or without the key, but cannot choose whose pool they are in.
     const vch = vm.vch ?? vm.extraConfig.get(VCH_KEY);
-    const chains = vm.disks.map((disk) => new Chain(disk, places, vch, handles).open());
-    const opened = await Promise.allSettled(chains);
+    const chains = (): Promise<OpenDisk>[] => vm.disks.map((disk) => new Chain(disk, places, vch, handles).open());
+    const opened = await whileSettled(() => Promise.allSettled(chains()));
     const failed = opened.find((one) => one.status === 'rejected');
     if (failed !== undefined) {
       await closeAll(handles);
@@ -81,6 +82,29 @@ export class OpenDisks {
 
   close(): Promise<void> {
     return closeAll(this.handles);
+  }
+}
+
+/**
+ * Only the disks that a disk stands on, which a VM may be writing to. @returns them, the nearest first; whoever calls this closes them
+ * @throws invalid, as {@link OpenDisks.open} does; nothing stays open then
+ */
+export async function openParents(
+  disk: RuntimeDisk,
+  vm: Pick<VmDefinition, 'extraConfig' | 'vch'>,
+  places: readonly DatastorePlace[],
+): Promise<OpenFile[]> {
+  const handles: FileHandle[] = [];
+  const chain = new Chain(disk, places, vm.vch ?? vm.extraConfig.get(VCH_KEY), handles);
+  try {
+    return await whileSettled(async () => {
+      const record = await readRecord(disk.path);
+      if (record === null) throw invalid('there is no record of the disk');
+      return chain.parents(record);
+    });
+  } catch (error) {
+    await closeAll(handles);
+    throw error;
   }
 }
 
@@ -102,9 +126,15 @@ class Chain {
     if (!readOnly && pointsOf(path) !== null)
       throw this.refusal(path, 'it belongs to a snapshot of a volume, which nobody writes to');
     const own = await this.file(path, readOnly ? constants.O_RDONLY : constants.O_RDWR);
-    let { identity } = await (imagesOf(path) === null ? this.recorded(own) : this.layer(own));
-    const { capacity } = identity;
+    const { identity } = await (imagesOf(path) === null ? this.recorded(own) : this.layer(own));
+    return { bus, unit, readOnly, capacityBytes: identity.capacity, own, parents: await this.parents(identity) };
+  }
+
+  /** The disks that it stands on, according to the identity of its own. */
+  async parents(ofOwn: VmdkIdentity): Promise<OpenFile[]> {
+    const { path } = this.disk;
     const parents: OpenFile[] = [];
+    let identity = ofOwn;
     for (let child = path; identity.parentHint !== null; ) {
       if (parents.length === MAX_CHAIN) throw this.refusal(path, `it stands on more than ${MAX_CHAIN} disks`);
       const parentPath = resolve(dirname(child), identity.parentHint);
@@ -116,12 +146,13 @@ class Chain {
           parentPath,
           `it was changed after ${this.name(child)} was made on it: its content id is ${found.cid} and was ${identity.parentCid}`,
         );
-      if (found.identity.capacity > capacity) throw this.refusal(parentPath, 'it is larger than what stands on it');
+      if (found.identity.capacity > ofOwn.capacity)
+        throw this.refusal(parentPath, 'it is larger than what stands on it');
       parents.push(parent);
       child = parentPath;
       identity = found.identity;
     }
-    return { bus, unit, readOnly, capacityBytes: capacity, own, parents };
+    return parents;
   }
 
   /** A regular file, once in a chain. */

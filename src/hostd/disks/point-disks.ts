@@ -13,8 +13,8 @@
  */
 import { link, mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, relative } from 'node:path';
-import { createChild, FileBlocks, readVmdkIdentity } from '../../disk/index.js';
-import { copyRecord, forgetRecord, recordDisk, recordPath } from './disk-records.js';
+import { createChild, FileBlocks, readVmdkIdentity, writeContentId } from '../../disk/index.js';
+import { copyRecord, forgetRecord, readRecord, recordDisk, recordPath } from './disk-records.js';
 
 const SWITCHING = '.switching';
 
@@ -33,6 +33,8 @@ export interface DiskWriter {
   pid: number;
   /** See `RunningVm.switchDisk`. */
   switchDisk(to: string): Promise<void>;
+  /** See `RunningVm.releaseDisk`. */
+  release(): Promise<void>;
 }
 
 /**
@@ -41,8 +43,9 @@ export interface DiskWriter {
  * @throws EEXIST when there is such a point; the disk is as before after any error
  */
 export async function makePoint(disk: string, point: string, writer: DiskWriter | null): Promise<void> {
-  await settleSwitch(disk, writer === null ? [] : [writer.pid]);
+  await settleSwitch(disk, writer === null ? [] : [writer]);
   await recordDisk(disk);
+  await takeChainId(disk);
   await mkdir(dirname(point), { recursive: true, mode: 0o755 });
   const next = `${disk}${SWITCHING}`;
   await makeNext(disk, point, next);
@@ -58,6 +61,17 @@ export async function makePoint(disk: string, point: string, writer: DiskWriter 
   await complete(next, disk);
 }
 
+/**
+ * Gives a disk that stands on a point the point's content id: all points of a chain have the same, so that one can take another one's place
+ * (`merge-disks.ts`). Nothing stands on the disk yet, and nobody writes to it at the moment.
+ */
+async function takeChainId(disk: string): Promise<void> {
+  const file = await FileBlocks.open(disk);
+  const { identity, cid } = await readVmdkIdentity(file).finally(() => file.close());
+  if (identity.parentCid === null || identity.parentCid === cid) return;
+  await writeContentId(disk, identity.parentCid);
+}
+
 /** The new disk, which is there whole or not at all. It stands on `disk` under the name that this is about to get. */
 async function makeNext(disk: string, point: string, next: string): Promise<void> {
   const draft = `${next}.new`;
@@ -70,23 +84,32 @@ async function makeNext(disk: string, point: string, next: string): Promise<void
 
 /**
  * Ends a switch of a disk that was interrupted. If no VM writes to the disk, either end has the same content.
- * @param writers processes that may have the disk open for writing
+ * @param writers VMs that may have the disk open for writing
  */
-export async function settleSwitch(disk: string, writers: readonly number[]): Promise<void> {
+export async function settleSwitch(disk: string, writers: readonly DiskWriter[]): Promise<void> {
   const next = `${disk}${SWITCHING}`;
   await rm(`${next}.new`, { force: true });
   const there = await stat(next).catch(() => null);
-  if (there === null) return;
+  if (there === null) return settleRecord(next, disk);
   const old = await stat(disk);
   const point = await pointOf(next);
   const shared = point === null ? null : await stat(point).catch(() => null);
   const isPoint = shared !== null && shared.ino === old.ino && shared.dev === old.dev;
-  const open = await Promise.all(writers.map((pid) => openFiles(pid)));
+  // A QEMU may have been given the new disk, and not been told to write to it.
+  await Promise.all(writers.map((writer) => writer.release()));
+  const open = await Promise.all(writers.map(({ pid }) => openFiles(pid)));
   const has = (file: { dev: number; ino: number }): boolean =>
     open.some((files) => files.has(`${file.dev}:${file.ino}`));
   // A VM that has both writes to the new one.
   if (isPoint && (has(there) || !has(old))) await complete(next, disk);
   else await undo(next, isPoint ? point : null);
+}
+
+/** The new disk is in its place, or was removed, and its record may still be under its former name. */
+async function settleRecord(next: string, disk: string): Promise<void> {
+  if ((await readRecord(next)) === null) return;
+  if ((await readRecord(disk)) === null) await rename(recordPath(next), recordPath(disk));
+  else await forgetRecord(next);
 }
 
 /** The local path of the disk that `next` stands on. */

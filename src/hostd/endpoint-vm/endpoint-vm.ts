@@ -218,6 +218,14 @@ export class EndpointVm implements RunningVm {
     return Promise.reject(unsupported('an endpoint has no disks'));
   }
 
+  releaseDisk(): Promise<void> {
+    return this.switchDisk();
+  }
+
+  relinkDisk(): Promise<void> {
+    return this.switchDisk();
+  }
+
   async plug(device: RuntimeDevice): Promise<void> {
     await this.place.plugCard(cardOf(device));
   }

@@ -10,6 +10,7 @@ import { isEndpointConfig, OWNER_KEY } from '../access/scope.js';
 import { DATASTORE } from '../datastore/datastore-places.js';
 import { markFinished, markUnfinished, removeMachineFiles } from '../datastore/unfinished-machines.js';
 import { recordDisks } from '../disks/disk-records.js';
+import { pointDirectories, settlePoints } from '../disks/merge-disks.js';
 import { type DiskWriter, settleSwitch } from '../disks/point-disks.js';
 import { fault } from '../faults.js';
 import type { ManagedObject } from '../objects/managed-object.js';
@@ -101,10 +102,12 @@ export class Machines implements MachineList {
 
   /** A hostd that was killed may have been making a point of a disk. */
   private async settleSwitches(): Promise<void> {
-    for (const path of new Set(this.all().flatMap((vm) => vm.writtenDisks())))
+    const written = this.all().flatMap((vm) => vm.writtenDisks());
+    for (const directory of await pointDirectories(this.host.files.places, written)) await settlePoints(directory);
+    for (const path of new Set(written))
       await settleSwitch(
         path,
-        this.all().flatMap((vm) => vm.writerOf(path)?.pid ?? []),
+        this.all().flatMap((vm) => vm.writerOf(path) ?? []),
       ).catch((error: unknown) =>
         log.error({ disk: path, err: messageOf(error) }, 'a disk stays between two files: it was being switched'),
       );
@@ -126,6 +129,24 @@ export class Machines implements MachineList {
       return body(writers[0] ?? null);
     };
     return held(0);
+  }
+
+  /** Whether a running VM has a disk, to write or only to read. @param path local */
+  isOpen(path: string): boolean {
+    return this.all().some((vm) => vm.runsWith(path));
+  }
+
+  /** Has running VMs let go of files that their disks do not stand on any more. Never throws: they do so at the latest when they are off. */
+  async relink(moved: string): Promise<void> {
+    for (const vm of this.all())
+      await vm
+        .relinkDisks(moved)
+        .catch((error: unknown) =>
+          log.warn(
+            { vm: vm.config.name, err: messageOf(error) },
+            'a running VM keeps files that its disks do not need',
+          ),
+        );
   }
 
   private async settle({ name, extraConfig }: VmConfig): Promise<void> {

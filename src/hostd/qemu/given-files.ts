@@ -42,20 +42,49 @@ export interface DiskNode {
   node: object;
 }
 
-/** The disks with everything they are based on, each as an open file. @param give gives QEMU a file and returns its name there */
-export function diskNodes(disks: readonly OpenDisk[], give: (file: OpenFile, access: Access) => string): DiskNode[] {
-  return disks.map(({ bus, unit, readOnly, own, parents }) => {
-    const node = (file: OpenFile, access: Access, backing: object | null): object => ({
-      driver: 'vmdk',
-      'read-only': access === 'read',
+/** Gives QEMU a file and returns its name there. */
+type Give = (file: OpenFile, access: Access) => string;
+
+/** The node of a disk's own file, by which the disk's node is opened anew (`HotDisk.relink`). */
+export function fileNode(node: string): string {
+  return `${node}-file`;
+}
+
+/** A VMDK as a node, on others. */
+function vmdkNode(file: OpenFile, access: Access, backing: object | null, give: Give, name?: string): object {
+  return {
+    driver: 'vmdk',
+    ...(name === undefined ? {} : { 'node-name': name }),
+    'read-only': access === 'read',
+    file: {
+      driver: 'file',
+      ...(name === undefined ? {} : { 'node-name': fileNode(name) }),
       // QEMU could not lock the file: it first looks for /dev/null, which its cage does not have, and complains.
-      file: { driver: 'file', locking: 'off', filename: give(file, access), 'read-only': access === 'read' },
-      backing,
-    });
-    const below = parents.reduceRight<object | null>((under, file) => node(file, 'read', under), null);
+      locking: 'off',
+      filename: give(file, access),
+      'read-only': access === 'read',
+    },
+    backing,
+  };
+}
+
+/** Disks that nobody writes to, the nearest first; null if there are none. */
+function readNodes(files: readonly OpenFile[], give: Give): object | null {
+  return files.reduceRight<object | null>((under, file) => vmdkNode(file, 'read', under, give), null);
+}
+
+/** The disks with everything they are based on, each as an open file. */
+export function diskNodes(disks: readonly OpenDisk[], give: Give): DiskNode[] {
+  return disks.map(({ bus, unit, readOnly, own, parents }) => {
     const id = `disk${bus}-${unit}`;
-    return { id, node: { 'node-name': `${id}-node`, ...node(own, readOnly ? 'read' : 'write', below) } };
+    const below = readNodes(parents, give);
+    return { id, node: vmdkNode(own, readOnly ? 'read' : 'write', below, give, `${id}-node`) };
   });
+}
+
+/** What a disk stands on, as one node. */
+export function backingNode(name: string, [first, ...below]: readonly OpenFile[], give: Give): object | null {
+  return first === undefined ? null : vmdkNode(first, 'read', readNodes(below, give), give, name);
 }
 
 /** What a VM gets when it is started: its disks, and the files behind its serial ports. */

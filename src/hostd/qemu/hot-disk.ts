@@ -1,15 +1,17 @@
 /** A disk that is plugged into a running VM: its files as descriptors, QEMU's block node on them, and the device. */
 import { open, stat } from 'node:fs/promises';
-import { internal, invalid, isKind, messageOf } from '../../common/errors.js';
-import { OpenDisks } from '../disks/open-disks.js';
+import { internal, invalid, isKind, messageOf, unsupported } from '../../common/errors.js';
+import { OpenDisks, openParents } from '../disks/open-disks.js';
 import type { RuntimeDisk } from '../runtime.js';
 import type { FileToSend } from './descriptor-sender.js';
-import { diskNodes } from './given-files.js';
+import { backingNode, diskNodes, fileNode } from './given-files.js';
 import type { DiskOwner, HotDevice, HotVm } from './hot-device.js';
 import { deviceOfId } from './qom.js';
 
-/** What a disk was switched to has the sets from here on, relative to the disk's first. */
-const SWITCHED_SETS = 500;
+/** Sets of what a disk stands on since it was put on other files, relative to the disk's first. */
+const BELOW_SETS = 300;
+/** What a disk was switched to has the sets from here on. */
+const SWITCHED_SETS = 700;
 /** Descriptor sets of plugged-in disks start here: this many for each place that a disk can have. */
 const FIRST_SET = 100_000;
 const SETS = 1000;
@@ -62,19 +64,20 @@ export class HotDisk implements HotDevice {
   /** See `RunningVm.switchDisk`. */
   async switchTo(to: string): Promise<void> {
     const { qmp, monitor, host } = this.vm;
-    const over = await this.withoutUnused(await this.over());
-    const present = over.at(-1) ?? this.node;
-    const number = over.length + 1;
+    await this.release();
+    const present = await this.present();
+    const names = await this.nodeNames();
+    let number = 1;
+    while (names.has(this.overNode(number))) number++;
     const node = this.overNode(number);
-    const set = this.firstSet + SWITCHED_SETS + number;
-    if (number >= SETS - SWITCHED_SETS) throw invalid('the disk was switched too often: restart the VM');
+    const set = await this.freeSet(SWITCHED_SETS, SETS);
     const file = await open(to, 'r+');
     try {
       await host.sender.send(monitor, [{ set, path: `/proc/${process.pid}/fd/${file.fd}`, access: 'write' }]);
       await qmp.command('blockdev-add', {
         driver: 'vmdk',
         'node-name': node,
-        file: { driver: 'file', locking: 'off', filename: `/dev/fdset/${set}` },
+        file: { driver: 'file', 'node-name': fileNode(node), locking: 'off', filename: `/dev/fdset/${set}` },
         backing: null,
       });
       await qmp.command('blockdev-snapshot', { node: present, overlay: node });
@@ -87,32 +90,144 @@ export class HotDisk implements HotDevice {
     }
   }
 
-  /** A killed hostd may have given QEMU the last node, but not put it over the disk. QEMU removes only a node that nothing stands on. */
-  private async withoutUnused(over: string[]): Promise<string[]> {
+  /** See `RunningVm.releaseDisk`. */
+  async release(): Promise<void> {
+    await this.removeUnused(await this.present());
+    await this.removeSets();
+  }
+
+  /** See `RunningVm.relinkDisk`. */
+  async relink(owner: DiskOwner): Promise<void> {
+    const { qmp, monitor, host } = this.vm;
+    const present = await this.present();
+    const names = await this.nodeNames();
+    if (!names.has(fileNode(present)))
+      throw unsupported('an earlier version started this VM: it lets go of files when it is off');
+    let number = 1;
+    while (names.has(this.belowNode(number))) number++;
+    const below = this.belowNode(number);
+    const parents = await openParents(this.disk, owner, host.datastores);
+    try {
+      const files: FileToSend[] = [];
+      const first = await this.freeSet(BELOW_SETS, SWITCHED_SETS, parents.length);
+      const node = backingNode(below, parents, ({ handle }, access) => {
+        const set = first + files.length;
+        files.push({ set, path: `/proc/${process.pid}/fd/${handle.fd}`, access });
+        return `/dev/fdset/${set}`;
+      });
+      await host.sender.send(monitor, files);
+      if (node !== null) await qmp.command('blockdev-add', { ...node });
+      const { readOnly } = this.disk;
+      await qmp.command('blockdev-reopen', {
+        options: [
+          {
+            driver: 'vmdk',
+            'node-name': present,
+            'read-only': readOnly,
+            file: fileNode(present),
+            backing: node === null ? null : below,
+          },
+        ],
+      });
+    } catch (error) {
+      await this.removeUnused(present);
+      throw unusableBecause(error);
+    } finally {
+      await Promise.all(parents.map(({ handle }) => handle.close()));
+    }
+    await this.release();
+  }
+
+  /**
+   * Numbers of sets that QEMU does not have: one whose VM is stopped keeps what is removed, and would open that again.
+   * @param count how many in a row @returns the first of them
+   */
+  private async freeSet(from: number, to: number, count = 1): Promise<number> {
+    const taken = new Set(fdSets(await this.vm.qmp.command('query-fdsets')).map(({ set }) => set));
+    let free = 0;
+    for (let set = this.firstSet + from; set < this.firstSet + to; set++) {
+      free = taken.has(set) ? 0 : free + 1;
+      if (free >= count) return set - free + 1;
+    }
+    throw invalid('QEMU keeps too many files of the disk: restart the VM');
+  }
+
+  /** Removes this disk's descriptor sets that no node has. */
+  private async removeSets(): Promise<void> {
     const { qmp } = this.vm;
-    const last = over.at(-1);
-    if (last === undefined) return over;
-    const unused = await qmp.command('blockdev-del', { 'node-name': last }).then(
-      () => true,
-      () => false,
-    );
-    if (!unused) return over;
-    await qmp.command('remove-fd', { 'fdset-id': this.firstSet + SWITCHED_SETS + over.length });
-    return over.slice(0, -1);
+    const used = new Set((await this.nodes()).flatMap(({ file }) => /\/dev\/fdset\/(\d+)$/.exec(file)?.[1] ?? []));
+    for (const { set } of fdSets(await qmp.command('query-fdsets'))) {
+      const mine = set >= this.firstSet && set < this.firstSet + SETS;
+      if (mine && !used.has(String(set))) await qmp.command('remove-fd', { 'fdset-id': set });
+    }
+  }
+
+  /**
+   * Removes the nodes of this disk that nothing stands on, and QEMU's descriptors of files that are deleted. What a hostd that was killed
+   * gave QEMU is among them.
+   */
+  private async removeUnused(present: string): Promise<void> {
+    const { qmp } = this.vm;
+    const mine = [...(await this.nodeNames())].filter((name) => name !== present && this.isNode(name));
+    // Those on top first: QEMU refuses the others.
+    for (let removed = mine.length; removed > 0; ) {
+      removed = 0;
+      for (const name of [...mine])
+        await qmp.command('blockdev-del', { 'node-name': name }).then(
+          () => {
+            removed++;
+            mine.splice(mine.indexOf(name), 1);
+          },
+          () => undefined,
+        );
+    }
+    for (const { set, fds } of fdSets(await qmp.command('query-fdsets')))
+      if (fds.length > 0 && (await this.areDeleted(fds))) await qmp.command('remove-fd', { 'fdset-id': set });
+  }
+
+  private async areDeleted(fds: readonly number[]): Promise<boolean> {
+    const files = await Promise.all(fds.map((fd) => stat(`/proc/${this.vm.pid}/fd/${fd}`).catch(() => null)));
+    return files.every((file) => file?.isFile() && file.nlink === 0);
   }
 
   private overNode(number: number): string {
     return `${this.node}-${number}`;
   }
 
-  /** The nodes that the disk was switched to while the VM ran, the latest last. */
-  private async over(): Promise<string[]> {
+  private belowNode(number: number): string {
+    return `${this.node}-below-${number}`;
+  }
+
+  /** Whether a node is one that hostd gave QEMU by name for this disk. */
+  private isNode(name: string): boolean {
+    return (
+      name === this.node || (name.startsWith(`${this.node}-`) && /^-(below-)?\d+$/.test(name.slice(this.node.length)))
+    );
+  }
+
+  /** The node that the device has now. */
+  private async present(): Promise<string> {
+    const devices = await this.vm.qmp.command('query-block');
+    if (!Array.isArray(devices)) throw internal('QEMU tells no disks');
+    const device = devices.find((one: { qdev?: unknown }) =>
+      String(one.qdev).split('/').includes(diskDevice(this.disk)),
+    );
+    const name: unknown = (device as { inserted?: { 'node-name'?: unknown } } | undefined)?.inserted?.['node-name'];
+    if (typeof name !== 'string') throw internal('QEMU does not have the disk');
+    return name;
+  }
+
+  private async nodeNames(): Promise<Set<string>> {
+    return new Set((await this.nodes()).map(({ name }) => name));
+  }
+
+  private async nodes(): Promise<{ name: string; file: string }[]> {
     const nodes = await this.vm.qmp.command('query-named-block-nodes', { flat: true });
     if (!Array.isArray(nodes)) throw internal('QEMU tells no nodes');
-    const names = new Set(nodes.map((one: { 'node-name'?: unknown } | null) => one?.['node-name']));
-    const found: string[] = [];
-    while (names.has(this.overNode(found.length + 1))) found.push(this.overNode(found.length + 1));
-    return found;
+    return nodes.map((one: { 'node-name'?: unknown; file?: unknown } | null) => ({
+      name: String(one?.['node-name']),
+      file: String(one?.file),
+    }));
   }
 
   find(): Promise<string | null> {
@@ -121,10 +236,20 @@ export class HotDisk implements HotDevice {
 
   async close(): Promise<void> {
     const { qmp } = this.vm;
-    for (const node of [...(await this.over()).reverse(), this.node])
-      await qmp.command('blockdev-del', { 'node-name': node }).catch((error: unknown) => {
-        if (!/find node/i.test(messageOf(error))) throw error;
-      });
+    // The device is gone: nothing is above the first of them.
+    const left = [...(await this.nodeNames())].filter((name) => this.isNode(name));
+    let failure: unknown = null;
+    for (let before = left.length + 1; left.length > 0 && left.length < before; ) {
+      before = left.length;
+      for (const node of [...left])
+        await qmp.command('blockdev-del', { 'node-name': node }).then(
+          () => left.splice(left.indexOf(node), 1),
+          (error: unknown) => {
+            failure = error;
+          },
+        );
+    }
+    if (left.length > 0) throw failure;
     for (const set of await this.sets()) await qmp.command('remove-fd', { 'fdset-id': set });
   }
 

@@ -44,6 +44,16 @@ export class HotDevices {
     return this.inTurn(() => new HotDisk(disk, this.withMonitor()).switchTo(to));
   }
 
+  /** See `RunningVm.releaseDisk`. */
+  releaseDisk(disk: RuntimeDisk): Promise<void> {
+    return this.inTurn(() => new HotDisk(disk, this.withMonitor()).release());
+  }
+
+  /** See `RunningVm.relinkDisk`. */
+  relinkDisk(disk: RuntimeDisk, owner: DiskOwner): Promise<void> {
+    return this.inTurn(() => new HotDisk(disk, this.withMonitor()).relink(owner));
+  }
+
   private inTurn<T>(work: () => Promise<T>): Promise<T> {
     const done = this.turn.then(work);
     this.turn = done.catch(() => undefined);

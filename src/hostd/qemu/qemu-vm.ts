@@ -189,6 +189,14 @@ export class QemuVm implements RunningVm {
     return this.devices.switchDisk(disk, to);
   }
 
+  releaseDisk(disk: RuntimeDisk): Promise<void> {
+    return this.devices.releaseDisk(disk);
+  }
+
+  relinkDisk(disk: RuntimeDisk, owner: DiskOwner): Promise<void> {
+    return this.devices.relinkDisk(disk, owner);
+  }
+
   /** See {@link HotDevices.sweep}. */
   sweep(vm: VmDefinition): Promise<void> {
     return this.devices.sweep(vm);

@@ -12,6 +12,7 @@ import {
 } from '../../vim25/server.js';
 import { isEndpointConfig, OWNER_KEY } from '../access/scope.js';
 import { markFinished, markUnfinished, removeMachineFiles } from '../datastore/unfinished-machines.js';
+import { standsOn } from '../disks/disk-records.js';
 import type { DiskWriter } from '../disks/point-disks.js';
 import { fault } from '../faults.js';
 import { NETWORKS_KEY } from '../inventory/wished-settings.js';
@@ -149,7 +150,21 @@ export class VirtualMachine extends ManagedObject implements Machine, PoweredVm 
     return {
       pid: running.pid,
       switchDisk: (to) => this.power.duringRun((carrier) => carrier.switchDisk(disk, to)),
+      release: () => this.power.duringRun((carrier) => carrier.releaseDisk(disk)),
     };
+  }
+
+  /** Whether it runs with a disk, to write or only to read. @param path local */
+  runsWith(path: string): boolean {
+    return this.power.running !== null && this.definition().disks.some((disk) => disk.path === path);
+  }
+
+  /** Has the running VM let go of files that its disks do not stand on any more. @param moved the disk that another one took the place of */
+  async relinkDisks(moved: string): Promise<void> {
+    const vm = this.definition();
+    for (const disk of vm.disks)
+      if (this.power.running !== null && (await standsOn(disk.path, moved)))
+        await this.power.duringRun((carrier) => carrier.relinkDisk(disk, vm));
   }
 
   definition(): VmDefinition {

@@ -64,7 +64,11 @@ describe('a point', () => {
   });
 
   it('is not made if the VM cannot be switched', async () => {
-    const refuse = { pid: process.pid, switchDisk: () => Promise.reject(new Error('QEMU has ended')) };
+    const refuse = {
+      pid: process.pid,
+      switchDisk: () => Promise.reject(new Error('QEMU has ended')),
+      release: async () => undefined,
+    };
     await expect(makePoint(disk, point, refuse)).rejects.toThrow('QEMU has ended');
     expect([await left(), await readdir(dirname(point))]).toEqual([WHOLE, []]);
     expect(await start(disk)).toEqual([disk]);
@@ -90,7 +94,9 @@ describe('a switch that was interrupted', () => {
     await interrupt(step);
     const file = writer === 'nobody' ? null : await open(writer === 'old' ? disk : `${disk}.switching`, 'r+');
     try {
-      await settleSwitch(disk, [process.pid]);
+      await settleSwitch(disk, [
+        { pid: process.pid, switchDisk: async () => undefined, release: async () => undefined },
+      ]);
       if (file !== null) expect((await file.stat()).ino).toBe((await stat(disk)).ino);
     } finally {
       await file?.close();

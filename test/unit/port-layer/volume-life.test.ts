@@ -33,7 +33,7 @@ async function endpoint(files: ImageStoreFiles = localStore(directory.path, ROOT
   const layers = { diskOf: () => Promise.reject(new Error('no layers')) } as never;
   const volumes = new Volumes(files, CONFIG, layers, use, join(directory.path, 'spool'));
   await volumes.load();
-  const life = new VolumeLife(volumes, use, () => Promise.reject(new Error('no guests')));
+  const life = new VolumeLife(volumes, use, () => Promise.reject(new Error('no guests')), 0);
   await life.load();
   return { volumes, life };
 }
@@ -93,6 +93,8 @@ function killedAt(last: number, made: boolean): { files: ImageStoreFiles; change
     move: guard(store.move.bind(store)),
     remove: guard(store.remove.bind(store)),
     copyDisk: guard(store.copyDisk.bind(store)),
+    mergeDisk: guard(store.mergeDisk.bind(store)),
+    takePlace: guard(store.takePlace.bind(store)),
   };
   return { files: files as unknown as ImageStoreFiles, changes: () => changes, arm };
 }
@@ -131,7 +133,10 @@ describe('a snapshot', () => {
     expect(await entries(diskOf(at, 'd'))).toEqual([]);
     await at.volumes.remove('c');
     expect(await entries(diskOf(at, 'd'))).toEqual([]);
-    expect(points()).toHaveLength(2);
+    await at.life.merged();
+    // What only the last one stands on is one disk.
+    expect(points()).toHaveLength(1);
+    expect(await entries(diskOf(at, 'd'))).toEqual([]);
     await at.volumes.remove('d');
     expect(points()).toEqual([]);
   });
@@ -157,6 +162,139 @@ describe('a snapshot', () => {
     expect(points()).toHaveLength(MAX_POINTS);
   });
 
+  it('that is removed leaves a chain no longer than before, in use or not, however often', async () => {
+    const at = await endpoint();
+    await at.volumes.create({ ...wanted('v'), capacityBytes: 16 * MIB });
+    await at.life.snapshot('v', 'kept');
+    const container = { id: '1', name: 'one', volumes: [{ volume: 'v', path: '/v', readOnly: false }] };
+    const user = { spec: container as never, running: true, poweredOn: true, state: 'running' as const };
+    for (let n = 0; n < MAX_POINTS + 3; n++) {
+      const name = `e${String(n).padStart(2, '0')}`;
+      await write(at, 'v', name);
+      await at.life.snapshot('v', 's');
+      // While the volume is in use, its own disk stays; the others become one.
+      if (n % 2 === 1) users = [user];
+      await at.life.removeSnapshot('v', 's');
+      await at.life.merged();
+      expect(points()).toHaveLength(2);
+      users = [];
+    }
+    expect((await entries(diskOf(at, 'v'))).length).toBe(MAX_POINTS + 3);
+    await at.life.clone(wanted('old'), { volume: 'v', snapshot: 'kept' });
+    expect(await entries(diskOf(at, 'old'))).toEqual([]);
+    expect((await endpoint()).volumes.get('v')).toEqual(at.volumes.get('v'));
+  });
+
+  it('is gone back to, with what came before and after it, and the size', async () => {
+    const at = await endpoint();
+    await at.volumes.create({ ...wanted('v'), capacityBytes: 16 * MIB });
+    await write(at, 'v', 'one');
+    await at.life.snapshot('v', 'a');
+    await write(at, 'v', 'two');
+    await at.life.snapshot('v', 'b');
+    await at.life.grow('v', 32 * MIB);
+    await write(at, 'v', 'three');
+    expect(await at.life.revert('v', 'a')).toMatchObject({ capacityBytes: 16 * MIB });
+    expect(await entries(diskOf(at, 'v'))).toEqual(['one']);
+    await write(at, 'v', 'other');
+    await at.life.snapshot('v', 'c');
+    await at.life.revert('v', 'b');
+    expect(await entries(diskOf(at, 'v'))).toEqual(['one', 'two']);
+    await at.life.clone(wanted('of-c'), { volume: 'v', snapshot: 'c' });
+    expect(await entries(diskOf(at, 'of-c'))).toEqual(['one', 'other']);
+    for (const name of ['a', 'b', 'c']) await at.life.removeSnapshot('v', name);
+    await at.life.merged();
+    expect(points()).toHaveLength(3);
+    expect([await entries(diskOf(at, 'v')), await entries(diskOf(at, 'of-c'))]).toEqual([
+      ['one', 'two'],
+      ['one', 'other'],
+    ]);
+    await expect(at.life.revert('v', 'a')).rejects.toThrow("has no snapshot 'a'");
+    users = [
+      {
+        spec: { id: '1', name: 'one', volumes: [{ volume: 'v', path: '/v', readOnly: true }] } as never,
+        running: true,
+        poweredOn: true,
+        state: 'running',
+      },
+    ];
+    await expect(at.life.revert('v', 'a')).rejects.toThrow('in use by container one');
+  });
+
+  it.each([false, true])('that is gone back to by an endpoint that is killed (change made: %s)', async (made) => {
+    for (let last = 1, over = false; !over; last++) {
+      await directory.remove();
+      directory = await temporaryDirectory();
+      const before = await endpoint();
+      await before.volumes.create({ ...wanted('v'), capacityBytes: 16 * MIB });
+      await before.life.snapshot('v', 'a');
+      await write(before, 'v', 'one');
+      await before.life.snapshot('v', 'b');
+      await write(before, 'v', 'two');
+      const { files, changes, arm } = killedAt(last, made);
+      const at = await endpoint(files);
+      arm();
+      const done = await at.life.revert('v', 'a').then(
+        () => true,
+        () => false,
+      );
+      await at.life.merged();
+      over = changes() < last;
+      const after = await endpoint();
+      const found = await entries(diskOf(after, 'v'));
+      expect(done ? [[]] : [[], ['one', 'two']]).toContainEqual(found);
+      const { points: below, snapshots } = after.volumes.get('v')!;
+      expect(below).toEqual(snapshots!.find(({ name }) => name === (found.length === 0 ? 'a' : 'b'))!.points);
+      await after.life.revert('v', 'b');
+      expect(await entries(diskOf(after, 'v'))).toEqual(['one']);
+      await after.life.merged();
+    }
+  });
+
+  it('is not merged with anything while it is being read', async () => {
+    const at = await endpoint();
+    await at.volumes.create({ ...wanted('v'), capacityBytes: 16 * MIB });
+    await at.life.snapshot('v', 'a');
+    await write(at, 'v', 'one');
+    await at.life.snapshot('v', 'b');
+    const content = await at.life.contentToRead({ volume: 'v', snapshot: 'b' });
+    await at.life.removeSnapshot('v', 'a');
+    await at.life.merged();
+    expect(points()).toHaveLength(2);
+    expect(await entries(join(directory.path, content.disks[0]!))).toEqual(['one']);
+    await content.letGo();
+    await at.life.merged();
+    expect(points()).toHaveLength(1);
+    expect(await entries(diskOf(at, 'v'))).toEqual(['one']);
+  });
+
+  it.each([false, true])('that is removed, and an endpoint that is killed over it (change made: %s)', async (made) => {
+    for (let last = 1, over = false; !over; last++) {
+      await directory.remove();
+      directory = await temporaryDirectory();
+      const before = await endpoint();
+      await before.volumes.create({ ...wanted('v'), capacityBytes: 16 * MIB });
+      await before.life.snapshot('v', 'a');
+      await write(before, 'v', 'one');
+      await before.life.snapshot('v', 'b');
+      await before.life.clone(wanted('c'), { volume: 'v', snapshot: 'b' });
+      await write(before, 'v', 'two');
+      const { files, changes, arm } = killedAt(last, made);
+      const at = await endpoint(files);
+      arm();
+      await at.life.removeSnapshot('v', 'a').catch(() => undefined);
+      await at.life.merged();
+      over = changes() < last;
+      const after = await endpoint();
+      if (after.volumes.get('v')!.snapshots!.some(({ name }) => name === 'a'))
+        await after.life.removeSnapshot('v', 'a');
+      await after.life.merged();
+      expect(points()).toEqual([`${after.volumes.get('v')!.points![0]}.vmdk`]);
+      expect(after.volumes.get('c')!.points).toEqual(after.volumes.get('v')!.points);
+      expect([await entries(diskOf(after, 'v')), await entries(diskOf(after, 'c'))]).toEqual([['one', 'two'], ['one']]);
+    }
+  });
+
   it.each([false, true])('or a clone that is killed is there whole or not at all (change made: %s)', async (made) => {
     for (let last = 1, over = false; !over; last++) {
       await directory.remove();
@@ -174,7 +312,9 @@ describe('a snapshot', () => {
           () => true,
           () => false,
         );
+      await at.life.merged();
       const after = await endpoint();
+      await after.life.merged();
       over = changes() < last;
       // A lost answer to the last step is no failure.
       if (over) expect(done).toBe(true);

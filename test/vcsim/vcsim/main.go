@@ -28,12 +28,14 @@ func main() {
 	esx := flag.Bool("esx", false, "ESX model instead of vCenter")
 	user := flag.String("user", "administrator", "user name")
 	password := flag.String("password", "secret", "password")
+	datastores := flag.Int("datastores", 1, "number of datastores")
 	flag.Parse()
 	log.SetOutput(io.Discard)
 	model := simulator.VPX()
 	if *esx {
 		model = simulator.ESX()
 	}
+	model.Datastore = *datastores
 	check(model.Create())
 	model.Service.TLS = new(tls.Config)
 	model.Service.Listen = &url.URL{Host: "127.0.0.1:0", User: url.UserPassword(*user, *password)}

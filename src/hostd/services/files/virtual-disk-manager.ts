@@ -3,8 +3,9 @@ import { createEmpty } from '../../../disk/index.js';
 import type { ManagedObjectReference } from '../../../vim25/server.js';
 import type { DatastoreFiles } from '../../datastore/datastore-files.js';
 import { copy, deleteFile, exists } from '../../datastore/file-changes.js';
-import { createDisk, enlargeDisk } from '../../disks/disk-files.js';
+import { createDisk, enlargeDisk, replaceDisk } from '../../disks/disk-files.js';
 import { imagesOf } from '../../disks/disk-records.js';
+import { copyDown, moveUp } from '../../disks/merge-disks.js';
 import { type DiskWriter, makePoint, mayStandOnPoint, pointsOf, settleSwitch } from '../../disks/point-disks.js';
 import { fault } from '../../faults.js';
 import type { CallContext } from '../../objects/call-context.js';
@@ -16,6 +17,10 @@ import { DatastoreService } from './datastore-service.js';
 export interface DiskUsers {
   /** Runs `body` while no VM starts or stops that has the disk for writing. @param path local */
   withDisk<T>(path: string, body: (writer: DiskWriter | null) => Promise<T>): Promise<T>;
+  /** Whether a running VM has it, to write or only to read. */
+  isOpen(path: string): boolean;
+  /** Running VMs let go of files that their disks do not stand on since another disk took the place of `moved`. */
+  relink(moved: string): Promise<void>;
 }
 
 export class VirtualDiskManager extends DatastoreService {
@@ -60,10 +65,11 @@ export class VirtualDiskManager extends DatastoreService {
   /**
    * Of the type `delta`, the copy shares its content with the source, whatever the size. Between a volume's disk and a point of it
    * (`point-disks.ts`): a copy to a point freezes the content, and the source stands on the point from then on, also while a VM
-   * writes to it. A copy of a point stands on the point.
+   * writes to it. A copy of a point stands on the point. A copy to a point that is there (`force`) puts what the source has in itself into
+   * it (`merge-disks.ts`), and one of a point to a volume's disk that is there replaces it: the volume goes back to what the point has.
    */
   CopyVirtualDisk_Task(
-    args: { sourceName: string; destName: string; destSpec?: { diskType?: string } },
+    args: { sourceName: string; destName: string; destSpec?: { diskType?: string }; force?: boolean },
     context: CallContext,
   ): ManagedObjectReference {
     const shared = args.destSpec?.diskType === 'delta';
@@ -72,6 +78,11 @@ export class VirtualDiskManager extends DatastoreService {
         this.locate(args.sourceName, shared ? 'write' : 'read'),
         this.locate(args.destName, 'write'),
       ]);
+      if (shared && args.force === true && (await exists(to))) {
+        if (pointsOf(to) !== null) return this.unused(from, args.sourceName, () => copyDown(from, to));
+        if (pointsOf(from) !== null && mayStandOnPoint(to, from))
+          return this.unused(to, args.destName, () => replaceDisk(to, from));
+      }
       if (await exists(to))
         throw fault('FileAlreadyExists', `File ${args.destName} already exists`, { file: args.destName });
       if (!shared) await copy(from, to);
@@ -83,6 +94,32 @@ export class VirtualDiskManager extends DatastoreService {
           'NotSupported',
           'A copy of the type delta is for the disk of a volume and a point beside its directory',
         );
+    });
+  }
+
+  /** Puts a point into the place of a disk that was copied into it (`merge-disks.ts`). */
+  MoveVirtualDisk_Task(
+    args: { sourceName: string; destName: string; force?: boolean },
+    context: CallContext,
+  ): ManagedObjectReference {
+    return this.task('VirtualDiskManager.moveVirtualDisk', context, async () => {
+      const [from, to] = await Promise.all([
+        this.locate(args.sourceName, 'write'),
+        this.locate(args.destName, 'write'),
+      ]);
+      if (pointsOf(from) === null || args.force !== true || !mayStandOnPoint(to, from))
+        throw fault('NotSupported', 'Only a point can take the place of a disk that stands on it');
+      await this.unused(to, args.destName, () => moveUp(from, to));
+      await this.machines.relink(to);
+    });
+  }
+
+  /** Runs `body` while no VM has the disk itself; those whose disks stand on it may run. */
+  private unused(path: string, name: string, body: () => Promise<void>): Promise<void> {
+    return this.machines.withDisk(path, async (writer) => {
+      if (writer !== null || this.machines.isOpen(path))
+        throw fault('FileLocked', `File ${name} is in use`, { file: name });
+      await body();
     });
   }
 }
