@@ -75,7 +75,7 @@ function qemuOf(directory: string): number {
     } catch {
       // It has ended, or the descriptor is closed.
     }
-  return 0;
+  throw new Error(`no QEMU has a file below ${directory}`);
 }
 
 it('keeps what a container has synced when its QEMU is killed, also amid snapshots of its volume', async () => {

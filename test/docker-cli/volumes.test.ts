@@ -589,7 +589,8 @@ describe('the content of a volume', () => {
     const script = [
       'test -f /db/ready || { echo own > /own; rm /etc/shadow; echo nobody > /unnamed/f;',
       'dd if=/dev/urandom of=/db/data bs=1M count=8 2>/dev/null; sync; touch /db/ready; }',
-      'i=0; while :; do i=$((i+1)); echo $i > /db/n; echo $i > /logs/n; done',
+      // A file that is written in place could be caught empty.
+      'put() { echo $i > $1.new; mv $1.new $1; }; i=0; while :; do i=$((i+1)); put /db/n; put /logs/n; done',
     ].join('\n');
     const mounts = ['-v', 'db:/db', '-v', 'logs:/logs', '-v', '/unnamed'];
     const options = ['--network', 'inner', '--network-alias', 'www', '-e', 'SECRET=1', '--label', 'a=b'];
