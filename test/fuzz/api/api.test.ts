@@ -26,7 +26,7 @@ const STREAM_MS = 40;
 const MAX_GROWTH_KIB = 200 * 1024;
 /** Where Docker Engine also answers 5xx, with a reason: a missing or wrong mirror or registry, a container not paused. */
 const DOCKERS_OWN_5XX =
-  /is not paused|not a swarm manager|swarm is unavailable|experimental|connection refused|lookup |no such host|tls: |i/o timeout|EOF|^\{"message":"invalid (volume specification|mode): /;
+  /is not paused|not a swarm manager|swarm is unavailable|experimental|connection refused|lookup |no such host|tls: |EOF|^\{"message":"invalid (volume specification|mode): /;
 
 let stack: MirroredStack;
 let routes: FuzzRoute[];
