@@ -83,8 +83,9 @@ const SETUP =
 
 describe('docker cp with a running container', () => {
   beforeAll(async () => {
-    await ok('run', '-d', '--name', 'live', 'busybox', 'sh', '-c', `${SETUP}; echo ready; exec sleep 10000`);
-    await expect.poll(() => ok('logs', 'live'), { interval: 100 }).toContain('ready');
+    await ok('run', '-d', '--name', 'live', 'busybox', 'sh', '-c', `${SETUP}; exec sleep 10000`);
+    // What it makes last.
+    await ok('exec', 'live', 'sh', '-c', 'until test -e /t/file; do sleep 0.1; done');
   });
 
   it('copies a tree in and out again, byte for byte', async () => {

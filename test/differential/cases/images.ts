@@ -50,7 +50,7 @@ export const images: Subject = {
         get('/images/dt/no-shell/json', { only: ['Config'] }),
         get('/images/dt/nosuch/json'),
         get('/images/UPPER/json'),
-        get('/images/sha256:00/json'),
+        get('/images/sha256:0000000000/json'),
         get('/images/dt/busybox:nosuch/json'),
         get('/images/dt/web/history'),
         get('/images/dt/nosuch/history'),
