@@ -30,6 +30,8 @@ export class PointUse {
   private moving: Promise<void> | null = null;
   /** Something was let go of that could not be merged for its sake. */
   private held = false;
+  /** Nobody needs some point any more, but it was being read when the others were removed. */
+  private left = false;
 
   constructor(
     private readonly volumes: PointRecords,
@@ -50,10 +52,11 @@ export class PointUse {
       if (left > 0) this.busy.set(point, left);
       else this.busy.delete(point);
     }
-    if (this.held && this.busy.size === 0) this.merge();
+    if (this.left) void this.clear();
+    else if (this.held && this.busy.size === 0) this.merge();
   }
 
-  /** Removes the points that nobody needs. Never throws: what stays is removed the next time. */
+  /** Removes the points that nobody needs. Never throws: what stays is removed the next time, or when nobody reads it any more. */
   clear(): Promise<void> {
     this.clearing = this.clearing
       .then(() => this.clearNow())
@@ -82,12 +85,14 @@ export class PointUse {
   }
 
   private async clearNow(): Promise<void> {
+    this.left = false;
     for (const label of this.volumes.labels()) {
       const { files, directory } = this.volumes.placeOfPoints(label);
       for (const file of await files.list(directory)) {
         const point = /^([0-9a-f]{16})\.vmdk$/.exec(file)?.[1];
-        if (point === undefined || this.busy.has(point) || neededPoints(this.volumes.list()).has(point)) continue;
-        await files.remove(`${directory}/${file}`);
+        if (point === undefined || neededPoints(this.volumes.list()).has(point)) continue;
+        if (this.busy.has(point)) this.left = true;
+        else await files.remove(`${directory}/${file}`);
       }
     }
   }

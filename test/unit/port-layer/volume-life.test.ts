@@ -268,6 +268,19 @@ describe('a snapshot', () => {
     expect(await entries(diskOf(at, 'v'))).toEqual(['one']);
   });
 
+  it('leaves nothing of a volume that was being read when it was removed', async () => {
+    const at = await endpoint();
+    await at.volumes.create({ ...wanted('v'), capacityBytes: 16 * MIB });
+    await at.life.snapshot('v', 'a');
+    await at.life.clone(wanted('c'), { volume: 'v', snapshot: 'a' });
+    const release = await at.volumes.holdPoints('c');
+    await at.life.removeSnapshot('v', 'a');
+    for (const name of ['v', 'c']) await at.volumes.remove(name);
+    expect(points()).toHaveLength(1);
+    release();
+    await expect.poll(points).toEqual([]);
+  });
+
   it.each([false, true])('that is removed, and an endpoint that is killed over it (change made: %s)', async (made) => {
     for (let last = 1, over = false; !over; last++) {
       await directory.remove();
