@@ -20,8 +20,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+static const char too_many_mounts[] = "too many mounts";
+
 static const char *step_cover(struct program *program, enum step step, struct reader *r) {
-  if (program->cover_count == MAX_MOUNTS) return "too many mounts";
+  if (program->cover_count == MAX_MOUNTS) return too_many_mounts;
   struct cover *cover = &program->covers[program->cover_count++];
   cover->step = step;
   cover->path = read_string(r);
@@ -33,7 +35,7 @@ static const char *step_cover(struct program *program, enum step step, struct re
 
 static const char *step_volume(struct container *c, struct reader *r) {
   struct program *program = &c->program;
-  if (program->cover_count == MAX_MOUNTS) return "too many mounts";
+  if (program->cover_count == MAX_MOUNTS) return too_many_mounts;
   struct cover *cover = &program->covers[program->cover_count];
   uint32_t bus = read_u32(r);
   cover->step = STEP_VOLUME;
@@ -48,25 +50,37 @@ static const char *step_volume(struct container *c, struct reader *r) {
   return mount_volume(c, bus, unit, (read_only & VOLUME_DISK_READ_ONLY) != 0);
 }
 
+/*
+ * What every volume without a disk begins with: its number among them, flags, and where it is mounted. It counts when its own fields have
+ * been read as well. NULL: there are too many.
+ */
+static struct cover *diskless_cover(struct program *program, struct reader *r, uint32_t *number, uint8_t *flags) {
+  if (program->cover_count == MAX_MOUNTS) return NULL;
+  struct cover *cover = &program->covers[program->cover_count];
+  *number = read_u32(r);
+  *flags = read_u8(r);
+  cover->step = STEP_VOLUME;
+  cover->flags = *flags & VOLUME_MOUNT_READ_ONLY ? MS_RDONLY : 0;
+  cover->path = read_string(r);
+  cover->options = read_string(r);
+  cover->disk = MAX_DISKS + *number;
+  return cover;
+}
+
 /* A volume that the guest mounts itself. */
 static const char *step_guest_mount(struct container *c, struct reader *r) {
   struct program *program = &c->program;
-  if (program->cover_count == MAX_MOUNTS) return "too many mounts";
-  struct cover *cover = &program->covers[program->cover_count];
-  uint32_t number = read_u32(r);
-  uint8_t read_only = read_u8(r);
-  cover->step = STEP_VOLUME;
-  cover->flags = read_only & VOLUME_MOUNT_READ_ONLY ? MS_RDONLY : 0;
-  cover->path = read_string(r);
-  cover->options = read_string(r);
+  uint32_t number;
+  uint8_t flags;
+  struct cover *cover = diskless_cover(program, r, &number, &flags);
+  if (cover == NULL) return too_many_mounts;
   struct guest_mount wanted = {.volume = read_string(r), .type = read_string(r), .device = read_string(r), .flags = read_u64(r)};
   wanted.data = read_string(r);
   const char *failed = "damaged step";
   if (!r->bad && number < MAX_GUEST_MOUNTS) {
-    cover->disk = MAX_DISKS + number;
     program->cover_count++;
     failed = mount_guest_volume(c, number, &wanted);
-    if (failed == NULL && read_only & VOLUME_FILL) failed = fill_guest_volume(c, number, wanted.volume, cover->path);
+    if (failed == NULL && flags & VOLUME_FILL) failed = fill_guest_volume(c, number, wanted.volume, cover->path);
   }
   free(wanted.volume), free(wanted.type), free(wanted.device), free(wanted.data);
   return failed;
@@ -75,19 +89,14 @@ static const char *step_guest_mount(struct container *c, struct reader *r) {
 /* A volume that another machine serves. */
 static const char *step_served_volume(struct container *c, struct reader *r) {
   struct program *program = &c->program;
-  if (program->cover_count == MAX_MOUNTS) return "too many mounts";
-  struct cover *cover = &program->covers[program->cover_count];
-  uint32_t number = read_u32(r);
-  uint8_t read_only = read_u8(r);
-  cover->step = STEP_VOLUME;
-  cover->flags = read_only & VOLUME_MOUNT_READ_ONLY ? MS_RDONLY : 0;
-  cover->path = read_string(r);
-  cover->options = read_string(r);
+  uint32_t number;
+  uint8_t flags;
+  struct cover *cover = diskless_cover(program, r, &number, &flags);
+  if (cover == NULL) return too_many_mounts;
   struct served_volume wanted = {.volume = read_string(r), .server = read_string(r)};
   wanted.card = hidden_card_read(r);
   const char *failed = "damaged step";
   if (!r->bad && number < MAX_GUEST_MOUNTS) {
-    cover->disk = MAX_DISKS + number;
     program->cover_count++;
     failed = mount_served_volume(c, number, &wanted);
   }
