@@ -5,13 +5,12 @@
  * The host is root and the file is the endpoint's, so what is copied is the file that was opened and looked at, whatever its path leads to
  * later. Whoever names a file must know its name, which is random; only its owner can list it.
  */
-import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
-import { chmod, copyFile, lstat, open, readlink, realpath, rename, rm } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { chmod, copyFile, lstat, open, readlink, realpath } from 'node:fs/promises';
+import { join } from 'node:path';
 import { forbidden, invalid } from '../../common/errors.js';
 import { spoolDirectory } from '../../common/paths.js';
-import { UPLOAD_SUFFIX } from '../datastore/own-files.js';
+import { putWhole } from './uploads.js';
 
 /** `<id of the virtual container host>/disks/<name>`. The name has at least 64 bits that nobody can guess. */
 const HANDED = /^([0-9a-f]{1,64})\/(disks\/[a-z0-9-]*[0-9a-f]{16}\.vmdk)$/;
@@ -28,7 +27,6 @@ export async function takeDisk(path: string, source: string): Promise<boolean> {
   const [, id, name] = HANDED.exec(source) ?? [];
   if (id === undefined || name === undefined) throw invalid('no disk of an endpoint is named');
   const directory = spoolDirectory(id);
-  const partial = join(dirname(path), `.${randomBytes(8).toString('hex')}${UPLOAD_SUFFIX}`);
   const file = await open(join(directory, name), AS_IT_IS);
   try {
     const opened = `/proc/self/fd/${file.fd}`;
@@ -37,17 +35,10 @@ export async function takeDisk(path: string, source: string): Promise<boolean> {
     const inside = (await readlink(opened)) === join(await realpath(directory), name);
     if (!inside || !found.isFile() || owner.uid === 0 || found.uid !== owner.uid)
       throw forbidden('the file is not a disk of an endpoint');
-    await copyFile(opened, partial, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
-    await chmod(partial, 0o644);
-    const existed = await lstat(path).then(
-      () => true,
-      () => false,
-    );
-    await rename(partial, path);
-    return existed;
-  } catch (error) {
-    await rm(partial, { force: true });
-    throw error;
+    return await putWhole(path, async (partial) => {
+      await copyFile(opened, partial, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
+      await chmod(partial, 0o644);
+    });
   } finally {
     await file.close();
   }

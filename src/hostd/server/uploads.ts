@@ -20,17 +20,15 @@ const PACE = { ms: 300_000, bytes: 64 * 1024 };
 const underWay = new Set<string>();
 
 /**
- * Receives a file from a client. Nothing is left of an upload that breaks off.
+ * Puts a file at `path`, as a whole or not at all. @param write makes the file at the path that it is given, where there is none
  * @returns whether there was a file at that place
- * @throws timeout for a client that stops sending; system errors
+ * @throws what `write` throws, after which nothing is left; system errors
  */
-export async function receiveFile(path: string, request: IncomingMessage, pace = PACE): Promise<boolean> {
+export async function putWhole(path: string, write: (partial: string) => Promise<void>): Promise<boolean> {
   const partial = join(dirname(path), `.${randomBytes(8).toString('hex')}${UPLOAD_SUFFIX}`);
   underWay.add(partial);
   try {
-    const file = createWriteStream(partial, { flags: 'wx', mode: 0o644, highWaterMark: 1024 * 1024 });
-    const watch = keepPace(request, file, pace);
-    await pipeline(request, file).finally(() => clearInterval(watch));
+    await write(partial);
     const existed = await stat(path).then(
       () => true,
       () => false,
@@ -43,6 +41,19 @@ export async function receiveFile(path: string, request: IncomingMessage, pace =
   } finally {
     underWay.delete(partial);
   }
+}
+
+/**
+ * Receives a file from a client. Nothing is left of an upload that breaks off.
+ * @returns whether there was a file at that place
+ * @throws timeout for a client that stops sending; system errors
+ */
+export async function receiveFile(path: string, request: IncomingMessage, pace = PACE): Promise<boolean> {
+  return putWhole(path, async (partial) => {
+    const file = createWriteStream(partial, { flags: 'wx', mode: 0o644, highWaterMark: 1024 * 1024 });
+    const watch = keepPace(request, file, pace);
+    await pipeline(request, file).finally(() => clearInterval(watch));
+  });
 }
 
 function keepPace(request: IncomingMessage, file: WriteStream, { ms, bytes }: typeof PACE): NodeJS.Timeout {
